@@ -1,0 +1,239 @@
+/**
+ * The control API as its clients see it (`/v1`, published at `/openapi.json`). Control validates and
+ * documents with these schemas; the CLI parses answers with them.
+ *
+ * Every call is signed (shared/signatures) or carries `Authorization: Bearer TOKEN`; lists are
+ * `{ items, nextCursor? }`; failures are problem documents (shared/errors.ts). With A = `/v1/accounts/{account}`
+ * and F = A`/functions/{function}`:
+ *
+ *   GET    /v1/accounts                          list            POST /v1/accounts {name}
+ *   GET    A                                     AccountView     PATCH A {issuer}
+ *   GET    A/functions                           list            GET F · PATCH F {enabled} · DELETE F
+ *   POST   F/versions     multipart/form-data    → 201 PublishReply (200 when identical content was published before)
+ *            part `metadata`: JSON PublishMetadata; parts `module:NAME`: bytes; parts `map:NAME`: source map
+ *            of module NAME (optional). Creates the function when it does not exist.
+ *   GET    F/versions · GET F/versions/{n} · DELETE F/versions/{n}
+ *   GET    F/aliases · PUT F/aliases/{alias} SetAlias → DeploymentView · DELETE F/aliases/{alias}
+ *   POST   F/aliases/{alias}/rollback {toVersion?} → DeploymentView
+ *   GET    F/deployments?alias=live              history, newest first
+ *   GET    F/logs?follow=0|1&tail=N              application/x-ndjson of LogEntry, stacks source-mapped
+ *   GET    A/layers · POST A/layers/{layer}/versions (multipart as above, LayerMetadata) → LayerVersionView
+ *   GET    A/layers/{layer}/versions · GET|DELETE A/layers/{layer}/versions/{n}
+ *   GET    A/layers/{layer}/versions/{n}/modules/{path}   bytes
+ *   GET    A/keys · POST A/keys CreateKey → CreatedKey · DELETE A/keys/{id}
+ *   GET    A/routes · POST A/routes CreateRoute → RouteView · DELETE A/routes/{id}
+ *   GET    /v1/propagation?revision=N&waitMs=N   → Propagation; waits until every live consumer applied N
+ *   GET    /v1/status                            → PlatformStatus
+ */
+import { z } from 'zod';
+import {
+  accountNameSchema,
+  aliasNameSchema,
+  digestSchema,
+  functionNameSchema,
+  layerNameSchema,
+  versionNumberSchema,
+} from '../ids.ts';
+import { functionConfigSchema, jwksSchema } from './config.ts';
+import { ROLES } from './feed.ts';
+import { moduleRefSchema, moduleTypeSchema } from './modules.ts';
+import { nodeStatusSchema } from './nodes.ts';
+
+/** RFC 3339 instant. */
+const instant = z.iso.datetime();
+
+export const listOf = <S extends z.ZodType>(
+  item: S,
+): z.ZodObject<{ items: z.ZodArray<S>; nextCursor: z.ZodOptional<z.ZodString> }> =>
+  z.object({ items: z.array(item), nextCursor: z.string().optional() });
+
+const uploadedModules = z.array(z.strictObject({ name: z.string(), type: moduleTypeSchema })).min(1);
+
+export const publishMetadataSchema = z.strictObject({
+  config: functionConfigSchema,
+  main: z.string(),
+  modules: uploadedModules,
+  /** Alias to move to the new version once it has started well; undefined publishes without traffic. */
+  alias: aliasNameSchema.optional(),
+  message: z.string().max(1_000).optional(),
+});
+
+export const versionViewSchema = z.object({
+  function: functionNameSchema,
+  number: versionNumberSchema,
+  /** sha-256 over code, resolved layers and config: equal content, equal digest. */
+  digest: digestSchema,
+  main: z.string(),
+  modules: z.array(moduleRefSchema),
+  config: functionConfigSchema,
+  createdAt: instant,
+  createdBy: z.string(),
+  message: z.string().optional(),
+});
+
+export const weightsSchema = z
+  .array(z.strictObject({ version: versionNumberSchema, weight: z.number().int().min(1).max(100) }))
+  .min(1)
+  .max(10)
+  .refine(
+    (weights) => weights.reduce((sum, entry) => sum + entry.weight, 0) === 100,
+    'weights must add up to 100',
+  )
+  .refine(
+    (weights) => new Set(weights.map((entry) => entry.version)).size === weights.length,
+    'each version may appear once',
+  );
+
+export const deploymentViewSchema = z.object({
+  id: z.string(),
+  function: functionNameSchema,
+  alias: aliasNameSchema,
+  weights: weightsSchema,
+  previous: weightsSchema.optional(),
+  reason: z.enum(['publish', 'set', 'rollback']),
+  message: z.string().optional(),
+  createdAt: instant,
+  createdBy: z.string(),
+  /** Feed revision from which the change is visible; pass it to /v1/propagation. */
+  revision: z.number().int(),
+});
+
+export const publishReplySchema = z.object({
+  version: versionViewSchema,
+  /** False when the same content was published before and that version is returned. */
+  created: z.boolean(),
+  /** Present when `alias` was given. */
+  deployment: deploymentViewSchema.optional(),
+  /** How long the trial start took, in ms. */
+  startMs: z.number().optional(),
+});
+
+export const setAliasSchema = z.strictObject({
+  weights: weightsSchema,
+  message: z.string().max(1_000).optional(),
+});
+export const rollbackSchema = z.strictObject({
+  toVersion: versionNumberSchema.optional(),
+  message: z.string().max(1_000).optional(),
+});
+export const aliasViewSchema = z.object({
+  name: aliasNameSchema,
+  weights: weightsSchema,
+  updatedAt: instant,
+});
+export const functionViewSchema = z.object({
+  name: functionNameSchema,
+  enabled: z.boolean(),
+  aliases: z.array(aliasViewSchema),
+  latestVersion: versionNumberSchema.optional(),
+  createdAt: instant,
+});
+
+export const layerMetadataSchema = z.strictObject({
+  modules: uploadedModules,
+  message: z.string().max(1_000).optional(),
+});
+export const layerVersionViewSchema = z.object({
+  layer: layerNameSchema,
+  number: versionNumberSchema,
+  digest: digestSchema,
+  modules: z.array(moduleRefSchema),
+  createdAt: instant,
+  created: z.boolean().optional(),
+});
+export const layerViewSchema = z.object({
+  name: layerNameSchema,
+  latestVersion: versionNumberSchema,
+  createdAt: instant,
+});
+
+export const createKeySchema = z.strictObject({
+  name: z.string().min(1).max(100),
+  role: z.enum(ROLES),
+  /** `token` is a bearer token for this API only; the others sign API calls and invocations. */
+  algorithm: z.enum(['ed25519', 'hmac-sha256', 'token']),
+  /** ed25519 only: raw 32-byte public key, base64url. Absent: control makes a pair and returns the secret once. */
+  publicKey: z.string().optional(),
+  functions: z.array(functionNameSchema).max(100).optional(),
+  expiresAt: instant.optional(),
+});
+export const keyViewSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  role: z.enum(ROLES),
+  algorithm: z.enum(['ed25519', 'hmac-sha256', 'token']),
+  functions: z.array(functionNameSchema).optional(),
+  expiresAt: instant.optional(),
+  createdAt: instant,
+});
+/** `secret` is shown this once: PKCS #8 base64url (ed25519), base64url (hmac-sha256), or the token. */
+export const createdKeySchema = keyViewSchema.extend({
+  secret: z.string().optional(),
+  revision: z.number().int(),
+});
+
+export const createRouteSchema = z.strictObject({
+  host: z.string().min(1).max(253),
+  /** Exact path, or a prefix that ends in `/*`. */
+  path: z.string().min(1).max(1_024).startsWith('/'),
+  function: functionNameSchema,
+  alias: aliasNameSchema.default(aliasNameSchema.parse('live')),
+});
+export const routeViewSchema = createRouteSchema.extend({
+  id: z.string(),
+  alias: aliasNameSchema,
+  createdAt: instant,
+  revision: z.number().int().optional(),
+});
+
+export const createAccountSchema = z.strictObject({ name: accountNameSchema });
+export const issuerSchema = z.strictObject({ issuer: z.string().min(1).max(1_024), jwks: jwksSchema });
+export const patchAccountSchema = z.strictObject({ issuer: issuerSchema.nullable() });
+export const accountViewSchema = z.object({
+  name: accountNameSchema,
+  issuer: issuerSchema.optional(),
+  createdAt: instant,
+});
+export const patchFunctionSchema = z.strictObject({ enabled: z.boolean() });
+
+export const propagationSchema = z.object({
+  revision: z.number().int(),
+  complete: z.boolean(),
+  /** Live consumers (seen within LIMITS.memberDeadMs) and how many have applied the revision. */
+  gateways: z.object({ total: z.number().int(), applied: z.number().int() }),
+  nodes: z.object({ total: z.number().int(), applied: z.number().int() }),
+  /** ms between the commit of the revision and the last acknowledgement; absent while incomplete. */
+  elapsedMs: z.number().optional(),
+});
+
+export const platformStatusSchema = z.object({
+  revision: z.number().int(),
+  consumers: z.array(
+    z.object({
+      consumer: z.string(),
+      role: z.enum(['gateway', 'node']),
+      revision: z.number().int(),
+      connected: z.boolean(),
+    }),
+  ),
+  nodes: z.array(nodeStatusSchema),
+});
+
+export type PublishMetadata = z.infer<typeof publishMetadataSchema>;
+export type VersionView = z.infer<typeof versionViewSchema>;
+export type Weights = z.infer<typeof weightsSchema>;
+export type DeploymentView = z.infer<typeof deploymentViewSchema>;
+export type PublishReply = z.infer<typeof publishReplySchema>;
+export type FunctionView = z.infer<typeof functionViewSchema>;
+export type AliasView = z.infer<typeof aliasViewSchema>;
+export type LayerMetadata = z.infer<typeof layerMetadataSchema>;
+export type LayerVersionView = z.infer<typeof layerVersionViewSchema>;
+export type LayerView = z.infer<typeof layerViewSchema>;
+export type CreateKey = z.infer<typeof createKeySchema>;
+export type KeyView = z.infer<typeof keyViewSchema>;
+export type CreatedKey = z.infer<typeof createdKeySchema>;
+export type CreateRoute = z.infer<typeof createRouteSchema>;
+export type RouteView = z.infer<typeof routeViewSchema>;
+export type AccountView = z.infer<typeof accountViewSchema>;
+export type Propagation = z.infer<typeof propagationSchema>;
+export type PlatformStatus = z.infer<typeof platformStatusSchema>;

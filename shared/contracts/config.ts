@@ -1,0 +1,94 @@
+/**
+ * Configuration of one version, as the user writes it (isoplane.jsonc), the control plane stores it and
+ * the other planes obey it. One schema gives the type, the check and the published documentation.
+ */
+import { z } from 'zod';
+import { layerNameSchema, versionNumberSchema } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+
+const jwkSchema = z.looseObject({
+  kty: z.enum(['OKP', 'EC', 'RSA', 'oct']),
+  kid: z.string().optional(),
+  alg: z.string().optional(),
+});
+export const jwksSchema = z.strictObject({ keys: z.array(jwkSchema).min(1).max(20) });
+
+export const JWT_ALGORITHMS = ['EdDSA', 'ES256', 'RS256', 'HS256'] as const;
+
+/** Who may call the function. `signed` is the default: nothing unauthenticated reaches code by accident. */
+export const authSchema = z.discriminatedUnion('mode', [
+  z.strictObject({ mode: z.literal('signed') }),
+  z.strictObject({ mode: z.literal('public') }),
+  z.strictObject({
+    mode: z.literal('jwt'),
+    /** Keys that may sign tokens. Absent: the account's issuer is used. */
+    jwks: jwksSchema.optional(),
+    /** Required `iss`. Absent with `jwks` absent: the account's issuer. */
+    issuer: z.string().min(1).max(1_024).optional(),
+    /** Required `aud`; a token meant for another service is refused. */
+    audience: z.string().min(1).max(1_024),
+    algorithms: z.array(z.enum(JWT_ALGORITHMS)).min(1).optional(),
+  }),
+]);
+
+const bounded = (min: number, max: number, fallback: number): z.ZodDefault<z.ZodNumber> =>
+  z.number().int().min(min).max(max).default(fallback);
+
+export const limitsSchema = z.strictObject({
+  /** CPU time one request may use, in ms. Over it the instance is killed and the caller gets `cpu_exceeded`. */
+  cpuMs: bounded(10, LIMITS.cpuMsMax, LIMITS.cpuMsDefault),
+  /** Wall time until the response head, in ms. Over it the call is cancelled and answered `timeout`. */
+  timeoutMs: bounded(10, LIMITS.timeoutMsMax, LIMITS.timeoutMsDefault),
+  /** Memory of one instance, in MB: JavaScript heap, ArrayBuffers and wasm. */
+  memoryMb: bounded(LIMITS.memoryMbMin, LIMITS.memoryMbMax, LIMITS.memoryMbDefault),
+  requestBodyBytes: bounded(0, LIMITS.requestBodyBytesMax, LIMITS.requestBodyBytesDefault),
+  /** Longest silence on an open response stream or WebSocket, in ms. */
+  streamIdleMs: bounded(100, LIMITS.streamIdleMsMax, LIMITS.streamIdleMsDefault),
+});
+
+export const scalingSchema = z.strictObject({
+  /** Requests one instance may handle at once. */
+  concurrency: bounded(1, LIMITS.concurrencyMax, LIMITS.concurrencyDefault),
+  maxInstances: bounded(1, LIMITS.maxInstancesMax, LIMITS.maxInstancesDefault),
+  /** Requests that may wait for an instance; one more is answered `queue_full`. */
+  queueDepth: bounded(0, LIMITS.queueDepthMax, LIMITS.queueDepthDefault),
+  /** Longest wait for an instance, in ms; then `queue_timeout`. */
+  queueTimeoutMs: bounded(10, LIMITS.queueTimeoutMsMax, LIMITS.queueTimeoutMsDefault),
+  /** An instance without requests for this long is stopped, in ms. */
+  idleTimeoutMs: bounded(100, LIMITS.idleTimeoutMsMax, LIMITS.idleTimeoutMsDefault),
+});
+
+export const varsSchema = z.record(
+  z
+    .string()
+    .regex(
+      /^[A-Za-z_][A-Za-z0-9_]{0,127}$/,
+      'a variable name is a JavaScript identifier of at most 128 characters',
+    ),
+  z.json(),
+);
+
+export const layerRefSchema = z.strictObject({ name: layerNameSchema, version: versionNumberSchema });
+
+export const STYLES = ['module', 'event'] as const;
+
+export const functionConfigSchema = z.strictObject({
+  /** `module`: `export default { fetch }` or a class entrypoint. `event`: `export const handler`. */
+  style: z.enum(STYLES).default('module'),
+  compatibilityDate: z.string().regex(/^\d{4}-\d{2}-\d{2}$/, 'use YYYY-MM-DD'),
+  compatibilityFlags: z.array(z.string().min(1).max(100)).max(50).default([]),
+  vars: varsSchema.default({}),
+  auth: authSchema.default({ mode: 'signed' }),
+  limits: limitsSchema.prefault({}),
+  scaling: scalingSchema.prefault({}),
+  /** First listed wins where two layers hold the same module. */
+  layers: z.array(layerRefSchema).max(LIMITS.layersPerFunctionMax).default([]),
+});
+
+export type Auth = z.infer<typeof authSchema>;
+export type JwtAuth = Extract<Auth, { mode: 'jwt' }>;
+export type FunctionConfig = z.infer<typeof functionConfigSchema>;
+export type FunctionConfigInput = z.input<typeof functionConfigSchema>;
+export type FunctionLimits = z.infer<typeof limitsSchema>;
+export type Scaling = z.infer<typeof scalingSchema>;
+export type Style = (typeof STYLES)[number];

@@ -1,0 +1,140 @@
+/**
+ * The change feed: how desired state reaches gateways and nodes.
+ *
+ * Conversation (over the control plane's internal Unix socket):
+ *   GET  /internal/feed?consumer=ID&role=gateway|node&from=REVISION&epoch=EPOCH
+ *        → application/x-ndjson, one FeedLine a line, kept open. The first line is `snapshot` when `from`
+ *          is 0, unknown, compacted, or of another epoch; otherwise deltas follow. A `bookmark` comes
+ *          every LIMITS.feedBookmarkMs, so silence means a dead connection.
+ *   POST /internal/feed/ack   FeedAck → 204. The consumer has applied and persisted that revision.
+ *   GET  /internal/blobs/DIGEST → bytes (404 blob_not_found). The reader verifies the digest.
+ *
+ * State is a map from `kind/key` to a value; a delta sets or deletes whole values, so applying one twice
+ * is harmless. The epoch changes when a database is restored, so a revision that goes back forces a
+ * snapshot. Consumers persist (epoch, revision, items) atomically and serve from it when control is gone.
+ */
+import { z } from 'zod';
+import {
+  accountNameSchema,
+  aliasNameSchema,
+  functionNameSchema,
+  versionIdSchema,
+  versionNumberSchema,
+} from '../ids.ts';
+import { authSchema, jwksSchema, limitsSchema, scalingSchema, STYLES, varsSchema } from './config.ts';
+import { moduleRefSchema } from './modules.ts';
+
+/** Function and where its aliases point. Key: `account/name`. */
+export const functionItemSchema = z.object({
+  account: accountNameSchema,
+  name: functionNameSchema,
+  enabled: z.boolean(),
+  /** Weights are shares of traffic that add up to 100. */
+  aliases: z.record(
+    aliasNameSchema,
+    z.array(z.object({ version: versionNumberSchema, weight: z.number().int().min(1).max(100) })).min(1),
+  ),
+});
+
+/** What a gateway must know of a version that an alias points at. Key: version id. */
+export const versionItemSchema = z.object({
+  id: versionIdSchema,
+  style: z.enum(STYLES),
+  auth: authSchema,
+  limits: limitsSchema,
+  scaling: scalingSchema,
+});
+
+/** What a node must know to run it. Key: version id. Only versions that an alias points at. */
+export const runnableItemSchema = z.object({
+  id: versionIdSchema,
+  style: z.enum(STYLES),
+  /** Name of the entry module among `modules`. */
+  main: z.string(),
+  /** Own modules and, under `opt/`, the layers' modules after shadowing. */
+  modules: z.array(moduleRefSchema).min(1),
+  compatibilityDate: z.string(),
+  compatibilityFlags: z.array(z.string()),
+  vars: varsSchema,
+  limits: limitsSchema,
+  scaling: scalingSchema,
+});
+
+/** Key: route id. `path` is a prefix pattern: `/api/*`, or an exact path; `host` is lower case. */
+export const routeItemSchema = z.object({
+  id: z.string(),
+  account: accountNameSchema,
+  host: z.string(),
+  path: z.string(),
+  functionName: functionNameSchema,
+  alias: aliasNameSchema,
+});
+
+export const ROLES = ['owner', 'deployer', 'invoker'] as const;
+
+/** A key that may sign invocations. Key: key id. Revoked keys are deleted from the feed. */
+export const keyItemSchema = z.object({
+  id: z.string(),
+  account: accountNameSchema,
+  role: z.enum(ROLES),
+  /** Names of functions it may invoke; undefined = every function of the account. */
+  functions: z.array(functionNameSchema).optional(),
+  material: z.discriminatedUnion('algorithm', [
+    /** Raw 32-byte public key, base64url. */
+    z.object({ algorithm: z.literal('ed25519'), publicKey: z.string() }),
+    /** Sealed with shared/seal.ts under the platform's key-encryption key: never plain on disk or wire. */
+    z.object({ algorithm: z.literal('hmac-sha256'), sealedSecret: z.string() }),
+  ]),
+  /** ms since the epoch. */
+  expiresAtMs: z.number().optional(),
+});
+
+/** Key: account name. */
+export const accountItemSchema = z.object({
+  name: accountNameSchema,
+  issuer: z.object({ issuer: z.string(), jwks: jwksSchema }).optional(),
+});
+
+export const feedItemSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('account'), key: z.string(), value: accountItemSchema.nullable() }),
+  z.object({ kind: z.literal('function'), key: z.string(), value: functionItemSchema.nullable() }),
+  z.object({ kind: z.literal('version'), key: z.string(), value: versionItemSchema.nullable() }),
+  z.object({ kind: z.literal('runnable'), key: z.string(), value: runnableItemSchema.nullable() }),
+  z.object({ kind: z.literal('route'), key: z.string(), value: routeItemSchema.nullable() }),
+  z.object({ kind: z.literal('key'), key: z.string(), value: keyItemSchema.nullable() }),
+]);
+
+export const feedLineSchema = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('snapshot'),
+    epoch: z.string(),
+    revision: z.number().int(),
+    items: z.array(feedItemSchema),
+  }),
+  z.object({ type: z.literal('delta'), revision: z.number().int(), items: z.array(feedItemSchema) }),
+  z.object({ type: z.literal('bookmark'), revision: z.number().int() }),
+]);
+
+export const feedAckSchema = z.object({
+  consumer: z.string().min(1).max(200),
+  role: z.enum(['gateway', 'node']),
+  revision: z.number().int().min(0),
+});
+
+/** Kinds that each role receives. */
+export const FEED_KINDS = {
+  gateway: ['account', 'function', 'version', 'route', 'key'],
+  node: ['runnable'],
+} as const satisfies Record<string, readonly FeedItem['kind'][]>;
+
+export type FunctionItem = z.infer<typeof functionItemSchema>;
+export type VersionItem = z.infer<typeof versionItemSchema>;
+export type Runnable = z.infer<typeof runnableItemSchema>;
+export type RouteItem = z.infer<typeof routeItemSchema>;
+export type KeyItem = z.infer<typeof keyItemSchema>;
+export type AccountItem = z.infer<typeof accountItemSchema>;
+export type FeedItem = z.infer<typeof feedItemSchema>;
+export type FeedLine = z.infer<typeof feedLineSchema>;
+export type FeedAck = z.infer<typeof feedAckSchema>;
+export type FeedRole = keyof typeof FEED_KINDS;
+export type Role = (typeof ROLES)[number];

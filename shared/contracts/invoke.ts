@@ -1,0 +1,22 @@
+/**
+ * Headers between gateway and instance. All start with `isoplane-`; the gateway deletes every such
+ * header that a client sent before it sets its own, and every such header of a response before it sets
+ * the public ones, so inside and outside cannot be confused.
+ */
+export const HEADER_PREFIX = 'isoplane-';
+
+/** Both directions, public: identifies the request in logs and errors. */
+export const REQUEST_ID = 'isoplane-request-id';
+/** To the instance: ms that remain until the deadline when the request was sent. */
+export const DEADLINE_MS = 'isoplane-deadline-ms';
+/** To the instance: the URL scheme the client used (`http` or `https`). */
+export const FORWARDED_PROTO = 'x-forwarded-proto';
+/** To the instance, after authentication: key id or token subject. */
+export const PRINCIPAL = 'isoplane-principal';
+/** To the instance: JSON of the verified token's claims, base64url. */
+export const CLAIMS = 'isoplane-claims';
+/** From the instance: `function_error` when the handler threw; the gateway then answers a problem document. */
+export const OUTCOME = 'isoplane-outcome';
+/** From the gateway to the client: which version answered, and `1` when an instance had to be started. */
+export const VERSION = 'isoplane-version';
+export const COLD_START = 'isoplane-cold-start';

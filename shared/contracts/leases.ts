@@ -1,0 +1,61 @@
+/**
+ * Gateway ↔ scheduler: the right to send requests to instances.
+ *
+ *   POST /v1/leases            AcquireRequest → 200 Lease, or a problem document
+ *        (queue_full, queue_timeout, no_capacity, quarantined, startup_failed, …). Long-polls until a
+ *        lease is granted or `deadlineMs` has passed. A gateway keeps at most one outstanding acquire
+ *        per version; `waiting` says how many requests stand behind it.
+ *   POST /v1/gateways/ID/heartbeat   GatewayHeartbeat → GatewayHeartbeatReply, every
+ *        LIMITS.heartbeatMs. Renews the listed leases; those in `revoked` must take no new request.
+ *        A lease that the gateway leaves out is released.
+ *
+ * A lease allows `slots` concurrent requests to one instance until `expiresAtMs`. When the scheduler is
+ * gone, gateways go on using instances they know until these refuse connections (docs/ARCHITECTURE.md).
+ */
+import { z } from 'zod';
+import { versionIdSchema } from '../ids.ts';
+import { scalingSchema } from './config.ts';
+
+/** Where a gateway reaches an instance and the agent that owns it. One machine: Unix socket paths. */
+export const endpointSchema = z.object({
+  /** Socket of the instance: HTTP/1.1 requests of the function go here. */
+  instance: z.object({ kind: z.literal('unix'), path: z.string() }),
+  /** Socket of the node agent (shared/contracts/nodes.ts). */
+  agent: z.object({ kind: z.literal('unix'), path: z.string() }),
+});
+
+export const acquireRequestSchema = z.object({
+  gatewayId: z.string().min(1).max(200),
+  versionId: versionIdSchema,
+  /** From the gateway's snapshot, so that the scheduler needs no feed of its own. */
+  scaling: scalingSchema,
+  /** Requests that wait for this lease, at least 1. */
+  waiting: z.number().int().min(1),
+  /** Longest wait for an answer, in ms from now (durations need no common clock). */
+  deadlineMs: z.number().int().min(1),
+});
+
+export const leaseSchema = z.object({
+  leaseId: z.string(),
+  versionId: versionIdSchema,
+  instanceId: z.string(),
+  endpoint: endpointSchema,
+  slots: z.number().int().min(1),
+  /** Lifetime from now, in ms; renewed by heartbeats. */
+  ttlMs: z.number().int().min(1),
+});
+
+export const gatewayHeartbeatSchema = z.object({
+  leases: z.array(z.object({ leaseId: z.string(), inFlight: z.number().int().min(0) })),
+});
+
+export const gatewayHeartbeatReplySchema = z.object({
+  /** Drain: no new requests. The gateway drops the lease from its next heartbeat once nothing is in flight. */
+  revoked: z.array(z.string()),
+});
+
+export type Endpoint = z.infer<typeof endpointSchema>;
+export type AcquireRequest = z.infer<typeof acquireRequestSchema>;
+export type Lease = z.infer<typeof leaseSchema>;
+export type GatewayHeartbeat = z.infer<typeof gatewayHeartbeatSchema>;
+export type GatewayHeartbeatReply = z.infer<typeof gatewayHeartbeatReplySchema>;

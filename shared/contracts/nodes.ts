@@ -1,0 +1,132 @@
+/**
+ * Conversations with a node agent.
+ *
+ * Agent → scheduler:
+ *   POST /v1/nodes/ID/heartbeat   NodeHeartbeat → NodeHeartbeatReply, every LIMITS.heartbeatMs and at
+ *        once after an instance ended. The list of instances is complete: what the scheduler does not
+ *        find in it is gone.
+ *
+ * Scheduler → agent (Unix socket):
+ *   POST   /v1/instances          StartRequest → 200 StartReply, or a problem document
+ *          (startup_failed with `stack`, version_not_found when the feed has not brought it in time,
+ *          no_capacity, blob_corrupt, blob_not_found)
+ *   DELETE /v1/instances/ID?graceMs=N → 204. Idempotent; unknown ids are 204 too.
+ *
+ * Gateway → agent:
+ *   GET  /v1/instances/ID/exit?waitMs=N → 200 ExitReport; waits up to N ms for the process to end and
+ *          answers `{ ended: false }` when it lives.
+ *   POST /v1/instances/ID/overdue OverdueReport → 204. A request passed its cpuMs of wall time, or its
+ *          timeout: the agent compares CPU time and kills what does not yield.
+ *
+ * Control → agent:
+ *   POST /v1/check                CheckRequest (runnable not yet published) → 200 CheckReply. Starts the
+ *          code once in a sandboxed slot, as production would, and stops it.
+ *   GET  /v1/logs?account=A&function=F&follow=0|1&tail=N → application/x-ndjson of LogEntry.
+ *   GET  /v1/status               → NodeStatus
+ */
+import { z } from 'zod';
+import { versionIdSchema } from '../ids.ts';
+import { runnableItemSchema } from './feed.ts';
+import { endpointSchema } from './leases.ts';
+
+/** Why an instance ended. `stopped`: on request. `bystander` is decided by the gateway, not here. */
+export const EXIT_REASONS = [
+  'stopped',
+  'crashed',
+  'cpu_exceeded',
+  'memory_exceeded',
+  'timeout',
+  'startup_failed',
+] as const;
+export const exitReasonSchema = z.enum(EXIT_REASONS);
+
+export const startRequestSchema = z.object({
+  instanceId: z.string().min(1).max(100),
+  versionId: versionIdSchema,
+});
+export const startReplySchema = z.object({ endpoint: endpointSchema, startMs: z.number() });
+
+export const exitReportSchema = z.object({
+  ended: z.boolean(),
+  reason: exitReasonSchema.optional(),
+  /** Requests that the agent blames, when a report told it which one burnt the budget. */
+  blamedRequestId: z.string().optional(),
+});
+
+export const overdueReportSchema = z.object({
+  requestId: z.string(),
+  kind: z.enum(['cpu', 'timeout']),
+  /** How long the request has been running, in ms. */
+  ageMs: z.number().min(0),
+  /** Requests in flight on the instance from this gateway. */
+  inFlight: z.number().int().min(0),
+});
+
+export const nodeHeartbeatSchema = z.object({
+  endpoint: z.object({ kind: z.literal('unix'), path: z.string() }),
+  /** Instances the node can hold, and slots that wait ready. */
+  capacity: z.number().int().min(0),
+  freeSlots: z.number().int().min(0),
+  draining: z.boolean(),
+  instances: z.array(
+    z.object({ instanceId: z.string(), versionId: versionIdSchema, endpoint: endpointSchema }),
+  ),
+  /** Since the last heartbeat that was answered. */
+  exits: z.array(z.object({ instanceId: z.string(), versionId: versionIdSchema, reason: exitReasonSchema })),
+});
+export const nodeHeartbeatReplySchema = z.object({
+  /** Instances the scheduler does not want: the agent stops them. */
+  stop: z.array(z.string()),
+});
+
+export const checkRequestSchema = z.object({ runnable: runnableItemSchema });
+export const checkReplySchema = z.discriminatedUnion('ok', [
+  z.object({ ok: z.literal(true), startMs: z.number() }),
+  z.object({
+    ok: z.literal(false),
+    message: z.string(),
+    stack: z.string().optional(),
+    logs: z.array(z.string()),
+  }),
+]);
+
+export const LOG_LEVELS = ['debug', 'log', 'info', 'warn', 'error'] as const;
+export const logEntrySchema = z.object({
+  /** ms since the epoch, by the node's clock. */
+  atMs: z.number(),
+  versionId: versionIdSchema,
+  instanceId: z.string(),
+  requestId: z.string().optional(),
+  kind: z.enum(['console', 'exception', 'platform']),
+  level: z.enum(LOG_LEVELS),
+  message: z.string(),
+  /** Raw stack with positions in the bundle; control maps it to the sources. */
+  stack: z.string().optional(),
+  /** Entries lost before this one (flood, truncation). */
+  dropped: z.number().int().optional(),
+});
+
+export const nodeStatusSchema = z.object({
+  nodeId: z.string(),
+  sandbox: z.object({
+    /** `full`: every part in force; `partial`/`none` name what is missing. */
+    level: z.enum(['full', 'partial', 'none']),
+    missing: z.array(z.string()),
+  }),
+  instances: z.number().int(),
+  freeSlots: z.number().int(),
+  capacity: z.number().int(),
+  feedRevision: z.number().int(),
+});
+
+export type ExitReason = z.infer<typeof exitReasonSchema>;
+export type StartRequest = z.infer<typeof startRequestSchema>;
+export type StartReply = z.infer<typeof startReplySchema>;
+export type ExitReport = z.infer<typeof exitReportSchema>;
+export type OverdueReport = z.infer<typeof overdueReportSchema>;
+export type NodeHeartbeat = z.infer<typeof nodeHeartbeatSchema>;
+export type NodeHeartbeatReply = z.infer<typeof nodeHeartbeatReplySchema>;
+export type CheckRequest = z.infer<typeof checkRequestSchema>;
+export type CheckReply = z.infer<typeof checkReplySchema>;
+export type LogEntry = z.infer<typeof logEntrySchema>;
+export type NodeStatus = z.infer<typeof nodeStatusSchema>;

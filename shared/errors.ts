@@ -1,0 +1,323 @@
+/**
+ * The closed table of failures. A code fixes the HTTP status and what a retry may achieve; callers see
+ * the table's text plus an explicitly public detail, operators see the message and the cause chain.
+ *
+ * The wire form is an RFC 9457 problem document whose `code` is the key of this table, so the mapping
+ * is one-to-one in both directions (docs/errors.md is generated from it).
+ */
+
+interface ErrorRow {
+  readonly status: number;
+  /** `never`: the same request fails again; `elsewhere`: another instance may do; `later`: wait first. */
+  readonly retry: 'never' | 'elsewhere' | 'later';
+  /** Shown to callers: what happened and what to do; names no machine, path or other tenant. */
+  readonly message: string;
+}
+
+export const ERRORS = {
+  // Request shape
+  bad_request: { status: 400, retry: 'never', message: 'The request is malformed.' },
+  header_invalid: { status: 400, retry: 'never', message: 'A request header is malformed or ambiguous.' },
+  url_too_long: { status: 414, retry: 'never', message: 'The URL is longer than the platform accepts.' },
+  headers_too_large: {
+    status: 431,
+    retry: 'never',
+    message: 'The request headers are larger than the platform accepts.',
+  },
+  body_too_large: {
+    status: 413,
+    retry: 'never',
+    message: 'The request body is larger than this function accepts.',
+  },
+  method_not_allowed: { status: 405, retry: 'never', message: 'This resource does not accept that method.' },
+  not_found: { status: 404, retry: 'never', message: 'There is nothing at this address.' },
+
+  // Who calls
+  signature_missing: {
+    status: 401,
+    retry: 'never',
+    message:
+      'This address accepts signed requests only. Sign the request (RFC 9421), or use `isoplane invoke`.',
+  },
+  signature_invalid: { status: 401, retry: 'never', message: 'The request signature does not verify.' },
+  signature_expired: {
+    status: 401,
+    retry: 'never',
+    message: 'The request signature has expired. Sign again, and check the clock of the caller.',
+  },
+  signature_not_yet_valid: {
+    status: 401,
+    retry: 'never',
+    message: 'The request signature is dated in the future. Check the clock of the caller.',
+  },
+  signature_replayed: {
+    status: 401,
+    retry: 'never',
+    message: 'This signature was used before. Sign each request with a fresh nonce.',
+  },
+  digest_mismatch: { status: 401, retry: 'never', message: 'The Content-Digest does not match the body.' },
+  token_missing: {
+    status: 401,
+    retry: 'never',
+    message: 'A bearer token is required in the Authorization header.',
+  },
+  token_invalid: { status: 401, retry: 'never', message: 'The bearer token is not accepted.' },
+  token_expired: { status: 401, retry: 'never', message: 'The bearer token has expired.' },
+  forbidden: { status: 403, retry: 'never', message: 'This key may not do that.' },
+
+  // What is called
+  function_not_found: { status: 404, retry: 'never', message: 'No function answers at this address.' },
+  function_disabled: { status: 403, retry: 'never', message: 'The function is disabled.' },
+  queue_full: {
+    status: 429,
+    retry: 'later',
+    message: 'Too many requests are waiting for this function. Retry after the given time.',
+  },
+  queue_timeout: {
+    status: 503,
+    retry: 'later',
+    message: 'No instance became free in time. Retry after the given time.',
+  },
+  no_capacity: {
+    status: 503,
+    retry: 'later',
+    message: 'The platform has no room for another instance now. Retry after the given time.',
+  },
+  quarantined: {
+    status: 503,
+    retry: 'later',
+    message:
+      'The version crashed repeatedly and is held back for a while. Deploy a fixed version or retry later.',
+  },
+  scheduler_unavailable: {
+    status: 503,
+    retry: 'later',
+    message: 'The platform cannot start an instance right now. Retry after the given time.',
+  },
+
+  // How it went
+  function_error: {
+    status: 500,
+    retry: 'never',
+    message: 'The function threw an error. See its logs with the request id.',
+  },
+  startup_failed: {
+    status: 500,
+    retry: 'never',
+    message: 'The function failed while starting. See its logs.',
+  },
+  cpu_exceeded: {
+    status: 500,
+    retry: 'never',
+    message: 'The function used more CPU time than its limit and was stopped.',
+  },
+  memory_exceeded: {
+    status: 500,
+    retry: 'never',
+    message: 'The function used more memory than its limit and was stopped.',
+  },
+  crashed: {
+    status: 502,
+    retry: 'elsewhere',
+    message: 'The process of the function ended before it answered.',
+  },
+  timeout: { status: 504, retry: 'never', message: 'The function did not answer within its time limit.' },
+  instance_lost: {
+    status: 503,
+    retry: 'elsewhere',
+    message:
+      'The instance was stopped while it handled this request, for a cause outside the request. Retry.',
+  },
+
+  // Control API: names and references
+  account_not_found: { status: 404, retry: 'never', message: 'There is no such account.' },
+  version_not_found: { status: 404, retry: 'never', message: 'There is no such version of this function.' },
+  alias_not_found: { status: 404, retry: 'never', message: 'There is no such alias of this function.' },
+  layer_not_found: { status: 404, retry: 'never', message: 'There is no such layer version.' },
+  key_not_found: { status: 404, retry: 'never', message: 'There is no such key.' },
+  route_not_found: { status: 404, retry: 'never', message: 'There is no such route.' },
+  deployment_not_found: { status: 404, retry: 'never', message: 'There is no such deployment.' },
+  blob_not_found: { status: 404, retry: 'never', message: 'There is no such blob.' },
+  name_taken: { status: 409, retry: 'never', message: 'That name is already in use.' },
+  in_use: {
+    status: 409,
+    retry: 'never',
+    message: 'It is still referenced. Move or delete what refers to it first.',
+  },
+  conflict: {
+    status: 409,
+    retry: 'never',
+    message: 'It changed since you read it. Read it again and repeat.',
+  },
+  no_previous_version: {
+    status: 409,
+    retry: 'never',
+    message: 'There is no earlier deployment to roll back to.',
+  },
+
+  // Control API: what was uploaded
+  config_invalid: { status: 422, retry: 'never', message: 'The configuration has problems; each is listed.' },
+  compatibility_invalid: {
+    status: 422,
+    retry: 'never',
+    message: 'The compatibility date or a compatibility flag is not supported.',
+  },
+  env_too_large: { status: 422, retry: 'never', message: 'The variables are larger than the limit.' },
+  bundle_too_large: {
+    status: 413,
+    retry: 'never',
+    message: 'The code, with its layers, is larger than the limit.',
+  },
+  module_name_invalid: { status: 422, retry: 'never', message: 'A module name is not allowed.' },
+  module_missing: { status: 422, retry: 'never', message: 'A module that the upload names is missing.' },
+  publish_startup_failed: {
+    status: 422,
+    retry: 'never',
+    message: 'The code did not start, so nothing was published and no alias moved.',
+  },
+  quota_exceeded: {
+    status: 422,
+    retry: 'never',
+    message: 'The account has reached its limit for this kind of resource.',
+  },
+
+  // The platform
+  node_unavailable: {
+    status: 503,
+    retry: 'later',
+    message: 'No compute node is available to try the code. Nothing was changed; retry shortly.',
+  },
+  control_unavailable: {
+    status: 503,
+    retry: 'later',
+    message: 'The control plane cannot answer right now. Nothing was changed; retry shortly.',
+  },
+  database_busy: {
+    status: 503,
+    retry: 'later',
+    message: 'The database is busy. Nothing was changed; retry shortly.',
+  },
+  database_corrupt: {
+    status: 500,
+    retry: 'never',
+    message: 'The database is damaged. Restore it from a backup.',
+  },
+  blob_corrupt: {
+    status: 500,
+    retry: 'never',
+    message: 'Stored code does not match its digest. Publish it again.',
+  },
+  storage_full: {
+    status: 507,
+    retry: 'later',
+    message: 'The platform has no disk space left. Nothing was changed.',
+  },
+  data_folder_in_use: {
+    status: 500,
+    retry: 'never',
+    message: 'Another platform is running on this data folder.',
+  },
+  port_in_use: { status: 500, retry: 'never', message: 'A port that the platform needs is in use.' },
+  internal: {
+    status: 500,
+    retry: 'never',
+    message: 'The platform failed. The request id leads operators to the cause.',
+  },
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export interface PlatformErrorOptions {
+  readonly cause?: unknown;
+  /** Replaces nothing, adds to the table's text: a sentence the caller may see. No secrets, paths, tenants. */
+  readonly publicDetail?: string;
+  /** Extra members of the problem document (RFC 9457 section 3.2), for example `problems` or `stack`. */
+  readonly extensions?: Readonly<Record<string, unknown>>;
+  /** Sent as `Retry-After`, rounded up to whole seconds. */
+  readonly retryAfterMs?: number;
+}
+
+/** RFC 9457 problem document with Isoplane's members. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: ErrorCode;
+  readonly detail?: string;
+  readonly requestId?: string;
+  readonly retryAfterMs?: number;
+  readonly [extension: string]: unknown;
+}
+
+/** A failure with a code from the table. `message` is for operators; {@link toProblem} is for callers. */
+export class PlatformError extends Error {
+  override readonly name = 'PlatformError';
+  readonly code: ErrorCode;
+  readonly publicDetail: string | undefined;
+  readonly extensions: Readonly<Record<string, unknown>>;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: ErrorCode, operatorDetail: string, options: PlatformErrorOptions = {}) {
+    super(operatorDetail, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.publicDetail = options.publicDetail;
+    this.extensions = options.extensions ?? {};
+    this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(ERRORS, value);
+}
+
+/** Anything that is not a PlatformError becomes `internal` with the value as its cause. */
+export function asPlatformError(thrown: unknown): PlatformError {
+  if (thrown instanceof PlatformError) return thrown;
+  return new PlatformError('internal', 'unexpected failure', { cause: thrown });
+}
+
+export function toProblem(error: PlatformError, requestId?: string): Problem {
+  const row = ERRORS[error.code];
+  return {
+    ...error.extensions,
+    type: `urn:isoplane:error:${error.code}`,
+    title: row.message,
+    status: row.status,
+    code: error.code,
+    ...(error.publicDetail === undefined ? {} : { detail: error.publicDetail }),
+    ...(requestId === undefined ? {} : { requestId }),
+    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+  };
+}
+
+/** The one way a failure becomes an HTTP response. */
+export function problemResponse(error: PlatformError, requestId?: string): Response {
+  const problem = toProblem(error, requestId);
+  const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' });
+  if (requestId !== undefined) headers.set('isoplane-request-id', requestId);
+  if (error.retryAfterMs !== undefined)
+    headers.set('retry-after', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))));
+  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+}
+
+/** Rebuilds the error from a problem document received from another plane; unknown shapes become `internal`. */
+export function fromProblem(body: unknown, context: string): PlatformError {
+  if (typeof body === 'object' && body !== null && 'code' in body && isErrorCode(body.code)) {
+    const {
+      type: _type,
+      title: _title,
+      status: _status,
+      code,
+      detail,
+      requestId: _id,
+      retryAfterMs,
+      ...extensions
+    } = body as Problem;
+    return new PlatformError(code, context, {
+      ...(typeof detail === 'string' ? { publicDetail: detail } : {}),
+      ...(typeof retryAfterMs === 'number' ? { retryAfterMs } : {}),
+      extensions,
+    });
+  }
+  return new PlatformError('internal', context, { cause: body });
+}

@@ -1,0 +1,80 @@
+/**
+ * Bounds that more than one plane must agree on. Each name ends in its unit. The relations below are
+ * asserted at import, so a change that breaks one fails every test at once.
+ */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+export const LIMITS = {
+  // Uploads
+  /** Code of one version including its layers, in bytes after bundling. */
+  bundleBytesMax: 32 * MIB,
+  modulesPerVersionMax: 1_000,
+  moduleNameBytesMax: 256,
+  /** Serialised `vars` of one version, in bytes. */
+  varsBytesMax: 64 * KIB,
+  layersPerFunctionMax: 5,
+  sourceMapBytesMax: 32 * MIB,
+
+  // Requests at the gateway
+  requestBodyBytesMax: 100 * MIB,
+  requestBodyBytesDefault: 32 * MIB,
+  urlBytesMax: 16 * KIB,
+  headerBytesMax: 32 * KIB,
+  /** Bodies that must be read whole to check a Content-Digest. */
+  digestBodyBytesMax: 8 * MIB,
+
+  // Per-function limits: defaults and platform maxima
+  cpuMsDefault: 1_000,
+  cpuMsMax: 300_000,
+  timeoutMsDefault: 30_000,
+  timeoutMsMax: 900_000,
+  memoryMbDefault: 128,
+  memoryMbMin: 32,
+  memoryMbMax: 4_096,
+  concurrencyDefault: 64,
+  concurrencyMax: 1_000,
+  maxInstancesDefault: 4,
+  maxInstancesMax: 1_000,
+  queueDepthDefault: 256,
+  queueDepthMax: 10_000,
+  queueTimeoutMsDefault: 10_000,
+  queueTimeoutMsMax: 60_000,
+  idleTimeoutMsDefault: 60_000,
+  idleTimeoutMsMax: 24 * 3_600_000,
+  /** Longest silence on an open response stream or WebSocket before it is cut. */
+  streamIdleMsDefault: 300_000,
+  streamIdleMsMax: 3_600_000,
+
+  // Signatures
+  signatureAgeMsMax: 300_000,
+  signatureSkewMs: 30_000,
+  nonceBytesMax: 128,
+
+  // Leases and heartbeats
+  leaseTtlMs: 10_000,
+  heartbeatMs: 1_000,
+  /** A gateway or node that was silent for this long is taken for dead. */
+  memberDeadMs: 5_000,
+  feedBookmarkMs: 2_000,
+
+  // Logs
+  logEntryBytesMax: 16 * KIB,
+  logEntriesPerFunctionMax: 2_000,
+  logBytesPerSecondMax: 256 * KIB,
+} as const;
+
+function must(condition: boolean, law: string): void {
+  if (!condition) throw new Error(`shared/limits.ts: ${law}`);
+}
+
+must(LIMITS.heartbeatMs * 3 <= LIMITS.memberDeadMs, 'three heartbeats fit before a member is taken for dead');
+must(LIMITS.memberDeadMs <= LIMITS.leaseTtlMs, 'a dead holder is noticed no later than its leases expire');
+must(LIMITS.cpuMsDefault <= LIMITS.timeoutMsDefault, 'CPU time cannot exceed wall time by default');
+must(
+  LIMITS.requestBodyBytesDefault <= LIMITS.requestBodyBytesMax,
+  'default body bound is within the maximum',
+);
+must(LIMITS.digestBodyBytesMax <= LIMITS.requestBodyBytesMax, 'digest bound is within the body bound');
+must(LIMITS.queueTimeoutMsDefault <= LIMITS.queueTimeoutMsMax, 'default queue wait is within the maximum');

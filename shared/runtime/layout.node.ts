@@ -1,0 +1,67 @@
+/**
+ * Where things lie on disk. Durable data is under the data folder (0700, files 0600); sockets are under
+ * a short run folder, because a Unix socket path holds at most 107 bytes.
+ */
+import { createHash } from 'node:crypto';
+import { lstat, mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import process from 'node:process';
+import { PlatformError } from '../errors.ts';
+
+export interface Layout {
+  readonly dataDir: string;
+  readonly runDir: string;
+  /** libSQL database of the control plane. */
+  readonly database: string;
+  /** Content-addressed store of the control plane: `blobs/ab/cdef…`. */
+  readonly blobs: string;
+  /** 32 random bytes, base64url: wraps secrets at rest. */
+  readonly keyEncryptionKey: string;
+  /** Owner key of account `default` for the CLI, and the URLs of the running platform. */
+  readonly credentials: string;
+  /** Held (libSQL write lock) by the one platform that runs on this folder. */
+  readonly lock: string;
+  gatewaySnapshot(gatewayId: string): string;
+  nodeDir(nodeId: string): string;
+  readonly sockets: {
+    readonly control: string;
+    readonly scheduler: string;
+    node(nodeId: string): string;
+  };
+}
+
+export function layoutOf(dataDir: string): Layout {
+  const root = resolve(dataDir);
+  const uid = process.getuid?.() ?? 0;
+  const runDir = join(
+    process.env['ISOPLANE_RUN_ROOT'] ?? tmpdir(),
+    `isoplane-${uid}-${createHash('sha256').update(root).digest('hex').slice(0, 12)}`,
+  );
+  return {
+    dataDir: root,
+    runDir,
+    database: join(root, 'control.db'),
+    blobs: join(root, 'blobs'),
+    keyEncryptionKey: join(root, 'keys', 'kek'),
+    credentials: join(root, 'credentials.json'),
+    lock: join(root, 'lock.db'),
+    gatewaySnapshot: (gatewayId) => join(root, 'gateways', `${gatewayId}.json`),
+    nodeDir: (nodeId) => join(root, 'nodes', nodeId),
+    sockets: {
+      control: join(runDir, 'control.sock'),
+      scheduler: join(runDir, 'scheduler.sock'),
+      node: (nodeId) => join(runDir, `${nodeId}.sock`),
+    },
+  };
+}
+
+/** Creates a folder that only this user can enter, or refuses one that somebody else prepared. */
+export async function ensurePrivateFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  const info = await lstat(path);
+  const uid = process.getuid?.();
+  if (!info.isDirectory() || (uid !== undefined && info.uid !== uid) || (info.mode & 0o077) !== 0) {
+    throw new PlatformError('internal', `${path} must be a folder of this user with mode 0700`);
+  }
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['{gateway,scheduler,nodes,control,shared,cli,scripts,test}/**/*.test.ts'],
+    exclude: ['**/node_modules/**', 'test/bench/**'],
+    // Two cores: more workers only make every real process slower.
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    retry: 0,
+  },
+});
