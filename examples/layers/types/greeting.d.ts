@@ -1,0 +1,1 @@
+export declare const greeting: (name: string) => string;
