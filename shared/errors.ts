@@ -55,6 +55,11 @@ export const ERRORS = {
     retry: 'never',
     message: 'This signature was used before. Sign each request with a fresh nonce.',
   },
+  replay_window_full: {
+    status: 503,
+    retry: 'later',
+    message: 'Too many signed requests are remembered to rule out replays. Retry after the given time.',
+  },
   digest_mismatch: { status: 401, retry: 'never', message: 'The Content-Digest does not match the body.' },
   token_missing: {
     status: 401,

@@ -1,0 +1,158 @@
+/**
+ * Follows the change feed for a gateway or a node: applies, persists, acknowledges, reconnects.
+ *
+ * The plane starts from its journal before control was ever reached, and goes on with what it has when
+ * control is gone. Silence longer than a few bookmarks means a dead connection.
+ */
+import { feedLineSchema, type FeedItem, type FeedLine, type FeedRole } from '../contracts/feed.ts';
+import { LIMITS } from '../limits.ts';
+import type { Timers } from '../runtime/clock.ts';
+import type { Log } from '../runtime/log.ts';
+import type { UnixPeer } from '../runtime/unix-http.node.ts';
+import { z } from 'zod';
+import { FeedJournal } from './journal.node.ts';
+import type { FeedState } from './state.ts';
+
+export interface FeedConsumerOptions {
+  readonly peer: UnixPeer;
+  readonly role: FeedRole;
+  readonly consumerId: string;
+  /** File of the journal; its folder must exist. */
+  readonly journalPath: string;
+  readonly log: Log;
+  readonly timers: Timers;
+  /** Called after each applied line that changed something, before it is persisted and acknowledged. */
+  readonly onChange: (items: readonly FeedItem[], state: FeedState) => void;
+}
+
+export interface FeedConsumer {
+  readonly state: FeedState;
+  close(): Promise<void>;
+}
+
+const SILENCE_MS_MAX = 3 * LIMITS.feedBookmarkMs;
+const RETRY_MS_MIN = 50;
+const RETRY_MS_MAX = 2_000;
+
+export async function startFeedConsumer(options: FeedConsumerOptions): Promise<FeedConsumer> {
+  const journal = new FeedJournal(options.journalPath);
+  const state = await journal.load(options.log);
+  if (state.epoch !== '') options.onChange(state.toSnapshot().items, state);
+  const stop = new AbortController();
+  const done = follow(options, { journal, state, stop: stop.signal });
+  return {
+    state,
+    close: async () => {
+      stop.abort();
+      await done;
+    },
+  };
+}
+
+interface Following {
+  readonly journal: FeedJournal;
+  readonly state: FeedState;
+  readonly stop: AbortSignal;
+}
+
+async function follow(options: FeedConsumerOptions, following: Following): Promise<void> {
+  const acknowledge = createAcknowledger(options, following.stop);
+  let retryMs = RETRY_MS_MIN;
+  while (!following.stop.aborted) {
+    try {
+      await followOnce(options, following, (revision) => {
+        retryMs = RETRY_MS_MIN;
+        acknowledge(revision);
+      });
+    } catch (thrown) {
+      if (!following.stop.aborted) options.log.debug('feed_disconnected', { error: thrown });
+    }
+    await pause(options.timers, retryMs, following.stop);
+    retryMs = Math.min(RETRY_MS_MAX, retryMs * 2);
+  }
+}
+
+async function followOnce(
+  options: FeedConsumerOptions,
+  { journal, state, stop }: Following,
+  onLine: (revision: number) => void,
+): Promise<void> {
+  const connection = new AbortController();
+  const signal = AbortSignal.any([stop, connection.signal]);
+  let silence = options.timers.after(SILENCE_MS_MAX, () => connection.abort());
+  try {
+    const query = new URLSearchParams({
+      consumer: options.consumerId,
+      role: options.role,
+      from: String(state.revision),
+      epoch: state.epoch,
+    });
+    for await (const line of options.peer.lines(`/internal/feed?${query.toString()}`, feedLineSchema, {
+      signal,
+    })) {
+      silence.cancel();
+      silence = options.timers.after(SILENCE_MS_MAX, () => connection.abort());
+      await applyLine(options, { journal, state, stop }, line);
+      onLine(state.revision);
+    }
+  } finally {
+    silence.cancel();
+    connection.abort();
+  }
+}
+
+async function applyLine(
+  options: FeedConsumerOptions,
+  { journal, state }: Following,
+  line: FeedLine,
+): Promise<void> {
+  const changed = state.apply(line);
+  if (changed.length > 0) options.onChange(changed, state);
+  try {
+    await journal.append(line, state);
+  } catch (thrown) {
+    // A full disk must not stop serving: the state in memory is right, and the next start asks again.
+    options.log.error('feed_journal_write_failed', { error: thrown });
+  }
+}
+
+/** Sends the newest revision; while one call is under way later revisions replace each other. */
+function createAcknowledger(options: FeedConsumerOptions, stop: AbortSignal): (revision: number) => void {
+  let sending = false;
+  let wanted: number | undefined;
+  const send = async (): Promise<void> => {
+    while (wanted !== undefined && !stop.aborted) {
+      const revision = wanted;
+      wanted = undefined;
+      try {
+        await options.peer.call('/internal/feed/ack', z.unknown(), {
+          method: 'POST',
+          body: { consumer: options.consumerId, role: options.role, revision },
+          signal: stop,
+        });
+      } catch (thrown) {
+        if (!stop.aborted) options.log.debug('feed_ack_failed', { error: thrown });
+      }
+    }
+    sending = false;
+  };
+  return (revision) => {
+    wanted = revision;
+    if (sending) return;
+    sending = true;
+    void send();
+  };
+}
+
+function pause(timers: Timers, delayMs: number, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (stop.aborted) return resolve();
+    const finish = (): void => {
+      timer.cancel();
+      stop.removeEventListener('abort', finish);
+      resolve();
+    };
+    const timer = timers.after(delayMs, finish);
+    stop.addEventListener('abort', finish);
+  });
+}

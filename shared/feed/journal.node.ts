@@ -1,0 +1,79 @@
+/**
+ * A consumer's copy of the feed on disk: a snapshot line, then delta lines, rewritten when the deltas
+ * outgrow the snapshot.
+ *
+ * Lines are not synced to the platter: after a power cut the journal may end earlier, and the feed sends
+ * the missing revisions again. A torn or damaged tail is cut off for the same reason.
+ */
+import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
+import { feedLineSchema, type FeedLine } from '../contracts/feed.ts';
+import type { Log } from '../runtime/log.ts';
+import { FeedState } from './state.ts';
+
+const COMPACT_BYTES_MIN = 1_048_576;
+
+export class FeedJournal {
+  readonly #path: string;
+  #snapshotBytes = 0;
+  #deltaBytes = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Reads what the last run persisted. Missing and damaged files give an empty or older state, never an error. */
+  async load(log: Log): Promise<FeedState> {
+    const state = new FeedState();
+    let text: string;
+    try {
+      text = await readFile(this.#path, 'utf8');
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT')
+        log.warn('feed_journal_unreadable', { error: thrown });
+      return state;
+    }
+    for (const [index, line] of text.split('\n').entries()) {
+      if (line === '') continue;
+      const parsed = parseLine(line);
+      // The first line must be a snapshot, otherwise deltas would stand on nothing.
+      if (parsed === undefined || (index === 0 && parsed.type !== 'snapshot')) {
+        log.warn('feed_journal_cut', { line: index + 1 });
+        break;
+      }
+      state.apply(parsed);
+    }
+    if (state.epoch !== '') await this.#rewrite(state);
+    return state;
+  }
+
+  /** Persists a line that `state` has just applied. */
+  async append(line: FeedLine, state: FeedState): Promise<void> {
+    if (line.type === 'bookmark') return;
+    const text = `${JSON.stringify(line)}\n`;
+    if (
+      line.type === 'snapshot' ||
+      this.#deltaBytes + text.length > Math.max(COMPACT_BYTES_MIN, this.#snapshotBytes)
+    ) {
+      await this.#rewrite(state);
+      return;
+    }
+    await appendFile(this.#path, text, { mode: 0o600 });
+    this.#deltaBytes += text.length;
+  }
+
+  async #rewrite(state: FeedState): Promise<void> {
+    const text = `${JSON.stringify(state.toSnapshot())}\n`;
+    await writeFile(`${this.#path}.new`, text, { mode: 0o600 });
+    await rename(`${this.#path}.new`, this.#path);
+    this.#snapshotBytes = text.length;
+    this.#deltaBytes = 0;
+  }
+}
+
+function parseLine(line: string): FeedLine | undefined {
+  try {
+    return feedLineSchema.safeParse(JSON.parse(line)).data;
+  } catch {
+    return undefined;
+  }
+}
