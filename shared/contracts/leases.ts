@@ -46,7 +46,14 @@ export const leaseSchema = z.object({
 });
 
 export const gatewayHeartbeatSchema = z.object({
-  leases: z.array(z.object({ leaseId: z.string(), inFlight: z.number().int().min(0) })),
+  leases: z.array(
+    z.object({
+      leaseId: z.string(),
+      inFlight: z.number().int().min(0),
+      /** Requests sent since the heartbeat before: a sample of `inFlight` does not see the short ones. */
+      started: z.number().int().min(0).optional(),
+    }),
+  ),
 });
 
 export const gatewayHeartbeatReplySchema = z.object({
