@@ -28,7 +28,7 @@ describe('ResponseParser', () => {
       expect(
         parse(STREAM.slice(0, cut), STREAM.slice(cut)).map(({ status, body }) => [status, body]),
       ).toEqual(EXPECTED);
-    expect(parse(...STREAM).map(({ status, body }) => [status, body])).toEqual(EXPECTED);
+    expect(parse(...STREAM.split('')).map(({ status, body }) => [status, body])).toEqual(EXPECTED);
   });
 
   test('refuses what is no HTTP', ({ expect }) => {

@@ -22,7 +22,7 @@ type State =
 export class ResponseParser {
   readonly #onResponse: (response: ParsedResponse) => void;
   readonly #keepBodies: boolean;
-  #rest: Buffer<ArrayBufferLike> = Buffer.alloc(0);
+  #rest: Buffer = Buffer.alloc(0);
   #state: State = { in: 'head' };
   #head = '';
   #status = 0;

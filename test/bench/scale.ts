@@ -1,0 +1,42 @@
+/** How much is measured. Quick shows that the bench works; its figures mean little. */
+export interface BenchScale {
+  readonly sandbox: 'auto' | 'required' | 'off';
+  readonly connections: readonly number[];
+  readonly warmRounds: number;
+  readonly warmRoundMs: number;
+  readonly warmUpMs: number;
+  readonly coldFunctions: number;
+  readonly coldAtOnce: number;
+  readonly publishes: number;
+  readonly rollbacks: number;
+  readonly idleInstances: number;
+  readonly fleet: number;
+}
+
+type Amounts = Omit<BenchScale, 'sandbox'>;
+
+export const FULL: Amounts = {
+  connections: [1, 16, 32],
+  warmRounds: 5,
+  warmRoundMs: 3_000,
+  warmUpMs: 700,
+  coldFunctions: 100,
+  coldAtOnce: 50,
+  publishes: 40,
+  rollbacks: 100,
+  idleInstances: 20,
+  fleet: 500,
+};
+
+export const QUICK: Amounts = {
+  connections: [1, 16],
+  warmRounds: 1,
+  warmRoundMs: 800,
+  warmUpMs: 300,
+  coldFunctions: 8,
+  coldAtOnce: 8,
+  publishes: 5,
+  rollbacks: 8,
+  idleInstances: 5,
+  fleet: 20,
+};

@@ -1,0 +1,139 @@
+/** Warm throughput, latency and CPU time per request, against raw workerd in interleaved rounds. */
+import { readFile } from 'node:fs/promises';
+import { credentialsSchema } from '#shared/contracts/credentials.ts';
+import { tempFolder } from '#shared/testing/temp.node.ts';
+import { HELLO, PUBLIC, tokenIssuer } from './functions.ts';
+import { LoadGenerator, type Measured } from './load.ts';
+import type { LoadJob, RequestPlan } from './load-messages.ts';
+import { BenchPlatform } from './platform.ts';
+import { startRawWorkerd } from './raw-workerd.ts';
+import { ms, type Row } from './report.ts';
+import type { BenchScale } from './scale.ts';
+import { median } from './statistics.ts';
+import { tokenMaker } from './tokens.ts';
+
+interface Candidate {
+  readonly name: string;
+  readonly url: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly plan: RequestPlan;
+}
+
+const RAW = 'raw workerd';
+const PER_SECOND_GUESS = 9_000;
+
+export async function benchWarm(scale: BenchScale): Promise<Row[]> {
+  await using folder = await tempFolder();
+  await using raw = await startRawWorkerd(folder.path, HELLO);
+  await using platform = await BenchPlatform.start({ gateways: 1, sandbox: scale.sandbox });
+  using load = new LoadGenerator();
+  const issuer = tokenIssuer();
+  await platform.api.deploy('open', { modules: { 'index.js': HELLO }, config: PUBLIC });
+  await platform.api.deploy('tokens', { modules: { 'index.js': HELLO }, config: issuer.config('tokens') });
+  await platform.api.deploy('signed', { modules: { 'index.js': HELLO } });
+  const key = credentialsSchema.parse(JSON.parse(await readFile(platform.credentialsPath, 'utf8')));
+  const distinct = Math.ceil((scale.warmRoundMs / 1_000) * PER_SECOND_GUESS);
+  const oneToken = tokenMaker(issuer.plan('tokens', 1))();
+  const served = { url: platform.gatewayUrl, pid: platform.rootPid };
+  const candidates: Candidate[] = [
+    { name: RAW, url: raw.url, host: 'raw.localhost', pid: raw.pid, plan: { kind: 'same', headers: {} } },
+    { name: 'public', ...served, host: platform.hostOf('open'), plan: { kind: 'same', headers: {} } },
+    {
+      name: 'jwt, cached',
+      ...served,
+      host: platform.hostOf('tokens'),
+      plan: { kind: 'same', headers: { authorization: `Bearer ${oneToken}` } },
+    },
+    {
+      name: 'jwt, uncached',
+      ...served,
+      host: platform.hostOf('tokens'),
+      plan: issuer.plan('tokens', distinct),
+    },
+    {
+      name: 'signed',
+      ...served,
+      host: platform.hostOf('signed'),
+      plan: { kind: 'signed', count: distinct, key },
+    },
+  ];
+  const rows: Row[] = [];
+  for (const connections of scale.connections) {
+    const rounds = await interleaved(load, candidates, connections, scale);
+    rows.push(...rowsOf(rounds, connections));
+  }
+  return rows;
+}
+
+async function interleaved(
+  load: LoadGenerator,
+  candidates: readonly Candidate[],
+  connections: number,
+  scale: BenchScale,
+): Promise<Map<string, Measured[]>> {
+  const rounds = new Map<string, Measured[]>(candidates.map(({ name }) => [name, []]));
+  for (let round = 0; round < scale.warmRounds; round += 1) {
+    for (const candidate of candidates) {
+      const job: LoadJob = {
+        url: candidate.url,
+        host: candidate.host,
+        connections,
+        durationMs: scale.warmRoundMs,
+        plan: candidate.plan,
+      };
+      await warmUp(load, job, candidate.pid, scale);
+      rounds.get(candidate.name)?.push(await load.run(job, candidate.pid));
+    }
+    process.stderr.write(`  warm, ${connections} connections: round ${round + 1} of ${scale.warmRounds}\n`);
+  }
+  return rounds;
+}
+
+/** Instances started, connections opened, code compiled: none of it belongs to a warm request. */
+async function warmUp(load: LoadGenerator, job: LoadJob, pid: number, scale: BenchScale): Promise<void> {
+  const plan = job.plan.kind === 'same' ? job.plan : { ...job.plan, count: 500 };
+  await load.run({ ...job, plan, durationMs: scale.warmUpMs }, pid);
+}
+
+function rowsOf(rounds: ReadonlyMap<string, readonly Measured[]>, connections: number): Row[] {
+  const middle = (name: string, read: (measured: Measured) => number): number =>
+    median((rounds.get(name) ?? []).map(read));
+  const rps = (name: string): number => middle(name, (measured) => measured.requestsPerSecond);
+  const cpu = (name: string): number => middle(name, (measured) => measured.cpuUsPerRequest);
+  const main = connections > 1;
+  const rows: Row[] = [];
+  for (const name of rounds.keys()) {
+    const p50 = middle(name, (measured) => measured.p50Ms);
+    const p99 = middle(name, (measured) => measured.p99Ms);
+    const throughput = rps(name) / rps(RAW);
+    const cpuRatio = cpu(name) / cpu(RAW);
+    const isPublic = name === 'public' && main;
+    rows.push({
+      name: `${name}, ${connections} conn: requests/s`,
+      ratio: throughput,
+      absolute: `${Math.round(rps(name))}/s, p50 ${ms(p50)}, p99 ${ms(p99)}`,
+      ...(isPublic ? { goal: '≥ 0.45', reached: throughput >= 0.45 } : {}),
+      details: rounds.get(name),
+    });
+    rows.push({
+      name: `${name}, ${connections} conn: CPU per request`,
+      ratio: cpuRatio,
+      absolute: `${cpu(name).toFixed(0)} µs`,
+      ...(isPublic ? { goal: '≤ 2.6', reached: cpuRatio <= 2.6 } : {}),
+      details: undefined,
+    });
+  }
+  if (main) {
+    const jwt = rps('jwt, cached') / rps('public');
+    rows.push({
+      name: `jwt cached ÷ public, ${connections} conn`,
+      ratio: jwt,
+      absolute: `${(Math.abs(1 - jwt) * 100).toFixed(1)} % apart`,
+      goal: '≤ 10 %',
+      reached: Math.abs(1 - jwt) <= 0.1,
+      details: undefined,
+    });
+  }
+  return rows;
+}
