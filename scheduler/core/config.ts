@@ -1,0 +1,80 @@
+/** Numbers that the scheduler's decisions depend on. Times are in ms. */
+import { LIMITS } from '#shared/limits.ts';
+
+export interface CoreConfig {
+  readonly leaseTtlMs: number;
+  /** The scheduler holds a lease longer than it tells the gateway, by more than a message may take. */
+  readonly leaseMarginMs: number;
+  readonly memberDeadMs: number;
+  /** A list sent this long ago may not know what was decided since: absence in it proves nothing yet. */
+  readonly confirmMs: number;
+  /** An adopted instance gives no lease for this long: its holders have not all been heard. */
+  readonly adoptGraceMs: number;
+  /** A start without an answer for this long has failed. Must exceed the driver's own timeout. */
+  readonly startTimeoutMs: number;
+  readonly stopGraceMs: number;
+  readonly retryAfterMs: number;
+  /** After a failed start of a version: first pause and longest pause, doubling. */
+  readonly startBackoffMs: number;
+  readonly startBackoffMsMax: number;
+  /** After a node failed to answer a start: first pause and longest pause, doubling. */
+  readonly nodeBackoffMs: number;
+  readonly nodeBackoffMsMax: number;
+  /** `crashesMax` crashes of instances younger than `crashYoungMs` within `crashWindowMs` → quarantine. */
+  readonly crashesMax: number;
+  readonly crashWindowMs: number;
+  readonly crashYoungMs: number;
+  readonly quarantineMs: number;
+  readonly quarantineMsMax: number;
+  /** On a full node an instance unused for this long makes room for a version that has none. */
+  readonly evictIdleMs: number;
+  readonly gatewaysMax: number;
+  readonly nodesMax: number;
+  readonly versionsMax: number;
+  readonly waitersMax: number;
+  readonly startsPerNodeMax: number;
+  /** A node takes at most this multiple of its share before the next one in its version's order is asked. */
+  readonly loadFactor: number;
+}
+
+export const CORE_CONFIG: CoreConfig = {
+  leaseTtlMs: LIMITS.leaseTtlMs,
+  leaseMarginMs: LIMITS.heartbeatMs,
+  memberDeadMs: LIMITS.memberDeadMs,
+  confirmMs: 2 * LIMITS.heartbeatMs,
+  adoptGraceMs: 3 * LIMITS.heartbeatMs,
+  startTimeoutMs: 20_000,
+  stopGraceMs: 2_000,
+  retryAfterMs: 1_000,
+  startBackoffMs: 500,
+  startBackoffMsMax: 60_000,
+  nodeBackoffMs: 250,
+  nodeBackoffMsMax: 5_000,
+  crashesMax: 5,
+  crashWindowMs: 60_000,
+  crashYoungMs: 10_000,
+  quarantineMs: 10_000,
+  quarantineMsMax: 600_000,
+  evictIdleMs: 2 * LIMITS.heartbeatMs,
+  gatewaysMax: 1_000,
+  nodesMax: 1_000,
+  versionsMax: 50_000,
+  waitersMax: 20_000,
+  startsPerNodeMax: 64,
+  loadFactor: 1.25,
+};
+
+function must(condition: boolean, law: string): void {
+  if (!condition) throw new Error(`scheduler/core/config.ts: ${law}`);
+}
+
+/** Throws when numbers contradict each other. */
+export function assertConfig(config: CoreConfig): void {
+  must(config.confirmMs < config.memberDeadMs, 'a list is trusted before its sender is taken for dead');
+  must(config.leaseMarginMs < config.leaseTtlMs, 'the margin is a part of the lease time');
+  must(config.startBackoffMs <= config.startBackoffMsMax, 'start pauses grow');
+  must(config.nodeBackoffMs <= config.nodeBackoffMsMax, 'node pauses grow');
+  must(config.quarantineMs <= config.quarantineMsMax, 'quarantines grow');
+  must(config.loadFactor >= 1, 'a node may take its own share');
+}
+assertConfig(CORE_CONFIG);

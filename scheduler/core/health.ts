@@ -1,0 +1,108 @@
+/**
+ * Versions that do not start or do not stay up, and what callers hear of it.
+ *
+ * A hold only forbids new starts: instances that run go on serving, and callers are refused only when
+ * there is none. It ends by time alone. After the hold one more start is tried; the next failure doubles
+ * the pause.
+ */
+import type { ExitReason } from '#shared/contracts/nodes.ts';
+import type { ErrorCode } from '#shared/errors.ts';
+import { refuse } from './refusals.ts';
+import type { Fault } from './events.ts';
+import { backoffMs, type Hold, type Instance, type Machine, type NodeRecord, type Version } from './state.ts';
+
+/** Failures of a start that another node, or the same one later, need not repeat. */
+const NODE_FAULTS: ReadonlySet<ErrorCode> = new Set([
+  'internal',
+  'no_capacity',
+  'node_unavailable',
+  'scheduler_unavailable',
+  'storage_full',
+]);
+
+/**
+ * Exits that speak against the version. CPU and time limits do not: they end one bad request, were
+ * already paid for, and are told to the caller that sent it.
+ */
+const CRASHES: ReadonlySet<ExitReason> = new Set(['crashed', 'memory_exceeded']);
+
+export function isNodeFault(fault: Fault): boolean {
+  return NODE_FAULTS.has(fault.code);
+}
+
+export function activeHold(m: Machine, version: Version): Hold | undefined {
+  return version.hold !== undefined && version.hold.untilMs > m.nowMs ? version.hold : undefined;
+}
+
+/** Instances that serve, or will once started. */
+export function hasHope(version: Version): boolean {
+  for (const instance of version.instances)
+    if (instance.state === 'ready' || instance.state === 'starting') return true;
+  return false;
+}
+
+export function refuseAll(
+  m: Machine,
+  version: Version,
+  fault: Fault,
+  retryAfterMs: number | undefined,
+): void {
+  for (const waiter of version.queue.values()) refuse(m, waiter, fault, retryAfterMs);
+}
+
+export function nodeFailed(m: Machine, node: NodeRecord): void {
+  node.failures += 1;
+  node.avoidUntilMs = m.nowMs + backoffMs(node.failures, m.config.nodeBackoffMs, m.config.nodeBackoffMsMax);
+}
+
+export function startFailed(m: Machine, version: Version, fault: Fault): void {
+  version.startFailures += 1;
+  version.troubleAtMs = m.nowMs;
+  const pauseMs = backoffMs(version.startFailures, m.config.startBackoffMs, m.config.startBackoffMsMax);
+  version.hold = { untilMs: m.nowMs + pauseMs, fault };
+  m.effects.push({
+    type: 'notice',
+    event: 'start_failed',
+    fields: { versionId: version.id, code: fault.code, pauseMs, failures: version.startFailures },
+  });
+  // Those who waited for this very start hear why; whoever can still be served by another one may wait on.
+  refuseAll(m, version, fault, pauseMs);
+}
+
+export function noteExit(m: Machine, instance: Instance, reason: ExitReason): void {
+  const { version } = instance;
+  if (!CRASHES.has(reason) || m.nowMs - instance.readyAtMs >= m.config.crashYoungMs) return;
+  version.troubleAtMs = m.nowMs;
+  const since = m.nowMs - m.config.crashWindowMs;
+  version.crashesAtMs = version.crashesAtMs.filter((atMs) => atMs > since);
+  version.crashesAtMs.push(m.nowMs);
+  if (version.crashesAtMs.length < m.config.crashesMax) return;
+  version.crashesAtMs = [];
+  version.quarantines += 1;
+  const pauseMs = backoffMs(version.quarantines, m.config.quarantineMs, m.config.quarantineMsMax);
+  const fault: Fault = { code: 'quarantined', detail: `The last process ended with: ${reason}.` };
+  version.hold = { untilMs: m.nowMs + pauseMs, fault };
+  m.effects.push({
+    type: 'notice',
+    event: 'quarantined',
+    fields: { versionId: version.id, reason, pauseMs, quarantines: version.quarantines },
+  });
+}
+
+/** Forgets old trouble: a version that kept quiet for the longest pause starts again from the shortest. */
+export function forgive(m: Machine, version: Version): void {
+  if (version.hold !== undefined && version.hold.untilMs <= m.nowMs) version.hold = undefined;
+  if (version.hold !== undefined || m.nowMs - version.troubleAtMs < m.config.quarantineMsMax) return;
+  version.startFailures = 0;
+  version.quarantines = 0;
+  version.crashesAtMs = [];
+}
+
+export function hasTrouble(version: Version): boolean {
+  return (
+    version.hold !== undefined ||
+    version.startFailures > 0 ||
+    version.quarantines > 0 ||
+    version.crashesAtMs.length > 0
+  );
+}

@@ -1,0 +1,64 @@
+/**
+ * Chooses the node for a new instance: rendezvous hashing with bounded load.
+ *
+ * Every version has its own order of the nodes, the same in each scheduler and stable when nodes come
+ * and go, so code caches and gateways' fallback pins stay right. A node that carries more than
+ * `loadFactor` times its share is passed over unless all do (Mirrokni, Thorup, Zadimoghaddam,
+ * "Consistent hashing with bounded loads", 2018).
+ *
+ * Must hold: a node at its capacity is never chosen (test/sim/checkers.ts).
+ */
+import { isAlive, type Machine, type NodeRecord } from './state.ts';
+
+/** FNV-1a with a final mix: close inputs differ in all bits. */
+export function rendezvousScore(versionId: string, nodeId: string): number {
+  let hash = 0x811c9dc5;
+  const text = `${versionId}\n${nodeId}`;
+  for (let index = 0; index < text.length; index += 1)
+    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+function mayStart(m: Machine, node: NodeRecord): boolean {
+  return (
+    isAlive(m, node) &&
+    !node.draining &&
+    node.avoidUntilMs <= m.nowMs &&
+    node.starting < m.config.startsPerNodeMax &&
+    node.instances.size < node.capacity
+  );
+}
+
+export function placeInstance(m: Machine, versionId: string): NodeRecord | undefined {
+  let load = 0;
+  let capacity = 0;
+  const candidates: { readonly node: NodeRecord; readonly score: number }[] = [];
+  for (const node of m.state.nodes.values()) {
+    if (!isAlive(m, node) || node.draining) continue;
+    load += node.instances.size;
+    capacity += node.capacity;
+    if (mayStart(m, node)) candidates.push({ node, score: rendezvousScore(versionId, node.id) });
+  }
+  candidates.sort((a, b) => b.score - a.score || (a.node.id < b.node.id ? -1 : 1));
+  const within = candidates.find(({ node }) => {
+    const bound = Math.ceil((m.config.loadFactor * (load + 1) * node.capacity) / capacity);
+    return node.instances.size < bound;
+  });
+  return (within ?? candidates[0])?.node;
+}
+
+/** A node that could take instances at all, now or after a pause. */
+export function someNodeAlive(m: Machine): boolean {
+  for (const node of m.state.nodes.values())
+    if (isAlive(m, node) && !node.draining && node.capacity > 0) return true;
+  return false;
+}
+
+/** No node has room even after its pauses: only ending an instance makes some. */
+export function allNodesFull(m: Machine): boolean {
+  for (const node of m.state.nodes.values())
+    if (isAlive(m, node) && !node.draining && node.instances.size < node.capacity) return false;
+  return true;
+}

@@ -1,0 +1,211 @@
+/**
+ * Everything the scheduler knows. It is memory only: a restarted scheduler hears it again from the
+ * heartbeats of nodes and gateways.
+ *
+ * The records point at each other and are changed in place by step(): one owner, no copies. Must hold
+ * (test/sim checks it): `slotsLeased` is the sum over `leases`; a version's `waiting` is the sum over
+ * its queue; every instance is in its version, its node and the index, or in none of them.
+ */
+import type { VersionId } from '#shared/ids.ts';
+import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
+import type { Endpoint } from '#shared/contracts/leases.ts';
+import type { ExitReason } from '#shared/contracts/nodes.ts';
+import type { CoreConfig } from './config.ts';
+import type { Effect, Fault } from './events.ts';
+
+export interface Waiter {
+  readonly requestId: string;
+  readonly gatewayId: string;
+  readonly version: Version;
+  readonly waiting: number;
+  readonly deadlineAtMs: number;
+}
+
+/** No instance is started before `untilMs`; `fault` is what callers hear when there is none to serve them. */
+export interface Hold {
+  readonly untilMs: number;
+  readonly fault: Fault;
+}
+
+export interface Version {
+  readonly id: VersionId;
+  scaling: Scaling;
+  /** False for a version known only from a node's list: its limits come with the first acquire. */
+  scalingKnown: boolean;
+  /** First come, first served: a Map keeps the order and lets a cancelled one leave in O(1). */
+  readonly queue: Map<string, Waiter>;
+  waiting: number;
+  readonly instances: Set<Instance>;
+  hold: Hold | undefined;
+  startFailures: number;
+  /** Instants of recent crashes of young instances, at most `crashesMax`. */
+  crashesAtMs: number[];
+  quarantines: number;
+  /** When trouble was last seen; the counters are forgotten some time after it. */
+  troubleAtMs: number;
+}
+
+/**
+ * `starting` → `ready` → `draining` (no new lease, held ones revoked) → `stopping` (the node was told).
+ * All four count against maxInstances and the node's capacity: the process may exist in each of them.
+ */
+export type InstanceState = 'starting' | 'ready' | 'draining' | 'stopping';
+
+export interface Instance {
+  readonly id: string;
+  readonly version: Version;
+  readonly node: NodeRecord;
+  state: InstanceState;
+  /** When `state` last changed. */
+  sinceMs: number;
+  /** A drain for idleness ends when somebody wants the instance again. */
+  drainingForIdleness: boolean;
+  endpoint: Endpoint | undefined;
+  readyAtMs: number;
+  busyAtMs: number;
+  sealedUntilMs: number;
+  /** The node's list has named it: from then on, absence means that it is gone. */
+  listed: boolean;
+  /** The node reported the end of an instance whose start it has not answered yet. */
+  exit: ExitReason | undefined;
+  readonly leases: Set<LeaseRecord>;
+  slotsLeased: number;
+}
+
+export interface LeaseRecord {
+  readonly id: string;
+  readonly gatewayId: string;
+  readonly instance: Instance;
+  readonly slots: number;
+  readonly grantedAtMs: number;
+  /** The gateway has named it in a heartbeat: from then on, absence means release. */
+  named: boolean;
+  inFlight: number;
+  expiresAtMs: number;
+  revoked: boolean;
+  /** The gateway has been answered that it is revoked: too late to change one's mind. */
+  revocationSent: boolean;
+}
+
+export interface GatewayRecord {
+  readonly id: string;
+  heardAtMs: number;
+  readonly leases: Set<LeaseRecord>;
+}
+
+export interface NodeRecord {
+  readonly id: string;
+  heardAtMs: number;
+  capacity: number;
+  freeSlots: number;
+  draining: boolean;
+  readonly instances: Set<Instance>;
+  starting: number;
+  failures: number;
+  avoidUntilMs: number;
+}
+
+export interface State {
+  nowMs: number;
+  /** Until then the picture may be incomplete: nodes and gateways have not all been heard. */
+  readonly recoveringUntilMs: number;
+  readonly versions: Map<VersionId, Version>;
+  readonly instances: Map<string, Instance>;
+  readonly leases: Map<string, LeaseRecord>;
+  readonly gateways: Map<string, GatewayRecord>;
+  readonly nodes: Map<string, NodeRecord>;
+  readonly waiters: Map<string, Waiter>;
+  /** Versions with a queue, in the order in which they began to wait. */
+  readonly queued: Set<Version>;
+}
+
+/** What one step works with. */
+export interface Machine {
+  readonly state: State;
+  readonly config: CoreConfig;
+  /** Numbers in [0, 1); ids need enough of them to be unique across restarts. */
+  readonly random: () => number;
+  readonly nowMs: number;
+  readonly effects: Effect[];
+  /** Versions whose queue may move, and whether room on a node appeared: settled once at the end. */
+  readonly dirty: Set<Version>;
+  roomFreed: boolean;
+}
+
+export function createState(startMs: number, config: CoreConfig): State {
+  return {
+    nowMs: startMs,
+    recoveringUntilMs: startMs + config.memberDeadMs,
+    versions: new Map(),
+    instances: new Map(),
+    leases: new Map(),
+    gateways: new Map(),
+    nodes: new Map(),
+    waiters: new Map(),
+    queued: new Set(),
+  };
+}
+
+/** Undefined at the bound. */
+export function versionOf(m: Machine, id: VersionId): Version | undefined {
+  const known = m.state.versions.get(id);
+  if (known !== undefined) return known;
+  if (m.state.versions.size >= m.config.versionsMax) return undefined;
+  const version: Version = {
+    id,
+    scaling: scalingSchema.parse({}),
+    scalingKnown: false,
+    queue: new Map(),
+    waiting: 0,
+    instances: new Set(),
+    hold: undefined,
+    startFailures: 0,
+    crashesAtMs: [],
+    quarantines: 0,
+    troubleAtMs: 0,
+  };
+  m.state.versions.set(id, version);
+  return version;
+}
+
+/** Undefined at the bound. */
+export function gatewayOf(m: Machine, id: string): GatewayRecord | undefined {
+  let gateway = m.state.gateways.get(id);
+  if (gateway === undefined) {
+    if (m.state.gateways.size >= m.config.gatewaysMax) return undefined;
+    gateway = { id, heardAtMs: m.nowMs, leases: new Set() };
+    m.state.gateways.set(id, gateway);
+  }
+  gateway.heardAtMs = m.nowMs;
+  return gateway;
+}
+
+export function isAlive(m: Machine, member: { readonly heardAtMs: number }): boolean {
+  return m.nowMs - member.heardAtMs < m.config.memberDeadMs;
+}
+
+export function liveGateways(m: Machine): number {
+  let live = 0;
+  for (const gateway of m.state.gateways.values()) if (isAlive(m, gateway)) live += 1;
+  return live;
+}
+
+export function setInstanceState(m: Machine, instance: Instance, state: InstanceState): void {
+  if (instance.state === 'starting' && state !== 'starting') instance.node.starting -= 1;
+  instance.state = state;
+  instance.sinceMs = m.nowMs;
+}
+
+export function randomId(m: Machine, prefix: string): string {
+  // Two draws of 31 bits: short enough for a socket path, unique beside the ids of earlier runs.
+  const part = (): string =>
+    Math.floor(m.random() * 2_147_483_648)
+      .toString(36)
+      .padStart(6, '0');
+  return `${prefix}${part()}${part()}`;
+}
+
+/** Exponential pause: `baseMs` after the first failure, doubling to `maxMs`. */
+export function backoffMs(failures: number, baseMs: number, maxMs: number): number {
+  return Math.min(maxMs, baseMs * 2 ** Math.min(30, Math.max(0, failures - 1)));
+}

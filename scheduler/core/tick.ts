@@ -1,0 +1,70 @@
+/** What only the passing of time brings about. Nothing on a request's path waits for it. */
+import { forgive, hasTrouble, nodeFailed } from './health.ts';
+import { drainInstance, endLease, removeInstance, revokeLease, stopWhenUnleased } from './lifecycle.ts';
+import { evictForStarving, timeOut } from './queue.ts';
+import { refuse } from './refusals.ts';
+import { isAlive, type Instance, type Machine } from './state.ts';
+
+export function onTick(m: Machine): void {
+  for (const waiter of m.state.waiters.values()) if (waiter.deadlineAtMs <= m.nowMs) timeOut(m, waiter);
+  for (const lease of m.state.leases.values()) if (lease.expiresAtMs <= m.nowMs) endLease(m, lease);
+  tickGateways(m);
+  tickNodes(m);
+  for (const instance of m.state.instances.values()) tickInstance(m, instance);
+  for (const version of m.state.queued) m.dirty.add(version);
+  evictForStarving(m);
+  for (const version of m.state.versions.values()) {
+    forgive(m, version);
+    if (version.queue.size === 0 && version.instances.size === 0 && !hasTrouble(version))
+      m.state.versions.delete(version.id);
+  }
+}
+
+function tickGateways(m: Machine): void {
+  for (const gateway of m.state.gateways.values()) {
+    if (isAlive(m, gateway)) continue;
+    // The slots are free when the lease has expired, not before: a gateway that is merely cut off uses
+    // it until then, and two gateways would together send more than the instance takes.
+    for (const lease of gateway.leases) revokeLease(lease);
+    if (gateway.leases.size > 0) continue;
+    m.state.gateways.delete(gateway.id);
+    for (const waiter of m.state.waiters.values())
+      if (waiter.gatewayId === gateway.id)
+        refuse(m, waiter, { code: 'scheduler_unavailable' }, m.config.retryAfterMs);
+  }
+}
+
+function tickNodes(m: Machine): void {
+  for (const node of m.state.nodes.values()) {
+    if (isAlive(m, node)) continue;
+    for (const instance of node.instances) removeInstance(m, instance);
+    m.state.nodes.delete(node.id);
+    m.effects.push({ type: 'nodeForgotten', nodeId: node.id });
+    m.effects.push({ type: 'notice', event: 'node_dead', fields: { nodeId: node.id } });
+  }
+}
+
+function tickInstance(m: Machine, instance: Instance): void {
+  switch (instance.state) {
+    case 'starting':
+      if (m.nowMs - instance.sinceMs < m.config.startTimeoutMs) return;
+      removeInstance(m, instance);
+      nodeFailed(m, instance.node);
+      return;
+    case 'ready':
+      if (isIdle(m, instance)) drainInstance(m, instance, { forIdleness: true });
+      return;
+    case 'draining':
+      stopWhenUnleased(m, instance);
+      return;
+    case 'stopping':
+      return;
+  }
+}
+
+function isIdle(m: Machine, instance: Instance): boolean {
+  if (instance.sealedUntilMs > m.nowMs || instance.version.queue.size > 0) return false;
+  if (m.nowMs - instance.busyAtMs < instance.version.scaling.idleTimeoutMs) return false;
+  for (const lease of instance.leases) if (lease.inFlight > 0) return false;
+  return true;
+}

@@ -1,0 +1,249 @@
+/**
+ * The scheduler on real Unix sockets, between a scripted agent and a gateway that is a plain HTTP client.
+ */
+import { request as httpRequest } from 'node:http';
+import { join } from 'node:path';
+import { Hono } from 'hono';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { gatewayHeartbeatReplySchema, leaseSchema } from '#shared/contracts/leases.ts';
+import { nodeHeartbeatReplySchema, startRequestSchema, type NodeHeartbeat } from '#shared/contracts/nodes.ts';
+import { PlatformError, problemResponse } from '#shared/errors.ts';
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import type { RunningPlane } from '#shared/runtime/plane.node.ts';
+import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { memoryLog, seededRandom, waitFor } from '#shared/testing/fakes.ts';
+import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
+import { scalingSchema } from '#shared/contracts/config.ts';
+import type { SchedulerStatus } from './core/status.ts';
+import { startScheduler } from './start.ts';
+
+type StartAnswer = (instanceId: string) => Promise<Response | undefined> | Response | undefined;
+
+class ScriptedAgent {
+  readonly instances = new Map<string, string>();
+  readonly stopped: string[] = [];
+  onStart: StartAnswer = () => undefined;
+  readonly #path: string;
+  #server: Awaited<ReturnType<typeof serveUnix>> | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  endpointOf(instanceId: string): NodeHeartbeat['instances'][number]['endpoint'] {
+    return {
+      instance: { kind: 'unix', path: `${this.#path}.${instanceId}` },
+      agent: { kind: 'unix', path: this.#path },
+    };
+  }
+
+  async listen(): Promise<void> {
+    const app = new Hono();
+    app.post('/v1/instances', async (c) => {
+      const { instanceId, versionId } = startRequestSchema.parse(await c.req.json());
+      const answer = await this.onStart(instanceId);
+      if (answer !== undefined) return answer;
+      this.instances.set(instanceId, versionId);
+      return c.json({ endpoint: this.endpointOf(instanceId), startMs: 1 });
+    });
+    app.delete('/v1/instances/:id', (c) => {
+      this.stopped.push(c.req.param('id'));
+      this.instances.delete(c.req.param('id'));
+      return c.body(null, 204);
+    });
+    this.#server = await serveUnix(this.#path, app.fetch);
+  }
+
+  heartbeat(): unknown {
+    return {
+      endpoint: { kind: 'unix', path: this.#path },
+      capacity: 20,
+      freeSlots: 2,
+      draining: false,
+      instances: [...this.instances].map(([instanceId, versionId]) => ({
+        instanceId,
+        versionId,
+        endpoint: this.endpointOf(instanceId),
+      })),
+      exits: [],
+    };
+  }
+
+  async close(): Promise<void> {
+    if (this.#server !== undefined) await closeServer(this.#server, 0);
+  }
+}
+
+function acquireBody(overrides: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  return {
+    gatewayId: 'gw-1',
+    versionId: 'default/hello@1',
+    scaling: scalingSchema.parse({}),
+    waiting: 1,
+    deadlineMs: 5_000,
+    ...overrides,
+  };
+}
+
+describe('startScheduler()', () => {
+  let folder: TempFolder;
+  let socket: string;
+  let plane: RunningPlane;
+  let agent: ScriptedAgent;
+  let gateway: UnixPeer;
+
+  const beat = (): Promise<unknown> =>
+    gateway.call('/v1/nodes/n1/heartbeat', nodeHeartbeatReplySchema, {
+      method: 'POST',
+      body: agent.heartbeat(),
+    });
+  const acquire = (overrides?: Readonly<Record<string, unknown>>): Promise<z.infer<typeof leaseSchema>> =>
+    gateway.call('/v1/leases', leaseSchema, { method: 'POST', body: acquireBody(overrides) });
+  const status = async (): Promise<SchedulerStatus> =>
+    (await gateway.call('/v1/status', z.unknown())) as SchedulerStatus;
+
+  beforeEach(async () => {
+    folder = await tempFolder();
+    socket = join(folder.path, 's.sock');
+    plane = await startScheduler(socket, {
+      clock: systemClock,
+      timers: systemTimers,
+      random: seededRandom(1),
+      log: memoryLog(),
+    });
+    agent = new ScriptedAgent(join(folder.path, 'n1.sock'));
+    await agent.listen();
+    gateway = new UnixPeer(socket);
+  });
+
+  afterEach(async () => {
+    await gateway.close();
+    await plane.close(0);
+    await agent.close();
+    await folder[Symbol.asyncDispose]();
+  });
+
+  test('grants a lease on an instance that it has the agent start', async () => {
+    await beat();
+    const lease = await acquire();
+    expect(agent.instances.has(lease.instanceId)).toBe(true);
+    expect(lease).toMatchObject({ versionId: 'default/hello@1', slots: 64, ttlMs: 10_000 });
+    expect(lease.endpoint).toEqual(agent.endpointOf(lease.instanceId));
+  });
+
+  test('an acquire that came before the first heartbeat of a node is served by it', async () => {
+    const pending = acquire();
+    await waitFor('the acquire to wait', async () => (await status()).versions[0]?.waiting === 1);
+    await beat();
+    expect(agent.instances.has((await pending).instanceId)).toBe(true);
+  });
+
+  test('passes the problem of a failed start to the gateway, with its stack and a pause', async () => {
+    agent.onStart = () =>
+      problemResponse(
+        new PlatformError('startup_failed', 'threw', { extensions: { stack: 'Error: no\n at main.js:1' } }),
+      );
+    await beat();
+    const error = await acquire().catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      code: 'startup_failed',
+      retryAfterMs: 500,
+      extensions: { stack: 'Error: no\n at main.js:1' },
+    });
+    expect((await status()).versions[0]?.held?.code).toBe('startup_failed');
+  });
+
+  test('an agent that cannot be reached is asked again, and the request waits for it', async () => {
+    await beat();
+    await agent.close();
+    const pending = acquire();
+    await waitFor('the first start to fail', async () => (await status()).nodes[0]?.instances === 0);
+    await agent.listen();
+    expect(agent.instances.has((await pending).instanceId)).toBe(true);
+  });
+
+  test('withdraws the request of a client that hangs up', async () => {
+    agent.onStart = () => new Promise(() => {});
+    await beat();
+    const call = httpRequest({
+      socketPath: socket,
+      path: '/v1/leases',
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+    });
+    call.on('error', () => {});
+    call.end(JSON.stringify(acquireBody()));
+    await waitFor('the acquire to wait', async () => (await status()).versions[0]?.waiting === 1);
+    call.destroy();
+    await waitFor('the queue to be empty', async () => (await status()).versions[0]?.waiting === 0);
+  });
+
+  test('stops an instance whose lease nobody uses, after the gateway gave the lease back', async () => {
+    await beat();
+    const lease = await acquire({ scaling: scalingSchema.parse({ idleTimeoutMs: 100 }) });
+    const name = (leases: readonly string[]): Promise<{ revoked: string[] }> =>
+      gateway.call('/v1/gateways/gw-1/heartbeat', gatewayHeartbeatReplySchema, {
+        method: 'POST',
+        body: { leases: leases.map((leaseId) => ({ leaseId, inFlight: 0 })) },
+      });
+    await waitFor('the revocation', async () =>
+      (await name([lease.leaseId])).revoked.includes(lease.leaseId),
+    );
+    expect(agent.stopped).toEqual([]);
+    await name([]);
+    await waitFor('the stop', () => agent.stopped.includes(lease.instanceId));
+  });
+
+  test('answers a lease within a few ms of the agent, without waiting for a tick', async () => {
+    await beat();
+    const samples: number[] = [];
+    for (let run = 1; run <= 11; run += 1) {
+      const startedMs = performance.now();
+      await acquire({ versionId: `default/fn@${run}` });
+      samples.push(performance.now() - startedMs);
+    }
+    samples.sort((a, b) => a - b);
+    // A tick is 100 ms: a path that waited for one would have a median near it.
+    expect(samples[5]).toBeLessThan(50);
+  });
+
+  test.for([
+    ['not JSON', '{'],
+    ['an unknown shape', '{}'],
+    ['a version id that is none', JSON.stringify(acquireBody({ versionId: '../x' }))],
+    ['a scaling beyond the maxima', JSON.stringify(acquireBody({ scaling: { concurrency: 1e9 } }))],
+    ['no waiting request', JSON.stringify(acquireBody({ waiting: 0 }))],
+  ])('refuses %s as bad_request', async ([, body]) => {
+    expect((await post(socket, '/v1/leases', body ?? '')).code).toBe('bad_request');
+  });
+
+  test('refuses a body over the bound and a member name with odd characters', async () => {
+    expect((await post(socket, '/v1/leases', ' '.repeat(70_000))).code).toBe('body_too_large');
+    expect((await post(socket, '/v1/gateways/a%2F..%0Ab/heartbeat', '{"leases":[]}')).code).toBe(
+      'bad_request',
+    );
+  });
+
+  test('refuses those who wait when it stops', async () => {
+    agent.onStart = () => new Promise(() => {});
+    await beat();
+    const pending = acquire().catch((thrown: unknown) => thrown);
+    await waitFor('the acquire to wait', async () => (await status()).versions[0]?.waiting === 1);
+    await plane.close(1_000);
+    expect(await pending).toMatchObject({ code: 'scheduler_unavailable' });
+  });
+});
+
+function post(socketPath: string, path: string, body: string): Promise<{ code: string }> {
+  return new Promise((resolve, reject) => {
+    const call = httpRequest({ socketPath, path, method: 'POST' }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => (text += chunk));
+      response.on('end', () => resolve(JSON.parse(text) as { code: string }));
+    });
+    call.on('error', reject);
+    call.end(body);
+  });
+}

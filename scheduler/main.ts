@@ -1,0 +1,25 @@
+/** The scheduler as a process: reads the environment, serves on its Unix socket. */
+import { randomBytes } from 'node:crypto';
+import process from 'node:process';
+import { z } from 'zod';
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import { readEnvironment, runPlane, type RunningPlane } from '#shared/runtime/plane.node.ts';
+import { startScheduler } from './start.ts';
+
+const environmentSchema = z.object({ ISOPLANE_DATA_DIR: z.string().min(1) });
+
+async function start(log: Log): Promise<RunningPlane> {
+  const environment = readEnvironment(environmentSchema, process.env);
+  const layout = layoutOf(environment.ISOPLANE_DATA_DIR);
+  await ensurePrivateFolder(layout.runDir);
+  return startScheduler(layout.sockets.scheduler, {
+    clock: systemClock,
+    timers: systemTimers,
+    random: () => randomBytes(4).readUInt32LE() / 4_294_967_296,
+    log,
+  });
+}
+
+await runPlane('scheduler', start);
