@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+// Launcher of the `isoplane` command. Plain JavaScript for Node 20 and newer: the platform itself needs a
+// newer Node than many machines have, so this file finds one and hands over to it.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+/** TypeScript runs by type stripping from here on, and undici and miniflare need 22 as well. */
+const NODE_MIN = [22, 19];
+
+/** @param {string} version */
+function isNewEnough(version) {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > NODE_MIN[0] || (major === NODE_MIN[0] && minor >= NODE_MIN[1]);
+}
+
+/** The binary of the npm package `node`, which is a dependency for exactly this purpose. */
+function packagedNode() {
+  try {
+    const manifest = createRequire(import.meta.url).resolve('node/package.json');
+    const binary = join(dirname(manifest), 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
+    return existsSync(binary) ? binary : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Sources in the repository; compiled files in an installed package, where Node refuses TypeScript. */
+function mainFile() {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const source = join(here, 'main.ts');
+  return existsSync(source) ? source : join(here, '..', 'dist', 'cli', 'main.js');
+}
+
+/** @param {string} binary @param {string} main */
+function handOver(binary, main) {
+  const child = spawn(binary, ['--disable-warning=ExperimentalWarning', main, ...process.argv.slice(2)], {
+    stdio: 'inherit',
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']) {
+    // A terminal sends Ctrl-C to the whole group, so the child may hear it twice; it tolerates that.
+    process.on(signal, () => child.kill(signal));
+  }
+  child.on('error', (error) => {
+    process.stderr.write(`isoplane: cannot run ${binary}: ${error.message}\n`);
+    process.exit(1);
+  });
+  child.on('exit', (code, signal) => {
+    process.exit(signal === null ? (code ?? 1) : 128 + (constants.signals[signal] ?? 0));
+  });
+}
+
+const main = mainFile();
+if (isNewEnough(process.versions.node)) {
+  await import(pathToFileURL(main).href);
+} else {
+  const binary = packagedNode();
+  if (binary === undefined) {
+    process.stderr.write(
+      `isoplane needs Node ${NODE_MIN.join('.')} or newer; this is ${process.versions.node}, and the npm package ` +
+        '"node" that brings one is not installed.\n' +
+        'Run `npm rebuild node` (its install script fetches the binary), or install a newer Node.\n',
+    );
+    process.exit(1);
+  }
+  handOver(binary, main);
+}

@@ -1,0 +1,173 @@
+/** `isoplane deploy`: bundle, publish, move the alias, wait until it is served. */
+import colors from 'picocolors';
+import { z } from 'zod';
+import {
+  publishReplySchema,
+  type PublishMetadata,
+  type PublishReply,
+  type Propagation,
+} from '#shared/contracts/api.ts';
+import { aliasNameSchema } from '#shared/ids.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { bundleProject, type Bundle } from '../bundle/bundle.ts';
+import { mapStack } from '../bundle/stack.ts';
+import type { ControlApi } from '../client/api.ts';
+import { functionUrl } from '../client/connection.ts';
+import type { Context } from '../context.ts';
+import { EXIT } from '../failure.ts';
+import { argument } from './arguments.ts';
+import { bytesText, millisecondsText } from '../output.ts';
+import type { Project } from '../project/project.ts';
+import { readProject } from '../project/read-project.ts';
+import { propagationText, waitForPropagation } from './propagation.ts';
+
+const optionsSchema = z.object({
+  alias: z.string(),
+  aliasMove: z.boolean(),
+  message: z.string().max(1_000).optional(),
+  wait: z.boolean(),
+  minify: z.boolean().default(false),
+  dryRun: z.boolean().default(false),
+});
+
+export async function deploy(
+  context: Context,
+  args: readonly string[],
+  given: Record<string, unknown>,
+): Promise<number> {
+  const { output } = context;
+  const options = optionsSchema.parse(given);
+  const alias = options.aliasMove ? argument('--alias', options.alias, aliasNameSchema) : undefined;
+  const startedMs = performance.now();
+  const project = await readProject(args[0] ?? '.');
+  for (const warning of project.warnings) output.warn(warning);
+  const bundle = await output.step(
+    'bundling',
+    () => bundleProject(project, { minify: options.minify }),
+    (made) =>
+      `bundled ${project.name}: ${made.modules.length} module${made.modules.length === 1 ? '' : 's'}, ${bytesText(made.bytes)}`,
+  );
+  for (const warning of bundle.warnings) output.warn(warning);
+  const bundledMs = performance.now();
+  if (options.dryRun) {
+    showDryRun(context, project, bundle);
+    return EXIT.done;
+  }
+  const { api, connection } = await context.platform();
+  const metadata: PublishMetadata = {
+    config: project.config,
+    main: bundle.main,
+    modules: bundle.modules.map(({ name, type }) => ({ name, type })),
+    ...(alias === undefined ? {} : { alias }),
+    ...(options.message === undefined ? {} : { message: options.message }),
+  };
+  const reply = await output.step('publishing', () => publish(api, project, metadata, bundle), publishedText);
+  const publishedMs = performance.now();
+  const { deployment } = reply;
+  const served =
+    options.wait && deployment !== undefined
+      ? await output.step(
+          'waiting until it is served',
+          () => waitForPropagation(api, deployment.revision),
+          propagationText,
+        )
+      : undefined;
+  const url = functionUrl(connection, project.name).href;
+  const timings = {
+    bundleMs: Math.round(bundledMs - startedMs),
+    publishMs: Math.round(publishedMs - bundledMs),
+    servedMs: Math.round(performance.now() - publishedMs),
+    totalMs: Math.round(performance.now() - startedMs),
+  };
+  output.result(
+    {
+      function: project.name,
+      version: reply.version.number,
+      digest: reply.version.digest,
+      created: reply.created,
+      url,
+      alias: deployment?.alias,
+      revision: deployment?.revision,
+      propagation: served,
+      bytes: bundle.bytes,
+      timings,
+    },
+    () => summary(project, reply, url, timings.totalMs),
+  );
+  return served !== undefined && !served.complete ? notServed(context, served) : EXIT.done;
+}
+
+async function publish(
+  api: ControlApi,
+  project: Project,
+  metadata: PublishMetadata,
+  bundle: Bundle,
+): Promise<PublishReply> {
+  const form = new FormData();
+  form.set('metadata', new Blob([JSON.stringify(metadata)], { type: 'application/json' }), 'metadata.json');
+  for (const module of bundle.modules)
+    form.set(`module:${module.name}`, new Blob([module.content]), module.name);
+  if (bundle.sourceMap !== undefined)
+    form.set(
+      `map:${bundle.main}`,
+      new Blob([bundle.sourceMap], { type: 'application/json' }),
+      `${bundle.main}.map`,
+    );
+  try {
+    return await api.call(api.path(`/functions/${project.name}/versions`), publishReplySchema, {
+      method: 'POST',
+      form,
+    });
+  } catch (thrown) {
+    throw withMappedStack(thrown, bundle);
+  }
+}
+
+/** Shows where in the sources a failed start happened, also when the platform could not map it. */
+function withMappedStack(thrown: unknown, bundle: Bundle): unknown {
+  if (!(thrown instanceof PlatformError)) return thrown;
+  const { stack } = thrown.extensions;
+  if (typeof stack !== 'string' || bundle.sourceMap === undefined) return thrown;
+  return new PlatformError(thrown.code, thrown.message, {
+    cause: thrown.cause,
+    extensions: { ...thrown.extensions, stack: mapStack(stack, bundle.main, bundle.sourceMap) },
+    ...(thrown.publicDetail === undefined ? {} : { publicDetail: thrown.publicDetail }),
+  });
+}
+
+function publishedText(reply: PublishReply): string {
+  const start = reply.startMs === undefined ? '' : `, trial start ${millisecondsText(reply.startMs)}`;
+  return reply.created
+    ? `published version ${reply.version.number}${start}`
+    : `unchanged: this is version ${reply.version.number}`;
+}
+
+function summary(project: Project, reply: PublishReply, url: string, totalMs: number): string {
+  const { mode } = project.config.auth;
+  const lines = [
+    `${colors.bold(project.name)} version ${reply.version.number}${reply.deployment === undefined ? ' (no alias moved)' : ` is ${reply.deployment.alias}`}  ${colors.cyan(url)}`,
+    colors.dim(`took ${millisecondsText(totalMs)}; auth ${mode}`),
+  ];
+  if (reply.deployment !== undefined)
+    lines.push(mode === 'signed' ? `call it: isoplane invoke ${project.name}` : `call it: curl ${url}`);
+  return lines.join('\n');
+}
+
+function showDryRun(context: Context, project: Project, bundle: Bundle): void {
+  const modules = bundle.modules.map(({ name, type, content }) => ({
+    name,
+    type,
+    bytes: content.byteLength,
+  }));
+  context.output.result(
+    { function: project.name, bytes: bundle.bytes, modules, largest: bundle.largest },
+    () => modules.map(({ name, type, bytes }) => `${name}  ${type}  ${bytesText(bytes)}`).join('\n'),
+  );
+}
+
+export function notServed(context: Context, state: Propagation): number {
+  context.output.warn(
+    `accepted, but ${propagationText(state)}; the rest follows by itself when it is back (\`isoplane status\` shows who is behind)`,
+  );
+  return EXIT.notServed;
+}

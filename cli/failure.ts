@@ -1,0 +1,103 @@
+/**
+ * How the command ends. Exit codes are part of its interface (`isoplane help exit-codes`):
+ *
+ *   0  done
+ *   1  it failed: the platform refused, or the local project has a fault
+ *   2  the command line itself is wrong
+ *   3  no running platform was found, or it cannot be reached
+ *   4  `invoke`: the function answered with status 400 or above
+ *   5  `deploy`, `rollback`: accepted, but not every gateway and node had it in time
+ *   130  interrupted
+ */
+import { ERRORS, type PlatformError } from '#shared/errors.ts';
+
+export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, answered: 4, notServed: 5 } as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+export interface Problem {
+  readonly message: string;
+  /** `isoplane.jsonc:3:5`, when it is known. */
+  readonly at?: string;
+  readonly hint?: string;
+}
+
+/** A failure of the command itself, with what to do about it. Failures of the platform are PlatformErrors. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+  readonly code: string;
+  readonly exitCode: ExitCode;
+  readonly advice: string | undefined;
+  readonly problems: readonly Problem[];
+
+  constructor(
+    code: string,
+    message: string,
+    options: {
+      readonly advice?: string;
+      readonly exitCode?: ExitCode;
+      readonly problems?: readonly Problem[];
+      readonly cause?: unknown;
+    } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.exitCode = options.exitCode ?? EXIT.failed;
+    this.advice = options.advice;
+    this.problems = options.problems ?? [];
+  }
+}
+
+export interface Described {
+  readonly code: string;
+  readonly message: string;
+  readonly detail?: string;
+  readonly advice?: string;
+  readonly problems?: readonly Problem[];
+  readonly stack?: string;
+  readonly logs?: readonly string[];
+  readonly requestId?: string;
+}
+
+/** What the next step is, for codes where the table's own text does not say it. */
+const ADVICE: Partial<Record<string, string>> = {
+  port_in_use:
+    'Stop what uses the port, or choose others: --port for the gateway, --control-port for the control API.',
+  data_folder_in_use: 'Stop the other platform, or choose another folder with --data.',
+  storage_full: 'Free disk space and repeat the command.',
+  database_corrupt: 'Move the data folder away and restore a backup into its place.',
+  function_not_found: '`isoplane functions list` shows what exists.',
+  version_not_found: '`isoplane versions NAME` shows what exists.',
+  alias_not_found: '`isoplane aliases list NAME` shows what exists.',
+  layer_not_found:
+    '`isoplane layers list` shows what exists; publish one with `isoplane layers publish NAME FOLDER`.',
+  no_previous_version: 'Name the version: `isoplane rollback NAME --to N`.',
+  in_use: 'Point the alias elsewhere, or delete what refers to it.',
+  forbidden: 'Use a key with a higher role; `isoplane keys list` shows the roles.',
+  signature_expired: 'Set the clock of this machine.',
+  signature_not_yet_valid: 'Set the clock of this machine.',
+  node_unavailable: 'Wait a moment and repeat; `isoplane status` shows the nodes.',
+};
+
+export function describePlatformError(error: PlatformError): Described {
+  const { problems, stack, logs, requestId } = error.extensions;
+  const advice = ADVICE[error.code];
+  return {
+    code: error.code,
+    message: ERRORS[error.code].message,
+    ...(error.publicDetail === undefined ? {} : { detail: error.publicDetail }),
+    ...(advice === undefined ? {} : { advice }),
+    ...(Array.isArray(problems) ? { problems: problems.map(asProblem) } : {}),
+    ...(typeof stack === 'string' ? { stack } : {}),
+    ...(Array.isArray(logs) ? { logs: logs.map(String) } : {}),
+    ...(typeof requestId === 'string' ? { requestId } : {}),
+  };
+}
+
+function asProblem(value: unknown): Problem {
+  if (typeof value === 'object' && value !== null && 'message' in value) {
+    const path =
+      'path' in value ? (Array.isArray(value.path) ? value.path.join('.') : String(value.path)) : undefined;
+    return { message: String(value.message), ...(path === undefined || path === '' ? {} : { at: path }) };
+  }
+  return { message: typeof value === 'string' ? value : JSON.stringify(value) };
+}

@@ -1,0 +1,156 @@
+/**
+ * What the command writes: results on stdout, everything else on stderr, so that a pipe carries data only.
+ * With `--json` stdout is one JSON value (or one a line for streams) and failures are JSON there too.
+ */
+import process from 'node:process';
+import { spinner } from '@clack/prompts';
+import colors from 'picocolors';
+import { PlatformError } from '#shared/errors.ts';
+import { CliError, describePlatformError, EXIT, type Described, type ExitCode } from './failure.ts';
+
+export interface Output {
+  readonly json: boolean;
+  /** Prompts and moving progress are allowed: both ends are a terminal and nothing was asked to be plain. */
+  readonly interactive: boolean;
+  /** The result of the command: `value` as JSON, or `text` for people. */
+  result(value: unknown, text: () => string): void;
+  /** One line for people on stderr; silent with `--json`. */
+  note(text: string): void;
+  warn(text: string): void;
+  /** Runs `work` with a spinner on a terminal; elsewhere it is silent. */
+  step<T>(label: string, work: () => Promise<T>, done: (value: T) => string): Promise<T>;
+  fail(thrown: unknown): ExitCode;
+}
+
+export function createOutput(options: { readonly json: boolean; readonly verbose: boolean }): Output {
+  const interactive =
+    !options.json && process.stdin.isTTY && process.stderr.isTTY && process.env['CI'] === undefined;
+  const errorLine = (text: string): void => void process.stderr.write(`${text}\n`);
+  const note = (text: string): void => {
+    if (!options.json) errorLine(text);
+  };
+  return {
+    json: options.json,
+    interactive,
+    result(value, text) {
+      const body = options.json ? JSON.stringify(value) : text();
+      if (body !== '') process.stdout.write(`${body}\n`);
+    },
+    note,
+    warn: (text) => errorLine(`${colors.yellow('warning')} ${text}`),
+    async step(label, work, done) {
+      if (!interactive) {
+        const value = await work();
+        note(done(value));
+        return value;
+      }
+      const progress = spinner({ output: process.stderr });
+      progress.start(label);
+      try {
+        const value = await work();
+        progress.stop(done(value));
+        return value;
+      } catch (thrown) {
+        progress.error(label);
+        throw thrown;
+      }
+    },
+    fail(thrown) {
+      const { described, exitCode } = describe(thrown, options.verbose);
+      if (options.json) process.stdout.write(`${JSON.stringify({ error: described })}\n`);
+      else errorLine(renderFailure(described));
+      return exitCode;
+    },
+  };
+}
+
+function describe(thrown: unknown, verbose: boolean): { described: Described; exitCode: ExitCode } {
+  const trace = verbose && thrown instanceof Error ? causes(thrown) : undefined;
+  if (thrown instanceof CliError) {
+    return {
+      exitCode: thrown.exitCode,
+      described: {
+        code: thrown.code,
+        message: thrown.message,
+        ...(thrown.advice === undefined ? {} : { advice: thrown.advice }),
+        ...(thrown.problems.length === 0 ? {} : { problems: thrown.problems }),
+        ...(trace === undefined ? {} : { logs: trace }),
+      },
+    };
+  }
+  if (thrown instanceof PlatformError) {
+    const described = describePlatformError(thrown);
+    return {
+      exitCode: EXIT.failed,
+      described: trace === undefined ? described : { ...described, logs: trace },
+    };
+  }
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return {
+    exitCode: EXIT.failed,
+    described: {
+      code: 'internal',
+      message: `The command failed: ${message}`,
+      advice: 'Repeat it with --verbose to see where.',
+      ...(trace === undefined ? {} : { logs: trace }),
+    },
+  };
+}
+
+function causes(error: Error): string[] {
+  const lines = (error.stack ?? error.message).split('\n');
+  return error.cause instanceof Error ? [...lines, 'caused by:', ...causes(error.cause)] : lines;
+}
+
+/** Text from the platform may carry what a function printed: it must not be able to drive the terminal. */
+export function plain(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are exactly what is removed
+  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '\u{fffd}');
+}
+
+export function renderFailure(failure: Described): string {
+  const lines = [`${colors.red('error')} ${plain(failure.message)} ${colors.dim(`[${failure.code}]`)}`];
+  if (failure.detail !== undefined) lines.push(`  ${plain(failure.detail)}`);
+  for (const problem of failure.problems ?? []) {
+    const at = problem.at === undefined ? '' : `${colors.cyan(plain(problem.at))} `;
+    lines.push(`  ${at}${plain(problem.message)}`);
+    if (problem.hint !== undefined) lines.push(`    ${colors.dim(problem.hint)}`);
+  }
+  if (failure.stack !== undefined) lines.push(indent(failure.stack));
+  if (failure.logs !== undefined && failure.logs.length > 0) lines.push(indent(failure.logs.join('\n')));
+  if (failure.requestId !== undefined) lines.push(`  request ${plain(failure.requestId)}`);
+  if (failure.advice !== undefined) lines.push(`  ${colors.bold('→')} ${failure.advice}`);
+  return lines.join('\n');
+}
+
+function indent(text: string): string {
+  return plain(text)
+    .split('\n')
+    .map((line) => `  ${line}`)
+    .join('\n');
+}
+
+/** Columns padded to their widest cell. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return colors.dim('(none)');
+  const safe = rows.map((row) => row.map(plain));
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...safe.map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd();
+  return [colors.dim(line(head)), ...safe.map(line)].join('\n');
+}
+
+export function bytesText(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  const kib = bytes / 1024;
+  return kib < 1024 ? `${kib.toFixed(1)} KiB` : `${(kib / 1024).toFixed(1)} MiB`;
+}
+
+export function millisecondsText(milliseconds: number): string {
+  return milliseconds < 1_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1_000).toFixed(1)} s`;
+}

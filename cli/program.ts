@@ -1,0 +1,191 @@
+/** All commands and options in one place. Each command's code is loaded when it runs, so help stays fast. */
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { EXIT } from './failure.ts';
+import { collect, integer, run } from './run.ts';
+import { addResourceCommands } from './resource-commands.ts';
+
+export function createProgram(): Command {
+  const program = new Command('isoplane')
+    .description('Deploy, run and manage functions on Isoplane.')
+    .version(packageVersion(), '-V, --version')
+    .option('--json', 'results as JSON on stdout')
+    .option('--verbose', 'show causes and stacks of failures')
+    .option(
+      '--data <dir>',
+      'data folder of the platform (default: ISOPLANE_DATA_DIR, else the nearest .isoplane/)',
+    )
+    .exitOverride()
+    .showHelpAfterError('(isoplane help COMMAND explains it)')
+    .addHelpText('after', EXIT_CODES);
+  addProjectCommands(program);
+  addResourceCommands(program);
+  addPlatformCommands(program);
+  // Subcommands inherit settings only when they are made after them; this covers all.
+  for (const command of allCommands(program)) command.exitOverride();
+  return program;
+}
+
+const EXIT_CODES = `
+Exit codes:
+  ${EXIT.done}  done
+  ${EXIT.failed}  failed: the platform refused, or the project has a fault
+  ${EXIT.usage}  the command line is wrong
+  ${EXIT.unreachable}  no running platform was found
+  ${EXIT.answered}  invoke: the function answered with status 400 or above
+  ${EXIT.notServed}  deploy, rollback: accepted, but not served everywhere in time`;
+
+function* allCommands(command: Command): Generator<Command> {
+  for (const child of command.commands) {
+    yield child;
+    yield* allCommands(child);
+  }
+}
+
+function packageVersion(): string {
+  for (const place of ['../package.json', '../../package.json']) {
+    try {
+      const manifest: unknown = JSON.parse(readFileSync(new URL(place, import.meta.url), 'utf8'));
+      if (typeof manifest === 'object' && manifest !== null && 'version' in manifest)
+        return String(manifest.version);
+    } catch {
+      // The other place: the compiled command lies one folder deeper.
+    }
+  }
+  return 'unknown';
+}
+
+function addProjectCommands(program: Command): void {
+  program
+    .command('init')
+    .description('make a new project')
+    .argument('[folder]', 'folder to create; its name is the name of the function')
+    .addOption(
+      new Option('--style <style>', 'kind of function').choices(['module', 'event']).default('module'),
+    )
+    .addOption(
+      new Option('--template <template>', 'what to start from').choices([
+        'hello',
+        'event',
+        'hono',
+        'streaming',
+      ]),
+    )
+    .option('--wrangler', 'write wrangler.toml instead of isoplane.jsonc')
+    .action(run(async () => (await import('./commands/init.ts')).init));
+  program
+    .command('deploy')
+    .description('bundle, publish a version, move the alias, wait until it is served')
+    .argument('[project]', 'project folder or configuration file', '.')
+    .option('--alias <alias>', 'alias to move', 'live')
+    .option('--no-alias-move', 'publish without moving an alias')
+    .option('--message <text>', 'note for the history')
+    .option('--no-wait', 'return once the platform has accepted it')
+    .option('--minify', 'minify the code')
+    .option('--dry-run', 'bundle and show what would be uploaded')
+    .action(run(async () => (await import('./commands/deploy.ts')).deploy));
+  program
+    .command('invoke')
+    .description('call a function with a request signed by the local key')
+    .argument('<function>')
+    .option('-X, --method <method>', 'HTTP method (default GET, POST with data)')
+    .option('-d, --data-body <data>', 'request body; @FILE reads a file, - reads stdin')
+    .option('-H, --header <header>', 'request header, "name: value"; repeatable', collect)
+    .option('--path <path>', 'path and query', '/')
+    .option('--alias <alias>', 'alias to call', 'live')
+    .option('-i, --include', 'show status and headers on stderr')
+    .action(run(async () => (await import('./commands/invoke.ts')).invoke));
+  program
+    .command('rollback')
+    .description('let an alias serve an earlier version again')
+    .argument('<function>')
+    .option(
+      '--to <version>',
+      'version number (default: what it served before)',
+      integer(1, Number.MAX_SAFE_INTEGER),
+    )
+    .option('--alias <alias>', 'alias to move', 'live')
+    .option('--message <text>', 'note for the history')
+    .option('--no-wait', 'return once the platform has accepted it')
+    .action(run(async () => (await import('./commands/rollback.ts')).rollback));
+  program
+    .command('logs')
+    .description('console output and exceptions of a function')
+    .argument('<function>')
+    .option('-f, --follow', 'keep showing new entries')
+    .option('-n, --tail <count>', 'entries to start with', integer(0, 2_000), 100)
+    .action(run(async () => (await import('./commands/logs.ts')).logs));
+  program
+    .command('dev')
+    .description('run the project locally under miniflare, reload on save (does not authenticate callers)')
+    .argument('[project]', 'project folder or configuration file', '.')
+    .option('-p, --port <port>', 'port on 127.0.0.1; 0 lets the system choose', integer(0, 65_535), 8790)
+    .action(run(async () => (await import('./commands/dev.ts')).dev));
+}
+
+function addPlatformCommands(program: Command): void {
+  program
+    .command('up')
+    .description('run the whole platform on this machine')
+    .addOption(
+      new Option('--host <host>', 'address of the gateway').default('127.0.0.1').env('ISOPLANE_GATEWAY_HOST'),
+    )
+    .addOption(
+      new Option('-p, --port <port>', 'port of the gateway')
+        .argParser(integer(0, 65_535))
+        .default(8787)
+        .env('ISOPLANE_GATEWAY_PORT'),
+    )
+    .addOption(
+      new Option('--control-host <host>', 'address of the control API')
+        .default('127.0.0.1')
+        .env('ISOPLANE_CONTROL_HOST'),
+    )
+    .addOption(
+      new Option('--control-port <port>', 'port of the control API')
+        .argParser(integer(0, 65_535))
+        .default(8788)
+        .env('ISOPLANE_CONTROL_PORT'),
+    )
+    .addOption(
+      new Option('--base-domain <domain>', 'functions answer at NAME.DOMAIN')
+        .default('localhost')
+        .env('ISOPLANE_BASE_DOMAIN'),
+    )
+    .addOption(
+      new Option('--gateways <count>', 'gateway processes on the same port')
+        .argParser(integer(1, 64))
+        .default(1)
+        .env('ISOPLANE_GATEWAYS'),
+    )
+    .addOption(
+      new Option('--slots <count>', 'warm slots of the node')
+        .argParser(integer(0, 1_000))
+        .env('ISOPLANE_SLOTS'),
+    )
+    .addOption(
+      new Option('--sandbox <mode>', 'isolation of functions: required refuses to start without it')
+        .choices(['auto', 'required', 'off'])
+        .default('auto')
+        .env('ISOPLANE_SANDBOX'),
+    )
+    .action(run(async () => (await import('./up/command.ts')).up));
+  for (const plane of ['control', 'scheduler', 'gateway', 'node'] as const) {
+    program
+      .command(plane)
+      .description(`run the ${plane} plane alone; settings come from ISOPLANE_… variables`)
+      .action(
+        run(
+          async () => (context) => import('./up/single.ts').then(({ runAlone }) => runAlone(plane, context)),
+        ),
+      );
+  }
+  program
+    .command('status')
+    .description('nodes, gateways and the revision each has applied')
+    .action(run(async () => (await import('./commands/status.ts')).status));
+  program
+    .command('doctor')
+    .description('what this machine can and cannot enforce, and what to install')
+    .action(run(async () => (await import('./commands/doctor.ts')).doctor));
+}

@@ -1,0 +1,78 @@
+/** Turns schema issues into problems a person can act on: where, what, and which spelling was meant. */
+import { findNodeAtLocation, type Node } from 'jsonc-parser';
+import type { z } from 'zod';
+import type { Problem } from '../failure.ts';
+
+export interface SourceText {
+  readonly name: string;
+  readonly text: string;
+  /** Absent for TOML, whose parser keeps no positions. */
+  readonly tree: Node | undefined;
+}
+
+export function problemsOf(error: z.ZodError, source: SourceText, knownKeys: readonly string[]): Problem[] {
+  return error.issues.flatMap((issue) => issueProblems(issue, source, knownKeys));
+}
+
+function issueProblems(issue: z.core.$ZodIssue, source: SourceText, knownKeys: readonly string[]): Problem[] {
+  const path = issue.path.filter((part) => typeof part !== 'symbol');
+  const where = path.length === 0 ? '' : `${path.join('.')}: `;
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => {
+      const guess = closest(key, knownKeys);
+      return {
+        at: position(source, [...path, key]),
+        message: `${where}unknown key "${key}"`,
+        ...(guess === undefined ? {} : { hint: `did you mean "${guess}"?` }),
+      };
+    });
+  }
+  return [{ at: position(source, path), message: `${where}${issue.message}` }];
+}
+
+/** `file:line:column` of the value at `path`, or of its nearest existing parent. */
+export function position(source: SourceText, path: readonly (string | number)[]): string {
+  if (source.tree === undefined) return source.name;
+  for (let length = path.length; length >= 0; length -= 1) {
+    const node = findNodeAtLocation(source.tree, path.slice(0, length));
+    if (node !== undefined) {
+      const property = node.parent?.type === 'property' ? node.parent : node;
+      return `${source.name}:${lineAndColumn(source.text, property.offset)}`;
+    }
+  }
+  return source.name;
+}
+
+export function lineAndColumn(text: string, offset: number): string {
+  const before = text.slice(0, offset).split('\n');
+  return `${before.length}:${(before.at(-1)?.length ?? 0) + 1}`;
+}
+
+/** The known key within two edits (or equal but for case and separators), else undefined. */
+export function closest(key: string, knownKeys: readonly string[]): string | undefined {
+  const bare = (text: string): string => text.toLowerCase().replaceAll(/[-_]/g, '');
+  let best: { key: string; distance: number } | undefined;
+  for (const known of knownKeys) {
+    const distance = bare(known) === bare(key) ? 0 : editDistance(bare(key), bare(known));
+    if (distance <= 2 && distance < known.length / 2 && (best === undefined || distance < best.distance))
+      best = { key: known, distance };
+  }
+  return best?.key;
+}
+
+const KEY_LENGTH_MAX = 64;
+
+/** Levenshtein distance; long texts are never close. */
+function editDistance(left: string, right: string): number {
+  if (left.length > KEY_LENGTH_MAX || right.length > KEY_LENGTH_MAX) return KEY_LENGTH_MAX;
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= left.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= right.length; j += 1) {
+      const substitution = (row[j - 1] ?? 0) + (left[i - 1] === right[j - 1] ? 0 : 1);
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution));
+    }
+    row = next;
+  }
+  return row[right.length] ?? 0;
+}

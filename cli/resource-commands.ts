@@ -1,0 +1,133 @@
+/** Commands that list and change what the account owns. */
+import { Option, type Command } from 'commander';
+import { collect, run } from './run.ts';
+import type * as Resources from './commands/resources.ts';
+import type * as Layers from './commands/layers.ts';
+
+const resources = (name: keyof typeof Resources) =>
+  run(async () => (await import('./commands/resources.ts'))[name]);
+const layer = (name: keyof typeof Layers) => run(async () => (await import('./commands/layers.ts'))[name]);
+
+export function addResourceCommands(program: Command): void {
+  const functions = program.command('functions').description('functions of the account');
+  functions.command('list').description('all functions').action(resources('listFunctions'));
+  functions
+    .command('show')
+    .argument('<function>')
+    .description('aliases, versions and history')
+    .action(resources('showFunction'));
+  functions
+    .command('enable')
+    .argument('<function>')
+    .description('answer requests again')
+    .action(resources('enableFunction'));
+  functions
+    .command('disable')
+    .argument('<function>')
+    .description('refuse requests, keep everything')
+    .action(resources('disableFunction'));
+  functions
+    .command('delete')
+    .argument('<function>')
+    .description('delete the function with all its versions')
+    .option('-y, --yes', 'do not ask')
+    .action(resources('deleteFunction'));
+
+  program
+    .command('versions')
+    .argument('<function>')
+    .description('versions of a function')
+    .option('--delete <number>', 'delete this version')
+    .action(resources('versions'));
+
+  const aliases = program.command('aliases').description('which versions an alias serves');
+  aliases
+    .command('list')
+    .argument('<function>')
+    .description('aliases of a function')
+    .action(resources('listAliases'));
+  aliases
+    .command('set')
+    .argument('<function>')
+    .argument('<alias>')
+    .argument('<weights...>', 'a version number, or VERSION=PERCENT several times (sum 100)')
+    .option('--message <text>', 'note for the history')
+    .option('--no-wait', 'return once the platform has accepted it')
+    .description('point an alias at one version, or split its traffic')
+    .action(resources('setAlias'));
+  aliases
+    .command('delete')
+    .argument('<function>')
+    .argument('<alias>')
+    .description('delete an alias')
+    .action(resources('deleteAlias'));
+
+  addKeyAndRouteCommands(program);
+
+  const layers = program.command('layers').description('modules shared between functions');
+  layers.command('list').description('all layers').action(layer('listLayers'));
+  layers
+    .command('versions')
+    .argument('<layer>')
+    .description('versions of a layer')
+    .action(layer('layerVersions'));
+  layers
+    .command('publish')
+    .argument('<layer>')
+    .argument('<folder>', 'its files become /opt/FILE; TypeScript is compiled')
+    .option('--message <text>', 'note for the history')
+    .description('publish a folder as the next version')
+    .action(layer('publishLayer'));
+  layers
+    .command('show')
+    .argument('<layer>')
+    .argument('<version>')
+    .description('modules of a layer version')
+    .action(layer('showLayer'));
+  layers
+    .command('delete')
+    .argument('<layer>')
+    .argument('<version>')
+    .description('delete a layer version that no function uses')
+    .action(layer('deleteLayer'));
+}
+
+function addKeyAndRouteCommands(program: Command): void {
+  const keys = program.command('keys').description('who may call the control API and signed functions');
+  keys.command('list').description('all keys').action(resources('listKeys'));
+  keys
+    .command('create')
+    .argument('<name>')
+    .description('make a key; its secret is shown once')
+    .addOption(
+      new Option('--role <role>', 'what it may do')
+        .choices(['owner', 'deployer', 'invoker'])
+        .default('invoker'),
+    )
+    .addOption(
+      new Option('--algorithm <algorithm>', 'token is a bearer token for the control API only')
+        .choices(['ed25519', 'hmac-sha256', 'token'])
+        .default('ed25519'),
+    )
+    .option('--public-key <base64url>', 'ed25519 public key; the platform then never sees a secret')
+    .option('--function <name>', 'only this function; repeatable', collect)
+    .option('--expires <instant>', 'RFC 3339 instant, for example 2027-01-01T00:00:00Z')
+    .action(resources('createKey'));
+  keys
+    .command('revoke')
+    .argument('<id>')
+    .description('a revoked key is refused at once')
+    .action(resources('revokeKey'));
+
+  const routes = program.command('routes').description('own host names and paths for functions');
+  routes.command('list').description('all routes').action(resources('listRoutes'));
+  routes
+    .command('add')
+    .argument('<host>')
+    .argument('<path>', 'exact path, or a prefix that ends in /*')
+    .argument('<function>')
+    .option('--alias <alias>', 'alias to serve', 'live')
+    .description('send a host and path to a function')
+    .action(resources('addRoute'));
+  routes.command('remove').argument('<id>').description('remove a route').action(resources('removeRoute'));
+}

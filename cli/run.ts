@@ -1,0 +1,36 @@
+/** Joins commander to the commands: one shape for handlers, parsers for option values. */
+import process from 'node:process';
+import { InvalidArgumentError, type Command } from 'commander';
+import { Context, type GlobalOptions } from './context.ts';
+
+export type Handler = (
+  context: Context,
+  args: readonly string[],
+  options: Record<string, unknown>,
+) => Promise<number | void>;
+
+/** Commander hands over arguments, then options, then the command; this turns it into one shape. */
+export function run(load: () => Promise<Handler>): (...all: unknown[]) => Promise<void> {
+  return async (...all) => {
+    const command = all.pop() as Command;
+    const options = all.pop() as Record<string, unknown>;
+    const args = all.filter((arg) => arg !== undefined).flat() as string[];
+    const context = new Context(command.optsWithGlobals<GlobalOptions>());
+    const handler = await load();
+    const exitCode = await handler(context, args, options);
+    if (typeof exitCode === 'number') process.exitCode = exitCode;
+  };
+}
+
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max)
+      throw new InvalidArgumentError(`Give a whole number from ${min} to ${max}.`);
+    return value;
+  };
+}
+
+export function collect(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
+}

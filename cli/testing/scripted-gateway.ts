@@ -1,0 +1,3 @@
+import { runScripted } from './scripted.ts';
+
+await runScripted('gateway');

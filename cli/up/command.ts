@@ -1,0 +1,154 @@
+/** `isoplane up`: runs the platform in the foreground until Ctrl-C. */
+import { resolve } from 'node:path';
+import process from 'node:process';
+import colors from 'picocolors';
+import { z } from 'zod';
+import type { NodeStatus } from '#shared/contracts/nodes.ts';
+import type { Context } from '../context.ts';
+import { CliError, EXIT } from '../failure.ts';
+import { millisecondsText, plain } from '../output.ts';
+import { deferred } from './deferred.ts';
+import type { PlaneEvent } from './plane-process.ts';
+import { startPlatform, type Platform } from './platform.ts';
+
+const optionsSchema = z.object({
+  host: z.string(),
+  port: z.number(),
+  controlHost: z.string(),
+  controlPort: z.number(),
+  baseDomain: z.string(),
+  gateways: z.number(),
+  slots: z.number().optional(),
+  sandbox: z.enum(['auto', 'required', 'off']),
+});
+
+/** One Ctrl-C may arrive more than once: from the terminal, from npm, from the launcher. */
+const SAME_SIGNAL_MS = 1_000;
+
+export async function up(
+  context: Context,
+  _args: readonly string[],
+  given: Record<string, unknown>,
+): Promise<number> {
+  const options = optionsSchema.parse(given);
+  const { output } = context;
+  // Nothing the platform writes is for others, whatever each write says.
+  process.umask(0o077);
+  const stop = stopRequests();
+  const startedMs = performance.now();
+  const dataDir = resolve(context.options.data ?? process.env['ISOPLANE_DATA_DIR'] ?? '.isoplane');
+  const platform = await output.step(
+    'starting the platform',
+    () =>
+      startPlatform({
+        dataDir,
+        gatewayHost: options.host,
+        gatewayPort: options.port,
+        controlHost: options.controlHost,
+        controlPort: options.controlPort,
+        baseDomain: options.baseDomain,
+        gateways: options.gateways,
+        sandbox: options.sandbox,
+        ...(options.slots === undefined ? {} : { slots: options.slots }),
+        onEvent: (event) => report(event, output.json),
+      }),
+    () => `the platform is up after ${millisecondsText(performance.now() - startedMs)}`,
+  );
+  const node = await platform.nodeStatus().catch(() => undefined);
+  output.result(
+    {
+      gatewayUrl: platform.gatewayUrl,
+      controlUrl: platform.controlUrl,
+      dataDir,
+      sandbox: node?.sandbox,
+      pids: platform.pids(),
+    },
+    () => banner(platform, node, options.baseDomain),
+  );
+  const reason = await Promise.race([stop.requested, platform.gaveUp]);
+  output.note(reason === 'signal' ? 'stopping…' : 'a plane cannot be kept running; stopping…');
+  await platform.close();
+  if (reason === 'signal') return EXIT.done;
+  throw new CliError(reason.code, `The platform stopped: ${reason.message}`, {
+    cause: reason,
+    advice: `The logs are in ${dataDir}/logs.`,
+  });
+}
+
+function stopRequests(): { readonly requested: Promise<'signal'> } {
+  const requested = deferred<'signal'>();
+  let firstMs: number | undefined;
+  const onSignal = (): void => {
+    const nowMs = performance.now();
+    if (firstMs === undefined) {
+      firstMs = nowMs;
+      requested.resolve('signal');
+    } else if (nowMs - firstMs > SAME_SIGNAL_MS) {
+      // A second Ctrl-C: the planes notice that the supervisor is gone and stop by themselves.
+      process.exit(EXIT.failed);
+    }
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  return { requested: requested.promise };
+}
+
+function banner(platform: Platform, node: NodeStatus | undefined, baseDomain: string): string {
+  const { port } = new URL(platform.gatewayUrl);
+  return [
+    '',
+    `  functions    ${colors.cyan(`http://NAME.${baseDomain}:${port}/`)}   gateway ${platform.gatewayUrl}`,
+    `  control API  ${colors.cyan(platform.controlUrl)}   described at ${platform.controlUrl}/openapi.json`,
+    `  data         ${platform.dataDir}`,
+    `  sandbox      ${sandboxText(node)}`,
+    '',
+    '  In a second terminal:',
+    '',
+    '    npx isoplane init hello && cd hello && npx isoplane deploy && npx isoplane invoke hello',
+    '',
+    colors.dim('  Ctrl-C stops it.'),
+  ].join('\n');
+}
+
+function sandboxText(node: NodeStatus | undefined): string {
+  if (node === undefined) return colors.yellow('unknown');
+  if (node.sandbox.level === 'full') return colors.green('full');
+  const missing = node.sandbox.missing.join(', ');
+  return `${colors.yellow(`${node.sandbox.level.toUpperCase()}: functions are not fully contained`)} (${plain(missing)}); run \`isoplane doctor\``;
+}
+
+/** Warnings, errors and what is not a log line reach the terminal; the rest is in the log files. */
+function report(event: PlaneEvent, json: boolean): void {
+  const write = (text: string): void => void process.stderr.write(`${text}\n`);
+  switch (event.type) {
+    case 'line': {
+      const line = importantLine(event.line);
+      if (line !== undefined) write(json ? line : `${colors.dim(event.plane)} ${plain(line)}`);
+      return;
+    }
+    case 'ended':
+      write(colors.yellow(`${event.plane} ended (${event.how}); restarting in ${event.restartInMs} ms`));
+      return;
+    case 'ready':
+      if (event.restarted) write(`${event.plane} serves again (pid ${event.pid})`);
+      return;
+    case 'gave_up':
+      write(
+        colors.red(`${event.plane} cannot be kept running [${event.error.code}]: ${event.error.message}`),
+      );
+      return;
+  }
+}
+
+const logLineSchema = z.looseObject({ level: z.string(), event: z.string() });
+
+function importantLine(line: string): string | undefined {
+  if (!line.startsWith('{')) return line;
+  try {
+    const { level, event, at: _at, plane: _plane, ...fields } = logLineSchema.parse(JSON.parse(line));
+    if (level !== 'warn' && level !== 'error') return undefined;
+    const detail = Object.keys(fields).length === 0 ? '' : ` ${JSON.stringify(fields)}`;
+    return `${level} ${event}${detail}`;
+  } catch {
+    return line;
+  }
+}

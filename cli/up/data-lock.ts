@@ -1,0 +1,48 @@
+/**
+ * One platform per data folder.
+ *
+ * A libSQL write transaction is held open on a database that stays empty: the kernel drops the lock when
+ * the process dies, `kill -9` included, so there is no stale lock to clean up and no pid to compare.
+ */
+import { chmod, open } from 'node:fs/promises';
+import { createClient } from '@libsql/client';
+import { PlatformError } from '#shared/errors.ts';
+
+export interface DataLock {
+  release(): Promise<void>;
+}
+
+/** @throws {PlatformError} `data_folder_in_use` while another process (or this one) holds it. */
+export async function lockDataFolder(lockPath: string): Promise<DataLock> {
+  const file = await open(lockPath, 'a', 0o600);
+  await file.close();
+  await chmod(lockPath, 0o600);
+  const client = createClient({ url: `file:${lockPath}` });
+  try {
+    const transaction = await client.transaction('write');
+    return {
+      async release() {
+        await transaction.rollback().catch(() => undefined);
+        client.close();
+      },
+    };
+  } catch (thrown) {
+    client.close();
+    if (isBusy(thrown)) {
+      throw new PlatformError('data_folder_in_use', `${lockPath} is locked by a running platform`, {
+        cause: thrown,
+        publicDetail: 'Stop the other platform, or choose another folder with --data.',
+      });
+    }
+    throw thrown;
+  }
+}
+
+function isBusy(thrown: unknown): boolean {
+  return (
+    thrown instanceof Error &&
+    /SQLITE_BUSY|SQLITE_LOCKED|database is locked/.test(
+      `${String(Reflect.get(thrown, 'code'))} ${thrown.message}`,
+    )
+  );
+}

@@ -1,0 +1,204 @@
+/**
+ * One supervised plane: starts its process, waits for `ready`, keeps its log, restarts it as
+ * supervision.ts decides, and stops it within a bound.
+ *
+ * Each plane leads its own process group. So Ctrl-C in the terminal reaches the supervisor alone, which
+ * stops the planes in order, and what a killed plane leaves behind is ended with its group.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import process from 'node:process';
+import { isErrorCode, PlatformError } from '#shared/errors.ts';
+import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
+import { planeMessageSchema } from '#shared/runtime/plane.node.ts';
+import { LineSplitter, LogFile } from './log-file.ts';
+import { afterExit, afterReady, FRESH, type PlaneHistory } from './supervision.ts';
+
+const START_TIMEOUT_MS = 60_000;
+/** A plane that was told to stop and still lives is killed. Longer than runPlane's own grace of 7 s. */
+const STOP_TIMEOUT_MS = 9_000;
+/** Last words of a plane that ended before it was ready. */
+const TAIL_LINES_MAX = 20;
+
+export interface PlaneSpec {
+  readonly name: string;
+  /** File that runs the plane. */
+  readonly main: string;
+  readonly logPath: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export type PlaneEvent =
+  | { readonly type: 'line'; readonly plane: string; readonly line: string }
+  | { readonly type: 'ready'; readonly plane: string; readonly restarted: boolean; readonly pid: number }
+  | { readonly type: 'ended'; readonly plane: string; readonly how: string; readonly restartInMs: number }
+  | { readonly type: 'gave_up'; readonly plane: string; readonly error: PlatformError };
+
+export interface PlaneDeps {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly onEvent: (event: PlaneEvent) => void;
+}
+
+type Addresses = Readonly<Record<string, string>>;
+
+export class SupervisedPlane {
+  readonly name: string;
+  readonly #spec: PlaneSpec;
+  readonly #deps: PlaneDeps;
+  readonly #log: LogFile;
+  #environment: Readonly<Record<string, string>>;
+  #child: ChildProcess | undefined;
+  #history: PlaneHistory = FRESH;
+  #restart: Timer | undefined;
+  #stopping = false;
+  #tail: string[] = [];
+
+  constructor(spec: PlaneSpec, deps: PlaneDeps) {
+    this.name = spec.name;
+    this.#spec = spec;
+    this.#deps = deps;
+    this.#environment = spec.environment;
+    this.#log = new LogFile(spec.logPath);
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  /** Environment of the next start: a port that the system chose must stay the same after a restart. */
+  pin(environment: Readonly<Record<string, string>>): void {
+    this.#environment = { ...this.#environment, ...environment };
+  }
+
+  /** First start. Rejects with the plane's own code; nothing is retried, since a person is waiting. */
+  async start(): Promise<Addresses> {
+    const addresses = await this.#launch();
+    this.#becameReady(false);
+    return addresses;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#restart?.cancel();
+    const child = this.#child;
+    if (child !== undefined && isAlive(child)) {
+      const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+      child.kill('SIGTERM');
+      const force = setTimeout(() => killGroup(child), STOP_TIMEOUT_MS);
+      await ended;
+      clearTimeout(force);
+    }
+    this.#log.close();
+  }
+
+  #launch(): Promise<Addresses> {
+    const child = fork(this.#spec.main, [], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+      env: { ...inheritedEnvironment(), ...this.#environment },
+    });
+    this.#child = child;
+    this.#tail = [];
+    for (const stream of [child.stdout, child.stderr]) {
+      const splitter = new LineSplitter((line) => this.#line(line));
+      stream?.on('data', (chunk: Uint8Array) => splitter.push(chunk));
+      stream?.on('end', () => splitter.flush());
+    }
+    return new Promise<Addresses>((resolve, reject) => {
+      let isReady = false;
+      let failure: PlatformError | undefined;
+      const timeout = setTimeout(() => {
+        failure = new PlatformError('internal', `${this.name} was not ready within ${START_TIMEOUT_MS} ms`);
+        killGroup(child);
+      }, START_TIMEOUT_MS);
+      child.on('message', (message) => {
+        const parsed = planeMessageSchema.safeParse(message);
+        if (!parsed.success) return;
+        if (parsed.data.type === 'ready') {
+          isReady = true;
+          clearTimeout(timeout);
+          resolve(parsed.data.addresses);
+          return;
+        }
+        const code = isErrorCode(parsed.data.code) ? parsed.data.code : 'internal';
+        failure = new PlatformError(code, `${this.name}: ${parsed.data.message}`);
+      });
+      child.once('error', (error) => {
+        clearTimeout(timeout);
+        reject(new PlatformError('internal', `${this.name} cannot be started`, { cause: error }));
+      });
+      // `close`, not `exit`: the last lines of a crash are read before it is reported.
+      child.once('close', (code, signal) => {
+        clearTimeout(timeout);
+        killGroup(child);
+        const how = signal === null ? `exit code ${code}` : signal;
+        if (isReady) this.#ended(how);
+        else
+          reject(
+            failure ??
+              new PlatformError(
+                'internal',
+                `${this.name} ended (${how}) before it was ready:\n${this.#tail.join('\n')}`,
+              ),
+          );
+      });
+    });
+  }
+
+  #line(line: string): void {
+    if (line === '') return;
+    if (this.#tail.length >= TAIL_LINES_MAX) this.#tail.shift();
+    this.#tail.push(line);
+    this.#log.write(line);
+    this.#deps.onEvent({ type: 'line', plane: this.name, line });
+  }
+
+  #becameReady(restarted: boolean): void {
+    this.#history = afterReady(this.#history, this.#deps.clock.monotonicMs());
+    this.#deps.onEvent({ type: 'ready', plane: this.name, restarted, pid: this.pid ?? 0 });
+  }
+
+  #ended(how: string, failure?: PlatformError): void {
+    if (this.#stopping) return;
+    const verdict = afterExit(this.#history, this.#deps.clock.monotonicMs());
+    this.#history = verdict.history;
+    if (verdict.kind === 'give_up') {
+      const error = failure ?? new PlatformError('internal', `${this.name} keeps ending: ${how}`);
+      this.#deps.onEvent({ type: 'gave_up', plane: this.name, error });
+      return;
+    }
+    this.#deps.onEvent({ type: 'ended', plane: this.name, how, restartInMs: verdict.delayMs });
+    this.#restart = this.#deps.timers.after(verdict.delayMs, () => {
+      this.#launch().then(
+        () => this.#becameReady(true),
+        (error: PlatformError) => this.#ended(error.message, error),
+      );
+    });
+  }
+}
+
+function isAlive(child: ChildProcess): boolean {
+  return child.exitCode === null && child.signalCode === null;
+}
+
+/** Ends whatever the plane left in its group; without leftovers there is nothing to do. */
+function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // ESRCH: the group is empty, which is the normal case.
+  }
+}
+
+/** Planes see the user's environment without the supervisor's own settings: those are passed explicitly. */
+function inheritedEnvironment(): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value === undefined || name === 'NODE_OPTIONS' || name === 'NODE_CHANNEL_FD') continue;
+    if (name.startsWith('ISOPLANE_') && !['ISOPLANE_RUN_ROOT', 'ISOPLANE_LOG_LEVEL'].includes(name)) continue;
+    kept[name] = value;
+  }
+  return kept;
+}

@@ -1,0 +1,114 @@
+/**
+ * The supervisor with scripted planes: order, ports, restarts, the lock. The real planes are exercised
+ * in test/e2e.
+ */
+import { readFileSync } from 'node:fs';
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { describe, test } from 'vitest';
+import { platformFileSchema } from '#shared/contracts/credentials.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
+import { tempFolder } from '#shared/testing/temp.node.ts';
+import { lockDataFolder } from './data-lock.ts';
+import type { PlaneEvent } from './plane-process.ts';
+import { startPlatform, type Platform, type PlaneName } from './platform.ts';
+
+const mainOf = (plane: PlaneName): string =>
+  fileURLToPath(new URL(`../testing/scripted-${plane}.ts`, import.meta.url));
+
+interface Started extends AsyncDisposable {
+  readonly platform: Platform;
+  readonly events: PlaneEvent[];
+}
+
+async function start(dataDir: string, gateways = 1): Promise<Started> {
+  const events: PlaneEvent[] = [];
+  const platform = await startPlatform({
+    dataDir,
+    gatewayPort: 0,
+    controlPort: 0,
+    gateways,
+    mainOf,
+    onEvent: (event) => events.push(event),
+  });
+  return { platform, events, [Symbol.asyncDispose]: () => platform.close() };
+}
+
+const journal = (dataDir: string): string[] =>
+  readFileSync(join(dataDir, 'starts.log'), 'utf8').trim().split('\n');
+
+describe('startPlatform()', () => {
+  test('starts the planes in order, writes platform.json for this user only, stops in reverse', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const dataDir = join(folder.path, 'data');
+    const { platform } = await start(dataDir);
+    const file = join(dataDir, 'platform.json');
+    expect(platformFileSchema.parse(JSON.parse(await readFile(file, 'utf8')))).toEqual({
+      controlUrl: platform.controlUrl,
+      gatewayUrl: platform.gatewayUrl,
+      baseDomain: 'localhost',
+      pid: process.pid,
+    });
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect((await stat(dataDir)).mode & 0o777).toBe(0o700);
+    expect((await stat(join(dataDir, 'logs', 'node.log'))).mode & 0o777).toBe(0o600);
+    expect(await (await fetch(platform.gatewayUrl)).text()).toBe(`gateway ${platform.pids()['gateway']}`);
+    await platform.close();
+    const lines = journal(dataDir);
+    expect(lines.slice(0, 2).sort()).toEqual(['control', 'scheduler']);
+    expect(lines.slice(2, 6)).toEqual(['node', 'gateway', 'stop gateway', 'stop node']);
+    expect(lines.slice(6).sort()).toEqual(['stop control', 'stop scheduler']);
+    await expect(stat(file)).rejects.toThrow('ENOENT');
+  });
+
+  test('restarts a plane that was killed, on the same port', async ({ expect }) => {
+    await using folder = await tempFolder();
+    await using started = await start(folder.path);
+    const { platform } = started;
+    const before = platform.pids()['gateway'] ?? 0;
+    process.kill(before, 'SIGKILL');
+    const answer = await waitFor('the gateway to answer again', async () => {
+      const text = await (await fetch(platform.gatewayUrl)).text();
+      return text === `gateway ${before}` ? undefined : text;
+    });
+    expect(answer).toBe(`gateway ${platform.pids()['gateway']}`);
+    expect(started.events.some((event) => event.type === 'ended' && event.how === 'SIGKILL')).toBe(true);
+  });
+
+  test('gives up with the code of a plane that cannot be restarted', async ({ expect }) => {
+    await using folder = await tempFolder();
+    await using started = await start(folder.path);
+    await writeFile(join(folder.path, 'script-scheduler.json'), '{"fail":"database_corrupt"}');
+    process.kill(started.platform.pids()['scheduler'] ?? 0, 'SIGKILL');
+    expect(await started.platform.gaveUp).toMatchObject({ code: 'database_corrupt' });
+  });
+
+  test('fails at once with the code of a plane that cannot start, and leaves nothing behind', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    await writeFile(join(folder.path, 'script-gateway.json'), '{"fail":"port_in_use"}');
+    await expect(start(folder.path)).rejects.toMatchObject({ code: 'port_in_use' });
+    expect(journal(folder.path)).toContain('stop control');
+    await (await lockDataFolder(join(folder.path, 'lock.db'))).release();
+  });
+
+  test('a second platform on the data folder is refused while the first one runs', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const first = await start(folder.path);
+    await expect(start(folder.path)).rejects.toMatchObject({ code: 'data_folder_in_use' });
+    await first.platform.close();
+    await using again = await start(folder.path);
+    expect(again.platform.gatewayUrl).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+  });
+
+  test('a folder that others may enter is refused', async ({ expect }) => {
+    await using folder = await tempFolder();
+    await chmod(folder.path, 0o755);
+    await expect(start(folder.path)).rejects.toThrow('mode 0700');
+  });
+});

@@ -1,0 +1,243 @@
+/**
+ * The whole platform on one machine: takes the data folder, starts the planes in order, keeps them
+ * running, and stops them in reverse.
+ *
+ * Order: control and scheduler first, then the node that reports to them, then the gateways, so that the
+ * first request that can arrive can also be served.
+ */
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import type { PlatformFile } from '#shared/contracts/credentials.ts';
+import { nodeStatusSchema, type NodeStatus } from '#shared/contracts/nodes.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
+import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { deferred } from './deferred.ts';
+import { lockDataFolder } from './data-lock.ts';
+import { SupervisedPlane, type PlaneEvent } from './plane-process.ts';
+
+export interface PlatformOptions {
+  readonly dataDir: string;
+  /** Default 127.0.0.1 and 8787. Port 0 lets the system choose. */
+  readonly gatewayHost?: string;
+  readonly gatewayPort?: number;
+  /** Default 127.0.0.1 and 8788. */
+  readonly controlHost?: string;
+  readonly controlPort?: number;
+  /** Gateway processes that share the port; 1 to 64. Default 1. */
+  readonly gateways?: number;
+  /** Warm slots of the node; undefined leaves it to the node. */
+  readonly slots?: number;
+  readonly sandbox?: 'auto' | 'required' | 'off';
+  readonly baseDomain?: string;
+  readonly onEvent?: (event: PlaneEvent) => void;
+  /** File that runs a plane; tests put scripted planes here. */
+  readonly mainOf?: (plane: PlaneName) => string;
+}
+
+export interface Platform {
+  readonly gatewayUrl: string;
+  readonly controlUrl: string;
+  readonly dataDir: string;
+  /** File with the owner key of account `default`. */
+  readonly credentialsPath: string;
+  readonly layout: Layout;
+  /** Plane name → process id, at this moment. */
+  pids(): Readonly<Record<string, number>>;
+  nodeStatus(): Promise<NodeStatus>;
+  /** Resolves when a plane cannot be kept running; the caller closes. */
+  readonly gaveUp: Promise<PlatformError>;
+  close(): Promise<void>;
+}
+
+export const DEFAULTS = {
+  host: '127.0.0.1',
+  gatewayPort: 8787,
+  controlPort: 8788,
+  baseDomain: 'localhost',
+} as const;
+
+const NODE_ID = 'n1';
+
+export const PLANES = ['control', 'scheduler', 'node', 'gateway'] as const;
+export type PlaneName = (typeof PLANES)[number];
+
+/** File that runs a plane: TypeScript beside this one in the repository, JavaScript in an installed package. */
+export function planeMain(plane: PlaneName): string {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const folder = plane === 'node' ? 'nodes' : plane;
+  return fileURLToPath(new URL(`../../${folder}/main.${extension}`, import.meta.url));
+}
+
+/** @throws {PlatformError} the code of the part that could not start; everything started before is stopped. */
+export async function startPlatform(options: PlatformOptions): Promise<Platform> {
+  const layout = layoutOf(options.dataDir);
+  await mkdir(dirname(layout.dataDir), { recursive: true });
+  for (const folder of [layout.dataDir, join(layout.dataDir, 'logs')]) await ensurePrivateFolder(folder);
+  const lock = await lockDataFolder(layout.lock);
+  const starting = new Starting(layout, options);
+  try {
+    // After the lock: the run folder belongs to whoever holds the data folder.
+    await ensurePrivateFolder(layout.runDir);
+    const urls = await starting.run();
+    const platformFile = join(layout.dataDir, 'platform.json');
+    await writePlatformFile(platformFile, {
+      ...urls,
+      baseDomain: options.baseDomain ?? DEFAULTS.baseDomain,
+      pid: process.pid,
+    });
+    let closing: Promise<void> | undefined;
+    return {
+      ...urls,
+      dataDir: layout.dataDir,
+      credentialsPath: layout.credentials,
+      layout,
+      pids: () => starting.pids(),
+      nodeStatus: () => readNodeStatus(layout),
+      gaveUp: starting.gaveUp,
+      close() {
+        closing ??= (async () => {
+          await rm(platformFile, { force: true });
+          await starting.stop();
+          await rm(layout.runDir, { recursive: true, force: true });
+          await lock.release();
+        })();
+        return closing;
+      },
+    };
+  } catch (thrown) {
+    await starting.stop();
+    await lock.release();
+    throw thrown;
+  }
+}
+
+class Starting {
+  readonly #layout: Layout;
+  readonly #options: PlatformOptions;
+  readonly #planes: SupervisedPlane[] = [];
+  readonly #gaveUp = deferred<PlatformError>();
+
+  constructor(layout: Layout, options: PlatformOptions) {
+    this.#layout = layout;
+    this.#options = options;
+  }
+
+  get gaveUp(): Promise<PlatformError> {
+    return this.#gaveUp.promise;
+  }
+
+  async run(): Promise<{ controlUrl: string; gatewayUrl: string }> {
+    const options = this.#options;
+    const control = this.#plane('control', 'control', {
+      ISOPLANE_CONTROL_HOST: options.controlHost ?? DEFAULTS.host,
+      ISOPLANE_CONTROL_PORT: String(options.controlPort ?? DEFAULTS.controlPort),
+      ISOPLANE_NODE_IDS: NODE_ID,
+    });
+    const scheduler = this.#plane('scheduler', 'scheduler', { ISOPLANE_NODE_IDS: NODE_ID });
+    const node = this.#plane('node', 'node', {
+      ISOPLANE_NODE_ID: NODE_ID,
+      ISOPLANE_SANDBOX: options.sandbox ?? 'auto',
+      ...(options.slots === undefined ? {} : { ISOPLANE_SLOTS: String(options.slots) }),
+    });
+    const [controlAddresses] = await allStarted([control.start(), scheduler.start()]);
+    const controlUrl = urlOf(controlAddresses);
+    control.pin({ ISOPLANE_CONTROL_PORT: new URL(controlUrl).port });
+    await node.start();
+    const gatewayUrl = await this.#startGateways();
+    return { controlUrl, gatewayUrl };
+  }
+
+  /** The first one settles the port (0 = the system chooses); the others join it. */
+  async #startGateways(): Promise<string> {
+    const count = this.#options.gateways ?? 1;
+    const gateway = (id: number, port: string): SupervisedPlane =>
+      this.#plane('gateway', count === 1 ? 'gateway' : `gateway-${id}`, {
+        ISOPLANE_GATEWAY_ID: `g${id}`,
+        ISOPLANE_GATEWAY_HOST: this.#options.gatewayHost ?? DEFAULTS.host,
+        ISOPLANE_GATEWAY_PORT: port,
+        ISOPLANE_GATEWAY_REUSE_PORT: count > 1 ? '1' : '0',
+      });
+    const first = gateway(1, String(this.#options.gatewayPort ?? DEFAULTS.gatewayPort));
+    const gatewayUrl = urlOf(await first.start());
+    const { port } = new URL(gatewayUrl);
+    first.pin({ ISOPLANE_GATEWAY_PORT: port });
+    const others = Array.from({ length: count - 1 }, (_, index) => gateway(index + 2, port));
+    await allStarted(others.map((plane) => plane.start()));
+    return gatewayUrl;
+  }
+
+  pids(): Record<string, number> {
+    return Object.fromEntries(
+      this.#planes.flatMap((plane) => (plane.pid === undefined ? [] : [[plane.name, plane.pid]])),
+    );
+  }
+
+  /** Gateways first, so that nothing new arrives; each within its own bound. */
+  async stop(): Promise<void> {
+    for (const group of [['gateway'], ['node'], ['scheduler', 'control']]) {
+      await Promise.all(
+        this.#planes
+          .filter((plane) => group.some((name) => plane.name.startsWith(name)))
+          .map((plane) => plane.stop()),
+      );
+    }
+  }
+
+  #plane(plane: PlaneName, name: string, environment: Readonly<Record<string, string>>): SupervisedPlane {
+    const supervised = new SupervisedPlane(
+      {
+        name,
+        main: (this.#options.mainOf ?? planeMain)(plane),
+        logPath: join(this.#layout.dataDir, 'logs', `${name}.log`),
+        environment: {
+          ISOPLANE_DATA_DIR: this.#layout.dataDir,
+          ISOPLANE_BASE_DOMAIN: this.#options.baseDomain ?? DEFAULTS.baseDomain,
+          ...environment,
+        },
+      },
+      {
+        clock: systemClock,
+        timers: systemTimers,
+        onEvent: (event) => {
+          this.#options.onEvent?.(event);
+          if (event.type === 'gave_up') this.#gaveUp.resolve(event.error);
+        },
+      },
+    );
+    this.#planes.push(supervised);
+    return supervised;
+  }
+}
+
+/** Like Promise.all, but no start is left running unobserved when another one fails. */
+async function allStarted<T>(starts: readonly Promise<T>[]): Promise<T[]> {
+  const settled = await Promise.allSettled(starts);
+  return settled.map((result) => {
+    if (result.status === 'rejected') throw result.reason as Error;
+    return result.value;
+  });
+}
+
+function urlOf(addresses: Readonly<Record<string, string>> | undefined): string {
+  const url = Object.values(addresses ?? {}).find((address) => address.startsWith('http'));
+  if (url === undefined) throw new PlatformError('internal', 'a plane is ready but names no URL');
+  return url.replace(/\/$/, '');
+}
+
+async function writePlatformFile(path: string, content: PlatformFile): Promise<void> {
+  await writeFile(`${path}.new`, `${JSON.stringify(content, undefined, 2)}\n`, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+async function readNodeStatus(layout: Layout): Promise<NodeStatus> {
+  const peer = new UnixPeer(layout.sockets.node(NODE_ID), { connections: 1 });
+  try {
+    return await peer.call('/v1/status', nodeStatusSchema, { signal: AbortSignal.timeout(5_000) });
+  } finally {
+    await peer.close();
+  }
+}

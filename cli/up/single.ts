@@ -1,0 +1,11 @@
+/** `isoplane control|scheduler|gateway|node`: one plane in this very process, as a service manager wants it. */
+import { pathToFileURL } from 'node:url';
+import process from 'node:process';
+import type { Context } from '../context.ts';
+import { planeMain, type PlaneName } from './platform.ts';
+
+export async function runAlone(plane: PlaneName, context: Context): Promise<void> {
+  process.env['ISOPLANE_DATA_DIR'] ??= context.options.data ?? '.isoplane';
+  process.umask(0o077);
+  await import(pathToFileURL(planeMain(plane)).href);
+}

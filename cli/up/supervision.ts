@@ -1,0 +1,48 @@
+/**
+ * Decides what happens when a supervised plane ends: restart after a back-off, or give up.
+ *
+ * Pure: time is an argument. A plane that ran well for a while earns a fresh start; one that dies soon
+ * after each start waits twice as long every time; one that cannot even become ready several times in a
+ * row stops the platform, because a hidden crash loop helps nobody.
+ */
+
+export const SUPERVISION = {
+  backoffMsMin: 100,
+  backoffMsMax: 5_000,
+  /** A plane that lived this long after `ready` is healthy: its back-off starts again at the minimum. */
+  healthyAfterMs: 30_000,
+  /** Starts in a row that never reached `ready`; with this one the supervisor gives up. */
+  failedStartsMax: 5,
+} as const;
+
+export interface PlaneHistory {
+  /** Ends in a row without a healthy run between them. */
+  readonly shortRuns: number;
+  /** Starts in a row that never became ready. */
+  readonly failedStarts: number;
+  /** Set while the plane serves. */
+  readonly readyAtMs: number | undefined;
+}
+
+export const FRESH: PlaneHistory = { shortRuns: 0, failedStarts: 0, readyAtMs: undefined };
+
+export type Verdict =
+  | { readonly kind: 'restart'; readonly delayMs: number; readonly history: PlaneHistory }
+  | { readonly kind: 'give_up'; readonly history: PlaneHistory };
+
+export function afterReady(history: PlaneHistory, nowMs: number): PlaneHistory {
+  return { ...history, failedStarts: 0, readyAtMs: nowMs };
+}
+
+/** @param nowMs - monotonic time at which the process ended. */
+export function afterExit(history: PlaneHistory, nowMs: number): Verdict {
+  const wasReady = history.readyAtMs !== undefined;
+  const healthy = wasReady && nowMs - (history.readyAtMs ?? nowMs) >= SUPERVISION.healthyAfterMs;
+  const shortRuns = healthy ? 0 : history.shortRuns + 1;
+  const failedStarts = wasReady ? 0 : history.failedStarts + 1;
+  const next: PlaneHistory = { shortRuns, failedStarts, readyAtMs: undefined };
+  if (failedStarts >= SUPERVISION.failedStartsMax) return { kind: 'give_up', history: next };
+  const doublings = Math.min(Math.max(0, shortRuns - 1), 16);
+  const delayMs = Math.min(SUPERVISION.backoffMsMax, SUPERVISION.backoffMsMin * 2 ** doublings);
+  return { kind: 'restart', delayMs, history: next };
+}
