@@ -1,0 +1,199 @@
+/**
+ * What must hold at every moment, told from messages and from the members' own truth. Nothing here is
+ * shared with the code under test but its constants.
+ */
+import type { VersionId } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
+import type { Effect, SchedulerEvent } from '#scheduler/core/events.ts';
+import type { State } from '#scheduler/core/state.ts';
+import { TICK_MS, type SimGateway, type SimNode, type SimVersion } from './actors.ts';
+import type { World } from './world.ts';
+
+export class Violation extends Error {}
+
+function must(condition: boolean, law: string): asserts condition {
+  if (!condition) throw new Violation(law);
+}
+
+/** Each acquire is answered at most once, and no later than its deadline and one tick. */
+export class AnswerChecker {
+  readonly #outstanding = new Map<string, number>();
+  readonly #answered = new Set<string>();
+  answers = 0;
+
+  restart(): void {
+    this.#outstanding.clear();
+  }
+
+  observe(event: SchedulerEvent, effects: readonly Effect[]): void {
+    if (event.type === 'acquire') {
+      const { deadlineMs, scaling } = event.request;
+      this.#outstanding.set(event.requestId, event.atMs + Math.min(deadlineMs, scaling.queueTimeoutMs));
+    }
+    if (event.type === 'acquireCancelled') this.#outstanding.delete(event.requestId);
+    for (const effect of effects) {
+      if (effect.type !== 'grant' && effect.type !== 'refuse') continue;
+      must(!this.#answered.has(effect.requestId), `${effect.requestId} is answered twice`);
+      must(this.#outstanding.has(effect.requestId), `${effect.requestId} is answered but does not wait`);
+      this.#answered.add(effect.requestId);
+      this.#outstanding.delete(effect.requestId);
+      this.answers += 1;
+    }
+    for (const [requestId, deadlineAtMs] of this.#outstanding)
+      must(event.atMs <= deadlineAtMs + TICK_MS, `${requestId} waits past its deadline`);
+  }
+}
+
+interface Believed {
+  readonly versionId: VersionId;
+  readonly nodeId: string;
+  readonly sinceMs: number;
+  /** Named in a list: absence then means the end. */
+  listed: boolean;
+  answered: boolean;
+}
+
+/**
+ * No start beyond maxInstances or a node's capacity, counting everything that the messages so far say
+ * may exist: starts under way, and instances that were told to stop but are not reported gone.
+ */
+export class StartChecker {
+  readonly #believed = new Map<string, Believed>();
+  readonly #heardAtMs = new Map<string, number>();
+  readonly #capacity = new Map<string, number>();
+  readonly #versions: ReadonlyMap<VersionId, SimVersion>;
+  starts = 0;
+
+  constructor(versions: ReadonlyMap<VersionId, SimVersion>) {
+    this.#versions = versions;
+  }
+
+  restart(): void {
+    this.#believed.clear();
+    this.#heardAtMs.clear();
+  }
+
+  observe(event: SchedulerEvent, effects: readonly Effect[]): void {
+    if (event.type === 'startFailed') this.#believed.delete(event.instanceId);
+    if (event.type === 'startSucceeded') {
+      const known = this.#believed.get(event.instanceId);
+      if (known !== undefined && !known.answered)
+        this.#believed.set(event.instanceId, { ...known, answered: true, sinceMs: event.atMs });
+    }
+    if (event.type === 'nodeHeartbeat') this.#hear(event);
+    for (const effect of effects) {
+      if (effect.type === 'nodeForgotten') this.#forget(effect.nodeId, event.atMs);
+      if (effect.type === 'start') this.#started(effect, event.atMs);
+    }
+  }
+
+  #hear(event: Extract<SchedulerEvent, { type: 'nodeHeartbeat' }>): void {
+    const { nodeId, heartbeat, atMs } = event;
+    this.#heardAtMs.set(nodeId, atMs);
+    this.#capacity.set(nodeId, heartbeat.capacity);
+    const listed = new Map(heartbeat.instances.map((entry) => [entry.instanceId, entry.versionId]));
+    const exited = new Set(heartbeat.exits.map((exit) => exit.instanceId));
+    for (const [id, versionId] of listed) {
+      const known = this.#believed.get(id);
+      if (known !== undefined) {
+        known.listed = true;
+        known.answered = true;
+      } else if (!exited.has(id))
+        this.#believed.set(id, { versionId, nodeId, sinceMs: atMs, listed: true, answered: true });
+    }
+    for (const [id, known] of this.#believed) {
+      if (known.nodeId !== nodeId || listed.has(id)) continue;
+      const old = known.answered && (known.listed || atMs - known.sinceMs >= 2 * LIMITS.heartbeatMs);
+      if (old || exited.has(id)) this.#believed.delete(id);
+    }
+  }
+
+  #forget(nodeId: string, atMs: number): void {
+    const silentMs = atMs - (this.#heardAtMs.get(nodeId) ?? -Infinity);
+    must(silentMs >= LIMITS.memberDeadMs, `${nodeId} is forgotten after ${silentMs} ms`);
+    for (const [id, known] of this.#believed) if (known.nodeId === nodeId) this.#believed.delete(id);
+  }
+
+  #started(effect: Extract<Effect, { type: 'start' }>, atMs: number): void {
+    const { instanceId, nodeId, versionId } = effect;
+    must(!this.#believed.has(instanceId), `${instanceId} is started twice`);
+    this.#believed.set(instanceId, { versionId, nodeId, sinceMs: atMs, listed: false, answered: false });
+    this.starts += 1;
+    let ofVersion = 0;
+    let onNode = 0;
+    for (const known of this.#believed.values()) {
+      if (known.versionId === versionId) ofVersion += 1;
+      if (known.nodeId === nodeId) onNode += 1;
+    }
+    const { maxInstances } = this.#versions.get(versionId)!.scaling;
+    must(ofVersion <= maxInstances, `${versionId} has ${ofVersion} instances of ${maxInstances}`);
+    const capacity = this.#capacity.get(nodeId) ?? 0;
+    must(onNode <= capacity, `${nodeId} has ${onNode} instances of ${capacity}`);
+  }
+}
+
+/** The leases that gateways could use right now never allow more than an instance's concurrency. */
+export function checkSlots(
+  world: World,
+  gateways: readonly SimGateway[],
+  instanceId: string,
+  concurrency: number,
+): void {
+  let slots = 0;
+  for (const gateway of gateways)
+    for (const held of gateway.leases.values())
+      if (held.lease.instanceId === instanceId && held.usableUntilMs > world.nowMs) slots += held.lease.slots;
+  must(slots <= concurrency, `${instanceId}: ${slots} slots are held of ${concurrency}`);
+}
+
+/** Without faults between the parties, what really runs keeps the bounds too. */
+export function checkReality(nodes: readonly SimNode[], versions: ReadonlyMap<VersionId, SimVersion>): void {
+  const count = new Map<VersionId, number>();
+  for (const node of nodes) {
+    must(node.capacityRefusals === 0, `${node.id} was asked for more than it holds`);
+    for (const versionId of node.instances.values()) count.set(versionId, (count.get(versionId) ?? 0) + 1);
+  }
+  for (const [versionId, real] of count) {
+    const { maxInstances } = versions.get(versionId)!.scaling;
+    must(real <= maxInstances, `${versionId} really has ${real} instances of ${maxInstances}`);
+  }
+}
+
+/** The sums that the state keeps beside its records agree with them. */
+export function checkConsistency(state: State): void {
+  let waiters = 0;
+  for (const version of state.versions.values()) {
+    let waiting = 0;
+    for (const waiter of version.queue.values()) waiting += waiter.waiting;
+    waiters += version.queue.size;
+    must(waiting === version.waiting, `${version.id} counts ${version.waiting} waiting, has ${waiting}`);
+    must(state.queued.has(version) === version.queue.size > 0, `${version.id} is in the wrong list`);
+    for (const instance of version.instances)
+      must(state.instances.get(instance.id) === instance, `${instance.id} is not in the index`);
+  }
+  must(waiters === state.waiters.size, 'a waiter is in no queue');
+  for (const instance of state.instances.values()) {
+    let slots = 0;
+    for (const lease of instance.leases) {
+      slots += lease.slots;
+      must(state.leases.get(lease.id) === lease, `${lease.id} is not in the index`);
+      must(state.gateways.get(lease.gatewayId)?.leases.has(lease) === true, `${lease.id} has no holder`);
+    }
+    must(slots === instance.slotsLeased, `${instance.id} counts ${instance.slotsLeased} slots, has ${slots}`);
+    must(state.versions.get(instance.version.id) === instance.version, `${instance.id} has a lost version`);
+    must(state.nodes.get(instance.node.id) === instance.node, `${instance.id} is on a lost node`);
+  }
+  for (const node of state.nodes.values()) {
+    const starting = [...node.instances].filter((instance) => instance.state === 'starting').length;
+    must(starting === node.starting, `${node.id} counts ${node.starting} starting, has ${starting}`);
+  }
+}
+
+/** Nothing runs and nothing is remembered but the members that still beat and trouble not yet forgiven. */
+export function checkAtRest(state: State, nodes: readonly SimNode[]): void {
+  for (const node of nodes) must(node.instances.size === 0, `${node.id} still runs ${node.instances.size}`);
+  must(state.instances.size === 0, `${state.instances.size} instances are remembered`);
+  must(state.leases.size === 0, `${state.leases.size} leases are remembered`);
+  must(state.waiters.size === 0, `${state.waiters.size} waiters are remembered`);
+  must(state.queued.size === 0, `${state.queued.size} queues are remembered`);
+}
