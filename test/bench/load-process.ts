@@ -46,7 +46,9 @@ class Load {
   readonly #requests: readonly Buffer[];
   readonly #latencies: number[] = [];
   readonly #refused: Record<string, number> = {};
-  readonly #finished = Promise.withResolvers<void>();
+  readonly #finished: Promise<void>;
+  #finish: () => void = () => undefined;
+  #fail: (error: Error) => void = () => undefined;
   readonly #sockets: Socket[] = [];
   #firstRefusal: string | undefined;
   #next = 0;
@@ -58,6 +60,10 @@ class Load {
   constructor(job: LoadJob, requests: readonly Buffer[]) {
     this.#job = job;
     this.#requests = requests;
+    this.#finished = new Promise((resolve, reject) => {
+      this.#finish = resolve;
+      this.#fail = reject;
+    });
   }
 
   async run(): Promise<LoadResult> {
@@ -66,7 +72,7 @@ class Load {
     this.#endMs = this.#beginMs + durationMs;
     this.#open = connections;
     for (let index = 0; index < connections; index += 1) this.#connect();
-    await this.#finished.promise;
+    await this.#finished;
     for (const socket of this.#sockets) socket.destroy();
     const sorted = Float64Array.from(this.#latencies).sort();
     return {
@@ -96,7 +102,7 @@ class Load {
       const request = now < this.#endMs ? this.#take() : undefined;
       if (request === undefined) {
         this.#open -= 1;
-        if (this.#open === 0) this.#finished.resolve();
+        if (this.#open === 0) this.#finish();
         return;
       }
       sentMs = now;
@@ -127,8 +133,8 @@ class Load {
     });
     this.#sockets.push(socket);
     socket.once('connect', sendNext);
-    socket.once('error', (error) => this.#finished.reject(error));
-    socket.once('end', () => this.#finished.reject(new Error('the server closed a connection under load')));
+    socket.once('error', (error) => this.#fail(error));
+    socket.once('end', () => this.#fail(new Error('the server closed a connection under load')));
   }
 }
 
