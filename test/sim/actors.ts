@@ -304,7 +304,8 @@ export class SimGateway {
       versionId: version.id,
       scaling: version.scaling,
       waiting,
-      deadlineMs: version.scaling.queueTimeoutMs,
+      // Sometimes longer than the function allows, often with less time left than those before it.
+      deadlineMs: Math.ceil(version.scaling.queueTimeoutMs * this.#world.between(0.2, 1.2)),
     };
     this.link.send(() => {
       this.#scheduler.acquire({ type: 'acquire', requestId, request }, (effect) => {
