@@ -191,21 +191,21 @@ describe('a platform that is killed as a whole', () => {
       await using up = await UpProcess.start(dataDir);
       if (round > 0)
         await up.serves('survivor', (text) => text === last || text.startsWith(`r${round - 1}-`));
-      let stopped = false;
+      const power = new AbortController();
       const publishing = (async () => {
-        for (let index = 0; !stopped; index += 1) {
+        for (let index = 0; !power.signal.aborted; index += 1) {
           const text = `r${round}-${index}`;
           try {
             const reply = await up.api.publish('survivor', saying(text));
             acknowledged.push(reply.version.number);
             last = text;
           } catch (thrown) {
-            if (!stopped) throw thrown;
+            if (!power.signal.aborted) throw thrown;
           }
         }
       })();
       await waitFor('some publishes', () => acknowledged.length >= (round + 1) * 3, 30_000);
-      stopped = true;
+      power.abort();
       // The next publish is under way: it may or may not be there afterwards, but never by half.
       up.killAll();
       await publishing;
