@@ -64,12 +64,7 @@ function addProjectCommands(program: Command): void {
       new Option('--style <style>', 'kind of function').choices(['module', 'event']).default('module'),
     )
     .addOption(
-      new Option('--template <template>', 'what to start from').choices([
-        'hello',
-        'event',
-        'hono',
-        'streaming',
-      ]),
+      new Option('--template <template>', 'what to start from').choices(['hello', 'event', 'streaming']),
     )
     .option('--wrangler', 'write wrangler.toml instead of isoplane.jsonc')
     .action(run(async () => (await import('./commands/init.ts')).init));

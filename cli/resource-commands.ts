@@ -64,6 +64,10 @@ export function addResourceCommands(program: Command): void {
 
   addKeyAndRouteCommands(program);
 
+  addLayerCommands(program);
+}
+
+function addLayerCommands(program: Command): void {
   const layers = program.command('layers').description('modules shared between functions');
   layers.command('list').description('all layers').action(layer('listLayers'));
   layers

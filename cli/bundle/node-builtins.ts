@@ -36,7 +36,6 @@ export function nodeBuiltins(flags: readonly string[]): Plugin {
       /** An installed package of that name (`buffer`, `events`) wins over the built-in, as bundlers do for browsers. */
       async function isPackage(request: {
         path: string;
-        kind: 'import-statement' | string;
         resolveDir: string;
         importer: string;
       }): Promise<boolean> {

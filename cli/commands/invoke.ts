@@ -7,11 +7,14 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import process from 'node:process';
 import { z } from 'zod';
+import { functionViewSchema, versionViewSchema } from '#shared/contracts/api.ts';
+import type { Style } from '#shared/contracts/config.ts';
 import { signRequest } from '#shared/signatures/sign.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { aliasNameSchema, functionNameSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
+import type { ControlApi } from '../client/api.ts';
 import { functionUrl } from '../client/connection.ts';
 import { plain } from '../output.ts';
 import { argument, usage } from './arguments.ts';
@@ -41,7 +44,10 @@ export async function invoke(
     options.path,
     functionUrl(connection, alias === 'live' ? name : `${alias}--${name}`),
   );
-  const body = options.dataBody === undefined ? undefined : await readBody(options.dataBody);
+  let body = options.dataBody === undefined ? undefined : await readBody(options.dataBody);
+  // An event function takes JSON by POST; nothing given means an empty object.
+  if (body === undefined && options.method === undefined && (await styleOf(api, name, alias)) === 'event')
+    body = new TextEncoder().encode('{}');
   const method = (options.method ?? (body === undefined ? 'GET' : 'POST')).toUpperCase();
   const headers = parseHeaders(options.header);
   headers['host'] = target.host;
@@ -55,19 +61,31 @@ export async function invoke(
     { nowMs: Date.now() },
   );
   const startedMs = performance.now();
-  const response = await send(
-    connection.platform.gatewayUrl,
+  const response = await send(connection.platform.gatewayUrl, {
     target,
     method,
-    { ...headers, ...signed },
+    headers: { ...headers, ...signed },
     body,
-  );
+  });
   const status = response.statusCode ?? 0;
   if (options.include) showHead(response, performance.now() - startedMs);
   if (context.output.json) await printJson(response, status);
   else await pipeline(response, process.stdout, { end: false });
   if (!context.output.json && process.stdout.isTTY) process.stdout.write('\n');
   return status >= 400 ? EXIT.answered : EXIT.done;
+}
+
+/** Undefined when control does not say: calling must not depend on it. */
+async function styleOf(api: ControlApi, name: string, alias: string): Promise<Style | undefined> {
+  try {
+    const path = api.path(`/functions/${name}`);
+    const view = await api.call(path, functionViewSchema);
+    const version = view.aliases.find((entry) => entry.name === alias)?.weights[0]?.version;
+    if (version === undefined) return undefined;
+    return (await api.call(`${path}/versions/${version}`, versionViewSchema)).config.style;
+  } catch {
+    return undefined;
+  }
 }
 
 /** `@FILE`, `-` for stdin, else the text itself. */
@@ -132,13 +150,14 @@ function looksLikeJson(body: Uint8Array): boolean {
   }
 }
 
-function send(
-  gatewayUrl: string,
-  target: URL,
-  method: string,
-  headers: Readonly<Record<string, string>>,
-  body: Uint8Array | undefined,
-): Promise<IncomingMessage> {
+interface Outgoing {
+  readonly target: URL;
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array | undefined;
+}
+
+function send(gatewayUrl: string, { target, method, headers, body }: Outgoing): Promise<IncomingMessage> {
   const gateway = new URL(gatewayUrl);
   return new Promise((resolve, reject) => {
     const request = httpRequest({

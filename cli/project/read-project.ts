@@ -23,7 +23,14 @@ const KNOWN_KEYS = [
   ...Object.keys(projectFileSchema.shape),
   ...Object.keys(projectFileSchema.shape.limits.unwrap().shape),
   ...Object.keys(projectFileSchema.shape.scaling.unwrap().shape),
-  ...['mode', 'jwks', 'issuer', 'audience', 'algorithms', 'type', 'globs', 'version'],
+  'mode',
+  'jwks',
+  'issuer',
+  'audience',
+  'algorithms',
+  'type',
+  'globs',
+  'version',
 ];
 
 /**

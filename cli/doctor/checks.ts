@@ -1,0 +1,272 @@
+/** What `isoplane doctor` looks at. Each check says what it found, what a lack means and what to do. */
+import { execFile } from 'node:child_process';
+import { lookup } from 'node:dns/promises';
+import { readFile, rm, stat, statfs } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import process from 'node:process';
+import { promisify } from 'node:util';
+import { findDataDir } from '../client/connection.ts';
+import { bytesText } from '../output.ts';
+import { DEFAULTS } from '../up/platform.ts';
+import { newestCompatibilityDate, workerdBinary } from '../workerd-binary.ts';
+
+export interface Check {
+  readonly name: string;
+  /** `fail`: the platform cannot run (well) without it. `warn`: it runs, and `means` says with what loss. */
+  readonly status: 'ok' | 'warn' | 'fail';
+  readonly found: string;
+  readonly means?: string;
+  readonly fix?: string;
+}
+
+const run = promisify(execFile);
+const PROGRAM_TIMEOUT_MS = 10_000;
+const DISK_BYTES_FAIL = 200 * 1024 * 1024;
+/** Year 9000: no clock limits the answer. */
+const FAR_FUTURE_MS = Date.UTC(9_000, 0);
+const DISK_BYTES_WARN = 1024 * 1024 * 1024;
+
+export async function allChecks(named: string | undefined): Promise<Check[]> {
+  const dataDir = (await findDataDir(named, process.cwd())) ?? join(process.cwd(), '.isoplane');
+  const running = await stat(join(dataDir, 'platform.json')).then(
+    () => true,
+    () => false,
+  );
+  return Promise.all([
+    checkNode(),
+    checkWorkerd(),
+    checkSandbox(),
+    checkUserNamespaces(),
+    checkSeccomp(),
+    checkCgroups(),
+    checkDisk(dataDir),
+    checkDataFolder(dataDir),
+    checkPort('gateway port', DEFAULTS.gatewayPort, '--port', running),
+    checkPort('control port', DEFAULTS.controlPort, '--control-port', running),
+    checkClock(),
+    checkNames(),
+  ]);
+}
+
+async function checkNode(): Promise<Check> {
+  // The launcher refuses anything older, so reaching this line is the proof.
+  return { name: 'node', status: 'ok', found: process.version };
+}
+
+async function checkWorkerd(): Promise<Check> {
+  try {
+    const { stdout } = await run(workerdBinary(), ['--version'], { timeout: PROGRAM_TIMEOUT_MS });
+    return { name: 'workerd', status: 'ok', found: stdout.trim() };
+  } catch (thrown) {
+    return {
+      name: 'workerd',
+      status: 'fail',
+      found: `does not run: ${thrown instanceof Error ? (thrown.message.split('\n')[0] ?? '') : String(thrown)}`,
+      means: 'No function can run.',
+      fix: 'Linux x64 or arm64 with glibc 2.35 or newer (Debian 12, Ubuntu 22.04) is needed; then npm ci again.',
+    };
+  }
+}
+
+/** The node's own detection: it really starts workerd in a sandbox. */
+async function checkSandbox(): Promise<Check> {
+  const required = process.env['ISOPLANE_SANDBOX'] === 'required';
+  const folder = join(tmpdir(), `isoplane-doctor-${process.pid}`);
+  try {
+    const { detectSandbox } = await import('#nodes/sandbox/detect.node.ts');
+    const { status } = await detectSandbox({ folder, mode: 'auto' });
+    if (status.level === 'full') return { name: 'sandbox', status: 'ok', found: 'full' };
+    return {
+      name: 'sandbox',
+      status: required ? 'fail' : 'warn',
+      found: `${status.level}: ${status.missing.join('; ')}`,
+      means: 'Functions are not contained by the operating system: run only code that you trust.',
+      fix: 'apt-get install bubblewrap util-linux; and allow unprivileged user namespaces.',
+    };
+  } catch (thrown) {
+    return {
+      name: 'sandbox',
+      status: 'fail',
+      found: thrown instanceof Error ? thrown.message : String(thrown),
+      means: 'No function can run, with or without a sandbox.',
+    };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function setting(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').then(
+    (text) => text.trim(),
+    () => undefined,
+  );
+}
+
+async function checkUserNamespaces(): Promise<Check> {
+  const name = 'user namespaces';
+  if (process.platform !== 'linux') return notLinux(name);
+  const [max, clone, apparmor] = await Promise.all([
+    setting('/proc/sys/user/max_user_namespaces'),
+    setting('/proc/sys/kernel/unprivileged_userns_clone'),
+    setting('/proc/sys/kernel/apparmor_restrict_unprivileged_userns'),
+  ]);
+  const means = 'bwrap cannot make a sandbox, unless the platform runs as root.';
+  if (max === '0')
+    return {
+      name,
+      status: 'warn',
+      found: 'none allowed',
+      means,
+      fix: 'sysctl -w user.max_user_namespaces=10000',
+    };
+  if (clone === '0')
+    return {
+      name,
+      status: 'warn',
+      found: 'off for users',
+      means,
+      fix: 'sysctl -w kernel.unprivileged_userns_clone=1',
+    };
+  if (apparmor === '1')
+    return {
+      name,
+      status: 'warn',
+      found: 'restricted by AppArmor',
+      means,
+      fix: 'install the AppArmor profile of bwrap, or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0',
+    };
+  return { name, status: 'ok', found: 'allowed' };
+}
+
+async function checkSeccomp(): Promise<Check> {
+  if (process.platform !== 'linux') return notLinux('seccomp');
+  const actions = await setting('/proc/sys/kernel/seccomp/actions_avail');
+  if (actions?.includes('errno') === true)
+    return { name: 'seccomp', status: 'ok', found: 'filters available' };
+  return {
+    name: 'seccomp',
+    status: 'warn',
+    found: 'not available',
+    means: 'A function could use any system call that its user may.',
+    fix: 'use a kernel with CONFIG_SECCOMP_FILTER',
+  };
+}
+
+async function checkCgroups(): Promise<Check> {
+  if (process.platform !== 'linux') return notLinux('cgroups');
+  const v2 = await setting('/sys/fs/cgroup/cgroup.controllers');
+  const v1 = await setting('/proc/cgroups');
+  if (v2?.includes('memory') === true) return { name: 'cgroups', status: 'ok', found: `version 2 (${v2})` };
+  return {
+    name: 'cgroups',
+    status: 'warn',
+    found: v1 === undefined ? 'none' : 'version 1',
+    means: 'Memory is limited by the V8 heap, RLIMIT_DATA and sampling, which is coarser than memory.max.',
+    fix: 'boot with cgroup version 2 (systemd.unified_cgroup_hierarchy=1)',
+  };
+}
+
+function notLinux(name: string): Check {
+  return {
+    name,
+    status: 'warn',
+    found: `not on ${process.platform}`,
+    means: 'It exists on Linux only.',
+    fix: 'run the platform on Linux',
+  };
+}
+
+async function checkDisk(dataDir: string): Promise<Check> {
+  const info = await statfs(await existingParent(dataDir));
+  const free = info.bavail * info.bsize;
+  const found = `${bytesText(free)} free for ${dataDir}`;
+  if (free >= DISK_BYTES_WARN) return { name: 'disk', status: 'ok', found };
+  return {
+    name: 'disk',
+    status: free < DISK_BYTES_FAIL ? 'fail' : 'warn',
+    found,
+    means: 'Publishing is refused with storage_full when nothing is left; what is published keeps serving.',
+    fix: 'free space, or put the data folder elsewhere with --data',
+  };
+}
+
+async function existingParent(path: string): Promise<string> {
+  let folder = path;
+  while (folder !== dirname(folder)) {
+    const exists = await stat(folder).then(
+      () => true,
+      () => false,
+    );
+    if (exists) return folder;
+    folder = dirname(folder);
+  }
+  return folder;
+}
+
+async function checkDataFolder(dataDir: string): Promise<Check> {
+  const name = 'data folder';
+  const info = await stat(dataDir).catch(() => undefined);
+  if (info === undefined) return { name, status: 'ok', found: `${dataDir} (made at the first start)` };
+  const mode = (info.mode & 0o777).toString(8);
+  const uid = process.getuid?.();
+  if (info.isDirectory() && (info.mode & 0o077) === 0 && (uid === undefined || info.uid === uid))
+    return { name, status: 'ok', found: `${dataDir} (mode ${mode})` };
+  return {
+    name,
+    status: 'fail',
+    found: `${dataDir} has mode ${mode}, owner ${info.uid}`,
+    means: 'It holds keys; the platform refuses a folder that others may enter.',
+    fix: `chmod 700 ${dataDir}, as the user who runs the platform`,
+  };
+}
+
+async function checkPort(name: string, port: number, option: string, running: boolean): Promise<Check> {
+  const free = await new Promise<boolean>((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, DEFAULTS.host, () => server.close(() => resolve(true)));
+  });
+  if (free) return { name, status: 'ok', found: `${port} is free` };
+  if (running) return { name, status: 'ok', found: `${port} is in use; a platform is running` };
+  return {
+    name,
+    status: 'fail',
+    found: `${port} is in use`,
+    means: 'The platform cannot listen there.',
+    fix: `stop what uses it, or start with ${option} PORT`,
+  };
+}
+
+async function checkClock(): Promise<Check> {
+  const now = new Date();
+  // The package was made no earlier than the day its workerd names.
+  const built = newestCompatibilityDate(FAR_FUTURE_MS);
+  const today = now.toISOString().slice(0, 10);
+  if (today >= built) return { name: 'clock', status: 'ok', found: now.toISOString() };
+  return {
+    name: 'clock',
+    status: 'fail',
+    found: `${now.toISOString()}, which is before ${built}`,
+    means: 'Signatures and tokens are dated: callers with a right clock are refused.',
+    fix: 'set the clock (timedatectl set-ntp true)',
+  };
+}
+
+async function checkNames(): Promise<Check> {
+  const name = 'names';
+  try {
+    const { address } = await lookup('isoplane-doctor.localhost');
+    return { name, status: 'ok', found: `*.localhost is ${address}` };
+  } catch {
+    return {
+      name,
+      status: 'warn',
+      found: '*.localhost does not resolve',
+      means:
+        'curl and browsers resolve it by themselves, `isoplane invoke` does not need it; other programs may.',
+      fix: 'send the Host header to 127.0.0.1, or install libnss-myhostname',
+    };
+  }
+}
