@@ -1,0 +1,220 @@
+/** A node agent, put together: what `main.ts` runs and tests start in their own process. */
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import process from 'node:process';
+import type { Runnable } from '#shared/contracts/feed.ts';
+import type { NodeStatus } from '#shared/contracts/nodes.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
+import type { VersionId } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import type { RunningPlane } from '#shared/runtime/plane.node.ts';
+import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { CodeCache } from '../code/cache.node.ts';
+import { Programs } from '../code/programs.node.ts';
+import { loadEntryModules } from '../entry/pack.node.ts';
+import { createAgentApp } from '../http/app.ts';
+import { check } from '../instances/check.node.ts';
+import { Instances } from '../instances/instances.node.ts';
+import type { LaunchOptions } from '../instances/launch.node.ts';
+import { LogStore } from '../logs/store.node.ts';
+import { detectSandbox, spawnSlot, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
+import { SlotPool } from '../slots/pool.node.ts';
+import { Heartbeat } from './heartbeat.node.ts';
+import { RunnableIndex } from './runnables.ts';
+
+export interface AgentOptions {
+  readonly dataDir: string;
+  readonly nodeId: string;
+  readonly slots: number;
+  readonly capacity: number;
+  readonly sandbox: DetectOptions['mode'];
+  readonly codeCacheBytes: number;
+  readonly log: Log;
+}
+
+const ENCODED_BYTES_MAX = 128 * 1_048_576;
+/** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
+const RUNNABLE_WAIT_MS = 5_000;
+
+/** Short, and when the agent is root outside the private run folder, so that the slots' user can pass. */
+function boxFolder(layout: Layout, nodeId: string): string {
+  return process.getuid?.() === 0 ? `${layout.runDir}-box-${nodeId}` : join(layout.runDir, `box-${nodeId}`);
+}
+
+async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sandbox> {
+  const sandbox = await detectSandbox({ folder: boxFolder(layout, options.nodeId), mode: options.sandbox });
+  const { level, missing } = sandbox.status;
+  if (options.sandbox === 'required' && level !== 'full')
+    throw new PlatformError('internal', `the sandbox is required but not complete: ${missing.join('; ')}`);
+  if (level === 'full') options.log.info('sandbox', { level });
+  else
+    options.log.error('sandbox_incomplete', {
+      level,
+      missing,
+      consequence: 'user code is not contained on this node; run only code that you trust',
+    });
+  // Slots of a crashed agent died with it; their folders did not.
+  for (const name of await readdir(sandbox.slotsDir))
+    await rm(join(sandbox.slotsDir, name), { recursive: true, force: true });
+  return sandbox;
+}
+
+interface Parts {
+  readonly options: AgentOptions;
+  readonly layout: Layout;
+  readonly sandbox: Sandbox;
+  readonly pool: SlotPool;
+  readonly programs: Programs;
+  readonly code: CodeCache;
+  readonly logs: LogStore;
+  readonly runnables: RunnableIndex;
+  readonly control: UnixPeer;
+  readonly scheduler: UnixPeer;
+}
+
+async function openParts(options: AgentOptions): Promise<Parts> {
+  const layout = layoutOf(options.dataDir);
+  await ensurePrivateFolder(layout.runDir);
+  const nodeDir = layout.nodeDir(options.nodeId);
+  await mkdir(nodeDir, { recursive: true, mode: 0o700 });
+  const { log } = options;
+  const sandbox = await prepareSandbox(options, layout);
+  const control = new UnixPeer(layout.sockets.control);
+  const code = await CodeCache.open({
+    folder: join(nodeDir, 'code'),
+    bytesMax: options.codeCacheBytes,
+    log,
+    fetchBlob: (digest) => control.bytes(`/internal/blobs/${digest}`, LIMITS.bundleBytesMax),
+  });
+  let slotNumber = 0;
+  const pool = new SlotPool({
+    size: options.slots,
+    timers: systemTimers,
+    log,
+    spawn: () => {
+      slotNumber += 1;
+      return spawnSlot(sandbox, join(sandbox.slotsDir, slotNumber.toString(36)));
+    },
+  });
+  return {
+    options,
+    layout,
+    sandbox,
+    pool,
+    code,
+    programs: new Programs({ code, entry: await loadEntryModules(), bytesMax: ENCODED_BYTES_MAX }),
+    logs: await LogStore.open({
+      folder: join(nodeDir, 'logs'),
+      clock: systemClock,
+      timers: systemTimers,
+      log,
+    }),
+    runnables: new RunnableIndex(systemTimers),
+    control,
+    scheduler: new UnixPeer(layout.sockets.scheduler),
+  };
+}
+
+function followFeed(parts: Parts): Promise<FeedConsumer> {
+  const { options, layout, runnables, programs } = parts;
+  const prepare = (runnable: Runnable): void => {
+    programs.of(runnable).catch((error: unknown) => {
+      // The start will try again and tell the caller.
+      options.log.warn('prefetch_failed', { versionId: runnable.id, error });
+    });
+  };
+  return startFeedConsumer({
+    peer: parts.control,
+    role: 'node',
+    consumerId: options.nodeId,
+    journalPath: join(layout.nodeDir(options.nodeId), 'feed.ndjson'),
+    log: options.log,
+    timers: systemTimers,
+    onChange: (items) => {
+      for (const item of items) {
+        if (item.kind !== 'runnable') continue;
+        runnables.set(item.key, item.value ?? undefined);
+        if (item.value !== null) prepare(item.value);
+      }
+    },
+  });
+}
+
+export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
+  const parts = await openParts(options);
+  const { layout, pool, logs, sandbox, programs, runnables } = parts;
+  const socket = layout.sockets.node(options.nodeId);
+  let draining = false;
+  const launchOptions: LaunchOptions = {
+    pool,
+    prlimit: sandbox.profile.prlimit,
+    timers: systemTimers,
+    clock: systemClock,
+  };
+  const instances = new Instances({
+    launch: launchOptions,
+    programs,
+    logs,
+    log: options.log,
+    capacity: options.capacity,
+    agentSocket: socket,
+    findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
+    onStarted: () => undefined,
+    onEnded: () => heartbeat.beat(),
+  });
+  const heartbeat = new Heartbeat({
+    nodeId: options.nodeId,
+    scheduler: parts.scheduler,
+    timers: systemTimers,
+    log: options.log,
+    describe: () => ({
+      endpoint: { kind: 'unix', path: socket },
+      capacity: options.capacity,
+      freeSlots: pool.waiting,
+      draining,
+      instances: instances.list(),
+      exits: [...instances.exits()],
+    }),
+    onAnswered: (sent, stop) => {
+      instances.confirmExits(sent.exits);
+      for (const instanceId of stop) instances.stop(instanceId, LIMITS.leaseTtlMs);
+    },
+  });
+  await pool.fill();
+  const feed = await followFeed(parts);
+  const status = (): NodeStatus => ({
+    nodeId: options.nodeId,
+    sandbox: sandbox.status,
+    instances: instances.count,
+    freeSlots: pool.waiting,
+    capacity: options.capacity,
+    feedRevision: feed.state.revision,
+  });
+  const app = createAgentApp({
+    instances,
+    logs,
+    check: (runnable) => check({ launch: launchOptions, programs }, runnable),
+    overdue: () => undefined,
+    status,
+    log: options.log,
+  });
+  const server = await serveUnix(socket, (request) => app.fetch(request));
+  heartbeat.beat();
+  return {
+    addresses: { socket },
+    close: async (graceMs) => {
+      draining = true;
+      await instances.close(Math.floor(graceMs / 2));
+      await heartbeat.close();
+      await feed.close();
+      await pool.close();
+      await closeServer(server, 500);
+      await logs.close();
+      await Promise.all([parts.control.close(), parts.scheduler.close()]);
+    },
+  };
+}

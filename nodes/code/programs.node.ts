@@ -1,0 +1,65 @@
+/**
+ * Encoded workerd configs, ready to be written to a slot. A version's code is read, verified and encoded
+ * once; further starts reuse the bytes.
+ */
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Runnable } from '#shared/contracts/feed.ts';
+import type { EntryModules } from '../entry/pack.node.ts';
+import { buildWorkerdConfig } from '../workerd/build.ts';
+import { encodeWorkerdConfig } from '../workerd/encode.ts';
+import type { CodeCache } from './cache.node.ts';
+
+export interface ProgramsOptions {
+  readonly code: CodeCache;
+  readonly entry: EntryModules;
+  readonly bytesMax: number;
+}
+
+const READS_AT_ONCE_MAX = 8;
+
+export class Programs {
+  readonly #options: ProgramsOptions;
+  readonly #encoded: LRUCache<string, Uint8Array>;
+  readonly #running = new Map<string, Promise<Uint8Array>>();
+
+  constructor(options: ProgramsOptions) {
+    this.#options = options;
+    this.#encoded = new LRUCache<string, Uint8Array>({
+      maxSize: options.bytesMax,
+      sizeCalculation: (bytes) => Math.max(1, bytes.byteLength),
+    });
+  }
+
+  /** @throws {PlatformError} `blob_not_found`, `blob_corrupt`, or control cannot be reached. */
+  of(runnable: Runnable): Promise<Uint8Array> {
+    // By content: a trial start and the later version may carry the same id and differ.
+    const key = createHash('sha256').update(JSON.stringify(runnable)).digest('base64url');
+    const known = this.#encoded.get(key);
+    if (known !== undefined) return Promise.resolve(known);
+    const running = this.#running.get(key);
+    if (running !== undefined) return running;
+    const encoding = this.#encode(runnable)
+      .then((bytes) => {
+        this.#encoded.set(key, bytes);
+        return bytes;
+      })
+      .finally(() => this.#running.delete(key));
+    this.#running.set(key, encoding);
+    return encoding;
+  }
+
+  async #encode(runnable: Runnable): Promise<Uint8Array> {
+    const contents: Uint8Array[] = [];
+    for (let from = 0; from < runnable.modules.length; from += READS_AT_ONCE_MAX) {
+      const batch = runnable.modules.slice(from, from + READS_AT_ONCE_MAX);
+      contents.push(...(await Promise.all(batch.map((module) => this.#options.code.get(module.digest)))));
+    }
+    const modules = runnable.modules.map(({ name, type }, index) => ({
+      name,
+      type,
+      content: contents[index] ?? new Uint8Array(),
+    }));
+    return encodeWorkerdConfig(buildWorkerdConfig(runnable, modules, this.#options.entry));
+  }
+}

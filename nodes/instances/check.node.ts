@@ -1,0 +1,45 @@
+/** Starts code that is about to be published once, as production would, and stops it. */
+import type { CheckReply } from '#shared/contracts/nodes.ts';
+import type { Runnable } from '#shared/contracts/feed.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { ByteBucket } from '../logs/bucket.ts';
+import { LogCollector } from '../logs/collector.ts';
+import type { Programs } from '../code/programs.node.ts';
+import type { Slot } from '../slots/slot.node.ts';
+import { launch, type LaunchOptions } from './launch.node.ts';
+
+const LOG_LINES_MAX = 50;
+
+export async function check(
+  options: { readonly launch: LaunchOptions; readonly programs: Programs },
+  runnable: Runnable,
+): Promise<CheckReply> {
+  const config = await options.programs.of(runnable);
+  const logs: string[] = [];
+  const { clock } = options.launch;
+  const collector = new LogCollector({
+    instanceId: 'check',
+    versionId: runnable.id,
+    bucket: new ByteBucket(LIMITS.logBytesPerSecondMax, clock.monotonicMs()),
+    append: (entry) => {
+      // What workerd says about the failure is the answer's own message.
+      if (logs.length < LOG_LINES_MAX && entry.kind === 'console')
+        logs.push(`${entry.level}: ${entry.message}`);
+    },
+    clock,
+    timers: options.launch.timers,
+  });
+  let slot: Slot | undefined;
+  const outcome = await launch(options.launch, runnable, config, {
+    sink: collector,
+    onSlot: (taken) => {
+      slot = taken;
+    },
+  });
+  // Not waited for: the answer is known, and nothing depends on the process being gone.
+  slot?.kill('stopped');
+  collector.end();
+  if (outcome.kind === 'started') return { ok: true, startMs: outcome.startMs };
+  const { message, stack } = outcome.failure;
+  return { ok: false, message, ...(stack === undefined ? {} : { stack }), logs };
+}

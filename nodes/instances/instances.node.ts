@@ -1,0 +1,245 @@
+/** The instances of this node: started on request, listed, stopped, and remembered for a while after their end. */
+import type { Runnable } from '#shared/contracts/feed.ts';
+import type { Endpoint } from '#shared/contracts/leases.ts';
+import type {
+  ExitReason,
+  ExitReport,
+  NodeHeartbeat,
+  StartReply,
+  StartRequest,
+} from '#shared/contracts/nodes.ts';
+import { PlatformError } from '#shared/errors.ts';
+import type { VersionId } from '#shared/ids.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import type { Programs } from '../code/programs.node.ts';
+import { LogCollector } from '../logs/collector.ts';
+import type { LogStore } from '../logs/store.node.ts';
+import type { Slot } from '../slots/slot.node.ts';
+import { launch, type LaunchOptions } from './launch.node.ts';
+
+export interface InstancesOptions {
+  readonly launch: LaunchOptions;
+  readonly programs: Programs;
+  readonly logs: LogStore;
+  readonly log: Log;
+  readonly capacity: number;
+  readonly agentSocket: string;
+  /** Waits a while for the feed to bring the version. */
+  readonly findRunnable: (versionId: VersionId) => Promise<Runnable | undefined>;
+  readonly onStarted: (instance: RunningInstance) => void;
+  /** Called once for each instance that had started, after its end is recorded. */
+  readonly onEnded: (instance: RunningInstance) => void;
+}
+
+export interface RunningInstance {
+  readonly id: string;
+  readonly runnable: Runnable;
+  readonly slot: Slot;
+  readonly endpoint: Endpoint;
+  readonly collector: LogCollector;
+}
+
+interface Entry {
+  readonly versionId: VersionId;
+  readonly started: Promise<StartReply>;
+  running: RunningInstance | undefined;
+  slot: Slot | undefined;
+  stopRequested: boolean;
+  blamedRequestId: string | undefined;
+}
+
+type Exit = NodeHeartbeat['exits'][number];
+
+/** Ends that are remembered for gateways which ask later, and that wait for the scheduler. */
+const ENDED_MAX = 2_000;
+
+export class Instances {
+  readonly #options: InstancesOptions;
+  readonly #entries = new Map<string, Entry>();
+  readonly #ended = new Map<string, ExitReport>();
+  readonly #waiters = new Map<string, Set<() => void>>();
+  #unreported: Exit[] = [];
+
+  constructor(options: InstancesOptions) {
+    this.#options = options;
+  }
+
+  get count(): number {
+    return this.#entries.size;
+  }
+
+  get(instanceId: string): RunningInstance | undefined {
+    return this.#entries.get(instanceId)?.running;
+  }
+
+  list(): NodeHeartbeat['instances'] {
+    return [...this.#entries.values()].flatMap(({ running }) =>
+      running === undefined
+        ? []
+        : [{ instanceId: running.id, versionId: running.runnable.id, endpoint: running.endpoint }],
+    );
+  }
+
+  /** Ends that the scheduler has not confirmed yet. */
+  exits(): readonly Exit[] {
+    return this.#unreported;
+  }
+
+  confirmExits(reported: readonly Exit[]): void {
+    const gone = new Set(reported);
+    this.#unreported = this.#unreported.filter((exit) => !gone.has(exit));
+  }
+
+  /** Idempotent by instance id: a repeated request gets the answer of the first. */
+  start(request: StartRequest): Promise<StartReply> {
+    const known = this.#entries.get(request.instanceId);
+    if (known !== undefined) return known.started;
+    if (this.#ended.has(request.instanceId))
+      return Promise.reject(
+        new PlatformError('conflict', `instance ${request.instanceId} has already ended`),
+      );
+    if (this.#entries.size >= this.#options.capacity)
+      return Promise.reject(
+        new PlatformError('no_capacity', `the node holds ${this.#options.capacity} instances`, {
+          retryAfterMs: 1_000,
+        }),
+      );
+    const { promise, resolve, reject } = Promise.withResolvers<StartReply>();
+    const entry: Entry = {
+      versionId: request.versionId,
+      started: promise,
+      running: undefined,
+      slot: undefined,
+      stopRequested: false,
+      blamedRequestId: undefined,
+    };
+    this.#entries.set(request.instanceId, entry);
+    this.#start(request, entry).then(resolve, (thrown: unknown) => {
+      this.#entries.delete(request.instanceId);
+      reject(thrown as Error);
+    });
+    return promise;
+  }
+
+  stop(instanceId: string, graceMs: number): void {
+    const entry = this.#entries.get(instanceId);
+    if (entry === undefined) return;
+    entry.stopRequested = true;
+    entry.slot?.stop(graceMs);
+  }
+
+  /** Kills for a broken limit and tells the function's owner why. */
+  kill(instanceId: string, cause: { reason: ExitReason; message: string; requestId?: string }): void {
+    const entry = this.#entries.get(instanceId);
+    if (entry?.running === undefined || entry.running.slot.state.kind === 'killing') return;
+    entry.blamedRequestId = cause.requestId;
+    entry.running.collector.platform(cause.message, cause.requestId);
+    entry.running.slot.kill(cause.reason);
+  }
+
+  /** Resolves with the end, or with `{ ended: false }` after `waitMs`. Unknown instances have ended. */
+  async exit(instanceId: string, waitMs: number): Promise<ExitReport> {
+    if (this.#entries.has(instanceId) && waitMs > 0) await this.#waitForEnd(instanceId, waitMs);
+    if (this.#entries.has(instanceId)) return { ended: false };
+    return this.#ended.get(instanceId) ?? { ended: true };
+  }
+
+  async close(graceMs: number): Promise<void> {
+    const ends = [...this.#entries.entries()].map(async ([id, entry]) => {
+      this.stop(id, graceMs);
+      await entry.started.catch(() => undefined);
+      entry.slot?.stop(graceMs);
+      await entry.slot?.ended;
+    });
+    await Promise.all(ends);
+  }
+
+  async #start(request: StartRequest, entry: Entry): Promise<StartReply> {
+    const { instanceId, versionId } = request;
+    const runnable = await this.#options.findRunnable(versionId);
+    if (runnable === undefined)
+      throw new PlatformError('version_not_found', `the feed has not brought ${versionId}`);
+    const config = await this.#options.programs.of(runnable);
+    const collector = new LogCollector({
+      instanceId,
+      versionId,
+      bucket: this.#options.logs.bucketOf(versionId),
+      append: (line) => this.#options.logs.append(line),
+      clock: this.#options.launch.clock,
+      timers: this.#options.launch.timers,
+    });
+    const outcome = await launch(this.#options.launch, runnable, config, {
+      sink: collector,
+      onSlot: (slot) => {
+        entry.slot = slot;
+        if (entry.stopRequested) slot.stop(0);
+      },
+    });
+    if (outcome.kind === 'failed') {
+      collector.end();
+      const { message, stack } = outcome.failure;
+      if (outcome.reason === 'startup_failed') collector.platform(`The instance did not start: ${message}`);
+      throw new PlatformError(
+        outcome.reason === 'memory_exceeded' ? 'memory_exceeded' : 'startup_failed',
+        message,
+        { extensions: { reason: message, ...(stack === undefined ? {} : { stack }) } },
+      );
+    }
+    const endpoint: Endpoint = {
+      instance: { kind: 'unix', path: outcome.slot.socketPath },
+      agent: { kind: 'unix', path: this.#options.agentSocket },
+    };
+    const running = { id: instanceId, runnable, slot: outcome.slot, endpoint, collector };
+    entry.running = running;
+    this.#options.onStarted(running);
+    void outcome.slot.ended.then((reason) => this.#finish(running, entry, reason));
+    return { endpoint, startMs: outcome.startMs };
+  }
+
+  #finish(running: RunningInstance, entry: Entry, reason: ExitReason): void {
+    const { id, collector, slot } = running;
+    const blamed = entry.blamedRequestId;
+    if (reason === 'crashed')
+      collector.platform(`The process of the instance ended by itself. ${lastWords(slot.stderrTail)}`.trim());
+    if (reason === 'memory_exceeded' && slot.stderrTail !== '')
+      collector.platform('The instance ran out of memory and ended.');
+    collector.end();
+    this.#entries.delete(id);
+    this.#ended.set(id, {
+      ended: true,
+      reason,
+      ...(blamed === undefined ? {} : { blamedRequestId: blamed }),
+    });
+    for (const oldest of this.#ended.keys()) {
+      if (this.#ended.size <= ENDED_MAX) break;
+      this.#ended.delete(oldest);
+    }
+    this.#unreported = [...this.#unreported, { instanceId: id, versionId: entry.versionId, reason }].slice(
+      -ENDED_MAX,
+    );
+    this.#options.log.info('instance_ended', { instanceId: id, versionId: entry.versionId, reason });
+    for (const wake of this.#waiters.get(id) ?? []) wake();
+    this.#waiters.delete(id);
+    this.#options.onEnded(running);
+  }
+
+  #waitForEnd(instanceId: string, waitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const waiters = this.#waiters.get(instanceId) ?? new Set();
+      this.#waiters.set(instanceId, waiters);
+      const timer = this.#options.launch.timers.after(waitMs, finish);
+      function finish(): void {
+        timer.cancel();
+        waiters.delete(finish);
+        resolve();
+      }
+      waiters.add(finish);
+    });
+  }
+}
+
+/** The first line of a fatal message, if there is one; workerd's own paths are not for users. */
+function lastWords(stderr: string): string {
+  const fatal = stderr.split('\n').find((line) => /^# Fatal|fatal|Fatal error/.test(line));
+  return fatal === undefined ? '' : `V8 said: ${fatal.replace(/^[#\s]+/, '').slice(0, 300)}`;
+}

@@ -1,0 +1,93 @@
+/**
+ * One start: a slot from the pool, its memory limit, the config, and the wait until it listens. Production
+ * starts and trial starts before a publish take this same path.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { Runnable } from '#shared/contracts/feed.ts';
+import type { ExitReason } from '#shared/contracts/nodes.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { LIMITS } from '#shared/limits.ts';
+import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import { dataLimitBytes } from '../sandbox/profile.ts';
+import type { SlotPool } from '../slots/pool.node.ts';
+import type { Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
+import { parseStartupFailure, type StartupFailure } from '../slots/stderr.ts';
+
+const run = promisify(execFile);
+
+/** Top-level code that takes longer than this is refused, an endless loop included. */
+export const STARTUP_MS_MAX = 10_000;
+
+export interface LaunchOptions {
+  readonly pool: SlotPool;
+  readonly prlimit: string | undefined;
+  readonly timers: Timers;
+  readonly clock: Clock;
+  /** Puts the process into its memory group; called before any user code runs. */
+  readonly confine?: (pid: number, memoryMb: number) => void;
+}
+
+export type LaunchOutcome =
+  | { readonly kind: 'started'; readonly slot: Slot; readonly startMs: number }
+  | { readonly kind: 'failed'; readonly reason: ExitReason; readonly failure: StartupFailure };
+
+export interface LaunchHooks {
+  readonly sink: SlotSink;
+  /** The slot is known before it listens, so that a stop can reach it. */
+  readonly onSlot: (slot: Slot) => void;
+}
+
+export function launch(
+  options: LaunchOptions,
+  runnable: Runnable,
+  config: Uint8Array,
+  hooks: LaunchHooks,
+): Promise<LaunchOutcome> {
+  return options.pool.withSlot(async (slot) => {
+    const startedMs = options.clock.monotonicMs();
+    hooks.onSlot(slot);
+    await slot.spawned();
+    await setMemoryLimit(options, slot, runnable.limits.memoryMb);
+    let overdue = false;
+    const timer = options.timers.after(STARTUP_MS_MAX, () => {
+      overdue = true;
+      slot.kill('startup_failed');
+    });
+    const outcome = await slot.start(config, hooks.sink);
+    timer.cancel();
+    if (outcome.kind === 'listening')
+      return { kind: 'started', slot, startMs: options.clock.monotonicMs() - startedMs };
+    // The folder goes and the last output is read before the failure is told.
+    await slot.ended;
+    return { kind: 'failed', reason: outcome.reason, failure: explain(outcome, overdue) };
+  });
+}
+
+function explain(outcome: Extract<StartOutcome, { kind: 'ended' }>, overdue: boolean): StartupFailure {
+  if (overdue)
+    return {
+      message: `the code did not finish starting within ${STARTUP_MS_MAX / 1_000} s; is there an endless loop at its top level?`,
+      stack: undefined,
+    };
+  if (outcome.reason === 'memory_exceeded')
+    return { message: 'the code used more memory than its limit while starting', stack: undefined };
+  if (outcome.reason === 'stopped')
+    return { message: 'the instance was stopped before it had started', stack: undefined };
+  return parseStartupFailure(outcome.stderr);
+}
+
+async function setMemoryLimit(options: LaunchOptions, slot: Slot, memoryMb: number): Promise<void> {
+  if (slot.pid === undefined) return;
+  options.confine?.(slot.pid, memoryMb);
+  // Slots wait with the limit of the default size, so most starts spawn nothing here.
+  if (memoryMb === LIMITS.memoryMbDefault || options.prlimit === undefined) return;
+  try {
+    await run(options.prlimit, ['--pid', String(slot.pid), `--data=${dataLimitBytes(memoryMb)}:`]);
+  } catch (thrown) {
+    slot.kill('startup_failed');
+    throw new PlatformError('internal', 'the memory limit of an instance could not be set', {
+      cause: thrown,
+    });
+  }
+}

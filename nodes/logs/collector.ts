@@ -1,0 +1,141 @@
+/**
+ * Output of one instance on its way to the store: split, metered, parsed. Reading never stops, because a
+ * process whose pipe is full hangs; what is over the allowance is counted and thrown away.
+ */
+import type { LogEntry } from '#shared/contracts/nodes.ts';
+import type { VersionId } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
+import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
+import { isNoise } from '../slots/stderr.ts';
+import type { ByteBucket } from './bucket.ts';
+import { LineSplitter } from './lines.ts';
+import { parseStderrLine, parseStdoutLine, type ParsedLine } from './parse.ts';
+
+export interface CollectorOptions {
+  readonly instanceId: string;
+  readonly versionId: VersionId;
+  readonly bucket: ByteBucket;
+  readonly append: (entry: LogEntry) => void;
+  readonly clock: Clock;
+  readonly timers: Timers;
+}
+
+/** A JSON line is longer than its message: escapes and our keys. */
+const LINE_BYTES_MAX = 2 * LIMITS.logEntryBytesMax;
+const STACK_LINES_MAX = 50;
+const DROP_REPORT_MS = 1_000;
+
+export class LogCollector {
+  readonly #options: CollectorOptions;
+  readonly #stdout: LineSplitter;
+  readonly #stderr: LineSplitter;
+  #dropped = 0;
+  #dropTimer: Timer | undefined;
+  /** An error of workerd whose indented lines are still coming. */
+  #open: { readonly parsed: ParsedLine; readonly stack: string[] } | undefined;
+
+  constructor(options: CollectorOptions) {
+    this.#options = options;
+    this.#stdout = new LineSplitter(LINE_BYTES_MAX, {
+      line: (text, cut) => this.#accept(text, cut, parseStdoutLine),
+    });
+    this.#stderr = new LineSplitter(LINE_BYTES_MAX, { line: (text, cut) => this.#stderrLine(text, cut) });
+  }
+
+  stdout(chunk: Uint8Array): void {
+    this.#push(this.#stdout, chunk);
+  }
+
+  stderr(chunk: Uint8Array): void {
+    this.#push(this.#stderr, chunk);
+    this.#closeOpen();
+  }
+
+  /** Something the platform did, for the function's owner to read. Not metered. */
+  platform(message: string, requestId?: string): void {
+    this.#add({
+      kind: 'platform',
+      level: 'error',
+      message,
+      ...(requestId === undefined ? {} : { requestId }),
+    });
+  }
+
+  end(): void {
+    this.#stdout.end();
+    this.#stderr.end();
+    this.#closeOpen();
+    this.#reportDropped();
+  }
+
+  #push(splitter: LineSplitter, chunk: Uint8Array): void {
+    if (this.#options.bucket.isEmpty(this.#options.clock.monotonicMs())) this.#drop(splitter.skip(chunk));
+    else splitter.push(chunk);
+  }
+
+  #stderrLine(text: string, cut: boolean): void {
+    if (isNoise(text) || text === '') return;
+    if (/^\s/.test(text) && this.#open !== undefined) {
+      if (this.#open.stack.length < STACK_LINES_MAX) this.#open.stack.push(`    ${text.trim()}`);
+      return;
+    }
+    this.#closeOpen();
+    if (!this.#options.bucket.take(text.length, this.#options.clock.monotonicMs())) this.#drop(1);
+    else this.#open = { parsed: truncate(parseStderrLine(text), cut), stack: [] };
+  }
+
+  #closeOpen(): void {
+    if (this.#open === undefined) return;
+    const { parsed, stack } = this.#open;
+    this.#open = undefined;
+    this.#add(stack.length === 0 ? parsed : { ...parsed, stack: [parsed.message, ...stack].join('\n') });
+  }
+
+  #accept(text: string, cut: boolean, parse: (line: string) => ParsedLine): void {
+    if (text === '') return;
+    if (this.#options.bucket.take(text.length, this.#options.clock.monotonicMs()))
+      this.#add(truncate(parse(text), cut));
+    else this.#drop(1);
+  }
+
+  #drop(count: number): void {
+    if (count === 0) return;
+    this.#dropped += count;
+    this.#dropTimer ??= this.#options.timers.after(DROP_REPORT_MS, () => this.#reportDropped());
+  }
+
+  #reportDropped(): void {
+    this.#dropTimer?.cancel();
+    this.#dropTimer = undefined;
+    if (this.#dropped > 0)
+      this.#add({
+        kind: 'platform',
+        level: 'warn',
+        message: 'The function wrote more log than it may; entries were dropped.',
+      });
+  }
+
+  #add(parsed: ParsedLine): void {
+    const dropped = this.#dropped;
+    this.#dropped = 0;
+    this.#options.append({
+      atMs: this.#options.clock.wallMs(),
+      versionId: this.#options.versionId,
+      instanceId: this.#options.instanceId,
+      ...parsed,
+      ...(dropped === 0 ? {} : { dropped }),
+    });
+  }
+}
+
+function truncate(parsed: ParsedLine, cut: boolean): ParsedLine {
+  const shorten = (text: string): string =>
+    text.length > LIMITS.logEntryBytesMax ? `${text.slice(0, LIMITS.logEntryBytesMax - 1)}…` : text;
+  return {
+    ...parsed,
+    message: cut
+      ? `${shorten(parsed.message).slice(0, LIMITS.logEntryBytesMax - 12)}… (cut)`
+      : shorten(parsed.message),
+    ...(parsed.stack === undefined ? {} : { stack: shorten(parsed.stack) }),
+  };
+}

@@ -1,0 +1,18 @@
+/** Entry of the node agent: the only place of the plane that reads the environment. */
+import { totalmem } from 'node:os';
+import { readEnvironment, runPlane } from '#shared/runtime/plane.node.ts';
+import { startAgent } from './agent/agent.node.ts';
+import { defaultCapacity, nodeEnvironmentSchema } from './config.ts';
+
+await runPlane('node', (log) => {
+  const environment = readEnvironment(nodeEnvironmentSchema);
+  return startAgent({
+    dataDir: environment.ISOPLANE_DATA_DIR,
+    nodeId: environment.ISOPLANE_NODE_ID,
+    slots: environment.ISOPLANE_SLOTS,
+    capacity: environment.ISOPLANE_CAPACITY ?? defaultCapacity(totalmem()),
+    sandbox: environment.ISOPLANE_SANDBOX,
+    codeCacheBytes: environment.ISOPLANE_CODE_CACHE_BYTES,
+    log,
+  });
+});

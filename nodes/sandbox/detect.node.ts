@@ -1,0 +1,192 @@
+/**
+ * What this machine can enforce, found by really starting workerd in a slot, best profile first.
+ *
+ * A program that exists may still fail: user namespaces can be off, a container may forbid mounts, a
+ * temporary folder may be mounted noexec.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import process from 'node:process';
+import type { NodeStatus } from '#shared/contracts/nodes.ts';
+import { systemTimers } from '#shared/runtime/clock.ts';
+import type { WorkerdConfig } from '../workerd/config.ts';
+import { INSTANCE_SOCKET } from '../workerd/build.ts';
+import { encodeWorkerdConfig } from '../workerd/encode.ts';
+import { Slot } from '../slots/slot.node.ts';
+import {
+  dataLimitBytes,
+  slotCommand,
+  type DataLimit,
+  type SandboxProfile,
+  type SlotCommand,
+} from './profile.ts';
+import { findProgram, findWorkerd } from './programs.node.ts';
+import { buildRootfs, ensureTraversableFolder } from './rootfs.node.ts';
+import { encodeBpf, seccompProgram } from './seccomp.ts';
+import { LIMITS } from '#shared/limits.ts';
+
+/** The unprivileged user of Debian and most others; it owns nothing. */
+const NOBODY = 65_534;
+const TRIAL_MS_MAX = 10_000;
+
+export interface Sandbox {
+  readonly status: NodeStatus['sandbox'];
+  readonly profile: SandboxProfile;
+  readonly workerd: string;
+  readonly seccompFile: string;
+  /** Folders of slots are made below it. */
+  readonly slotsDir: string;
+  command(slotDir: string): SlotCommand;
+}
+
+export interface DetectOptions {
+  /** Private to this agent and short; the slots' unprivileged user must be able to pass through it. */
+  readonly folder: string;
+  /** `off`: run bare on purpose (platforms without any of this, debugging). */
+  readonly mode: 'auto' | 'required' | 'off';
+}
+
+/** Every slot starts with the limit of the default size; the agent moves it when a version needs another. */
+export const SLOT_DATA_LIMIT: DataLimit = {
+  softBytes: dataLimitBytes(LIMITS.memoryMbDefault),
+  hardBytes: dataLimitBytes(LIMITS.memoryMbMax),
+};
+
+interface Candidate {
+  readonly profile: SandboxProfile;
+  readonly level: NodeStatus['sandbox']['level'];
+}
+
+const BARE: SandboxProfile = {
+  setpriv: undefined,
+  prlimit: undefined,
+  bwrap: undefined,
+  disableUserns: false,
+  dropTo: undefined,
+};
+
+async function candidates(missing: string[]): Promise<readonly Candidate[]> {
+  const [setpriv, prlimit, bwrap] = await Promise.all(['setpriv', 'prlimit', 'bwrap'].map(findProgram));
+  const root = process.getuid?.() === 0;
+  const dropTo = root ? { uid: NOBODY, gid: NOBODY } : undefined;
+  if (process.platform !== 'linux') missing.push('Linux: namespaces, seccomp and limits exist only there');
+  else {
+    if (bwrap === undefined) missing.push('bwrap: install the package bubblewrap');
+    if (prlimit === undefined) missing.push('prlimit: install the package util-linux');
+    if (setpriv === undefined) missing.push('setpriv: install the package util-linux');
+  }
+  const limited = { ...BARE, setpriv, prlimit, dropTo: setpriv === undefined ? undefined : dropTo };
+  const list: Candidate[] = [];
+  const complete = prlimit !== undefined && (setpriv !== undefined || !root);
+  if (bwrap !== undefined && (process.arch === 'x64' || process.arch === 'arm64')) {
+    const level = complete ? 'full' : 'partial';
+    // Without --disable-userns (bwrap before 0.8) the filter still refuses every new namespace.
+    for (const disableUserns of [true, false])
+      list.push({ level, profile: { ...limited, bwrap, disableUserns } });
+  }
+  if (setpriv !== undefined || prlimit !== undefined) list.push({ level: 'partial', profile: limited });
+  return [...list, { level: 'none', profile: BARE }];
+}
+
+export async function detectSandbox(options: DetectOptions): Promise<Sandbox> {
+  const workerd = await findWorkerd();
+  await ensureTraversableFolder(options.folder);
+  const slotsDir = join(options.folder, 's');
+  await ensureTraversableFolder(slotsDir);
+  const seccompFile = join(options.folder, 'seccomp.bpf');
+  if (process.arch === 'x64' || process.arch === 'arm64')
+    await writeFile(seccompFile, encodeBpf(seccompProgram(process.arch)), { mode: 0o600 });
+  const missing: string[] = [];
+  const list =
+    options.mode === 'off' ? [{ level: 'none', profile: BARE } as const] : await candidates(missing);
+  if (options.mode === 'off') missing.push('everything: switched off by ISOPLANE_SANDBOX=off');
+  const failures: string[] = [];
+  for (const { profile, level } of list) {
+    const rootfs = profile.bwrap === undefined ? '' : await buildRootfs(options.folder, workerd);
+    const sandbox: Sandbox = {
+      status: { level, missing },
+      profile,
+      workerd,
+      seccompFile,
+      slotsDir,
+      command: (slotDir) => slotCommand(profile, { rootfs, slotDir, workerd }, SLOT_DATA_LIMIT),
+    };
+    const failure = await tryProfile(sandbox);
+    if (failure === undefined) return sandbox;
+    failures.push(failure);
+    if (profile.bwrap !== undefined && !profile.disableUserns)
+      missing.push(`bwrap does not work here: ${failure}. Are unprivileged user namespaces allowed?`);
+    else if (profile.bwrap === undefined) missing.push(`limits do not work here: ${failure}`);
+  }
+  throw new Error(`workerd does not start on this machine: ${failures.join(' | ')}`);
+}
+
+const TRIAL_CONFIG: WorkerdConfig = {
+  services: [
+    {
+      name: 'main',
+      kind: 'worker',
+      modules: [
+        { name: 'm.js', type: 'esm', content: new TextEncoder().encode('export default { fetch() {} };') },
+      ],
+      compatibilityDate: '2026-01-01',
+      compatibilityFlags: [],
+      bindings: [],
+      globalOutbound: 'internet',
+    },
+    { name: 'internet', kind: 'network', allow: [] },
+  ],
+  sockets: [{ name: INSTANCE_SOCKET, service: 'main', cfBlobHeader: 'isoplane-cf' }],
+  v8Flags: [],
+};
+
+/** The reason why the profile is not in force, or undefined when it is. */
+async function tryProfile(sandbox: Sandbox): Promise<string | undefined> {
+  const slotDir = join(sandbox.slotsDir, `t${process.pid}`);
+  let slot: Slot;
+  try {
+    slot = await spawnSlot(sandbox, slotDir);
+  } catch (thrown) {
+    return thrown instanceof Error ? thrown.message : String(thrown);
+  }
+  const giveUp = systemTimers.after(TRIAL_MS_MAX, () => slot.kill('startup_failed'));
+  try {
+    const outcome = await slot.start(encodeWorkerdConfig(TRIAL_CONFIG), {
+      stdout: () => undefined,
+      stderr: () => undefined,
+    });
+    if (outcome.kind === 'ended') return outcome.stderr.trim().split('\n').slice(-2).join(' ') || 'it ended';
+    return sandbox.profile.bwrap === undefined ? undefined : await confinementProblem(slot.pid);
+  } finally {
+    giveUp.cancel();
+    slot.kill('stopped');
+    await slot.ended;
+  }
+}
+
+/** Looks at the running process from outside: what was asked for must be what the kernel says. */
+async function confinementProblem(pid: number | undefined): Promise<string | undefined> {
+  const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const field = (name: string): string | undefined => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1];
+  if (field('Seccomp') !== '2') return 'the system call filter is not in force';
+  if (field('NoNewPrivs') !== '1') return 'no_new_privs is not set';
+  if (!/^0+$/.test(field('CapEff') ?? '')) return 'capabilities were left';
+  if (process.getuid?.() === 0 && (field('Uid') ?? '0').startsWith('0\t')) return 'root was not given up';
+  return undefined;
+}
+
+/** Spawns a slot; its folder belongs to the user that it runs as. */
+export async function spawnSlot(
+  sandbox: Sandbox,
+  slotDir: string,
+  ranOutOfMemory?: (pid: number) => boolean,
+): Promise<Slot> {
+  return Slot.spawn({
+    command: sandbox.command(slotDir),
+    slotDir,
+    owner: sandbox.profile.dropTo,
+    seccompFile: sandbox.seccompFile,
+    timers: systemTimers,
+    ...(ranOutOfMemory === undefined ? {} : { ranOutOfMemory }),
+  });
+}

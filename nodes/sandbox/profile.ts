@@ -1,0 +1,106 @@
+/**
+ * The command line of a slot, as data. Pure: what the machine has is found by `detect.node.ts`.
+ *
+ * Order of the wrappers: setpriv gives up root (bwrap then works in a user namespace of a user that owns
+ * nothing), prlimit sets limits that the process can never raise, bwrap builds the empty world around
+ * workerd and installs the system call filter last.
+ */
+import { INSTANCE_SOCKET } from '../workerd/build.ts';
+
+export interface SandboxProfile {
+  /** Programs that are present and worked; undefined: done without. */
+  readonly setpriv: string | undefined;
+  readonly prlimit: string | undefined;
+  readonly bwrap: string | undefined;
+  /** bwrap 0.8 or newer. Without it seccomp alone refuses new namespaces. */
+  readonly disableUserns: boolean;
+  /** Set when the agent is root. */
+  readonly dropTo: { readonly uid: number; readonly gid: number } | undefined;
+}
+
+export interface SlotPaths {
+  readonly rootfs: string;
+  readonly slotDir: string;
+  /** Outside a root file system of its own the binary is run where it lies. */
+  readonly workerd: string;
+}
+
+/** Descriptors of the process beyond the standard three. */
+export const CONTROL_FD = 3;
+export const SECCOMP_FD = 4;
+export const INFO_FD = 5;
+
+export const SOCKET_NAME = 'w.sock';
+const INNER_DIR = '/run/in';
+const OPEN_FILES_MAX = 1_024;
+
+export interface SlotCommand {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** Whether descriptors {@link SECCOMP_FD} and {@link INFO_FD} are used. */
+  readonly sandboxed: boolean;
+}
+
+/** Soft limit as given, hard limit for the largest instance: only the agent can move between the two. */
+export interface DataLimit {
+  readonly softBytes: number;
+  readonly hardBytes: number;
+}
+
+export function slotCommand(profile: SandboxProfile, paths: SlotPaths, data: DataLimit): SlotCommand {
+  const inner = profile.bwrap === undefined ? paths.slotDir : INNER_DIR;
+  const words = [
+    ...setprivWords(profile),
+    ...(profile.prlimit === undefined
+      ? []
+      : [
+          profile.prlimit,
+          '--core=0',
+          `--nofile=${OPEN_FILES_MAX}`,
+          '--fsize=0',
+          `--data=${data.softBytes}:${data.hardBytes}`,
+        ]),
+    ...bwrapWords(profile, paths),
+    profile.bwrap === undefined ? paths.workerd : '/bin/workerd',
+    'serve',
+    '--binary',
+    '-',
+    `--socket-addr=${INSTANCE_SOCKET}=unix:${inner}/${SOCKET_NAME}`,
+    `--control-fd=${CONTROL_FD}`,
+  ];
+  const [file = paths.workerd, ...args] = words;
+  return { file, args, sandboxed: profile.bwrap !== undefined };
+}
+
+function setprivWords(profile: SandboxProfile): readonly string[] {
+  if (profile.setpriv === undefined) return [];
+  const drop = profile.dropTo;
+  const identity =
+    drop === undefined ? [] : ['--reuid', String(drop.uid), '--regid', String(drop.gid), '--clear-groups'];
+  // bwrap has --die-with-parent; without it setpriv must see to that.
+  const alone = profile.bwrap === undefined ? ['--pdeathsig', 'KILL', '--no-new-privs'] : [];
+  const options = [...identity, ...alone];
+  return options.length === 0 ? [] : [profile.setpriv, ...options];
+}
+
+function bwrapWords(profile: SandboxProfile, paths: SlotPaths): readonly string[] {
+  if (profile.bwrap === undefined) return [];
+  return [
+    profile.bwrap,
+    ...['--ro-bind', paths.rootfs, '/', '--bind', paths.slotDir, INNER_DIR],
+    ...['--die-with-parent', '--new-session', '--clearenv', '--chdir', '/'],
+    ...['--unshare-all', '--unshare-user'],
+    ...(profile.disableUserns ? ['--disable-userns'] : []),
+    ...['--cap-drop', 'ALL', '--as-pid-1'],
+    ...['--seccomp', String(SECCOMP_FD), '--info-fd', String(INFO_FD)],
+  ];
+}
+
+const MIB = 1_048_576;
+/**
+ * What V8 and workerd map as writable data before any user code runs, measured: 576 MiB starts, 512 MiB
+ * does not. Most of it is reserved and never touched.
+ */
+const BASE_DATA_MIB = 640;
+
+export const dataLimitBytes = (memoryMb: number): number => (BASE_DATA_MIB + memoryMb) * MIB;

@@ -1,0 +1,35 @@
+/** What workerd says on stderr about a start that failed or a process that died. Pure. */
+
+/** Printed by every start inside a root without /proc. */
+const NOISE = /^Unable to find and open the program executable/;
+/** V8's last words when the heap is full, and the allocator's. */
+const OUT_OF_MEMORY =
+  /Reached heap limit|JavaScript heap out of memory|Fatal process out of memory|std::bad_alloc|Cannot allocate memory/;
+
+export const isNoise = (line: string): boolean => NOISE.test(line);
+export const saysOutOfMemory = (stderr: string): boolean => OUT_OF_MEMORY.test(stderr);
+
+export interface StartupFailure {
+  readonly message: string;
+  readonly stack: string | undefined;
+}
+
+/**
+ * `service main: Uncaught Error: boom` and its indented lines, or else the last words whatever they are.
+ * Service names are ours and mean nothing to the user.
+ */
+export function parseStartupFailure(stderr: string): StartupFailure {
+  const lines = stderr.split('\n').filter((line) => line.trim() !== '' && !isNoise(line));
+  const uncaught = lines.findIndex((line) => /^service main: /.test(line));
+  if (uncaught < 0) {
+    const message = lines.slice(-5).join('\n');
+    return { message: message === '' ? 'the process ended without a message' : message, stack: undefined };
+  }
+  const message = (lines[uncaught] ?? '').replace(/^service main: (?:Uncaught )?/, '');
+  const stack: string[] = [];
+  for (const line of lines.slice(uncaught + 1)) {
+    if (!/^\s/.test(line)) break;
+    stack.push(`    ${line.trim()}`);
+  }
+  return { message, stack: stack.length === 0 ? undefined : [message, ...stack].join('\n') };
+}

@@ -1,0 +1,90 @@
+/** Binary form of a workerd config: one Cap'n Proto message, encoded by capnp-es from workerd's schema. */
+import { Message } from 'capnp-es';
+import type { WorkerdBinding, WorkerdConfig, WorkerdModule, WorkerdService } from './config.ts';
+import {
+  Config,
+  type Service,
+  type Worker,
+  type Worker_Binding,
+  type Worker_Module,
+} from './generated/workerd.js';
+
+const decoder = new TextDecoder();
+
+function encodeModule(target: Worker_Module, module: WorkerdModule): void {
+  target.name = module.name;
+  switch (module.type) {
+    case 'esm':
+      target.esModule = decoder.decode(module.content);
+      break;
+    case 'commonjs':
+      target.commonJsModule = decoder.decode(module.content);
+      break;
+    case 'text':
+      target.text = decoder.decode(module.content);
+      break;
+    case 'json':
+      target.json = decoder.decode(module.content);
+      break;
+    case 'data':
+      target._initData(module.content.byteLength).copyBuffer(module.content);
+      break;
+    case 'wasm':
+      target._initWasm(module.content.byteLength).copyBuffer(module.content);
+      break;
+  }
+}
+
+function encodeBinding(target: Worker_Binding, binding: WorkerdBinding): void {
+  target.name = binding.name;
+  switch (binding.kind) {
+    case 'text':
+      target.text = binding.text;
+      break;
+    case 'json':
+      target.json = binding.json;
+      break;
+  }
+}
+
+function encodeTexts(target: { set(index: number, value: string): void }, texts: readonly string[]): void {
+  for (const [index, text] of texts.entries()) target.set(index, text);
+}
+
+function encodeWorker(target: Worker, worker: Extract<WorkerdService, { kind: 'worker' }>): void {
+  const modules = target._initModules(worker.modules.length);
+  for (const [index, module] of worker.modules.entries()) encodeModule(modules.get(index), module);
+  target.compatibilityDate = worker.compatibilityDate;
+  encodeTexts(target._initCompatibilityFlags(worker.compatibilityFlags.length), worker.compatibilityFlags);
+  const bindings = target._initBindings(worker.bindings.length);
+  for (const [index, binding] of worker.bindings.entries()) encodeBinding(bindings.get(index), binding);
+  target._initGlobalOutbound().name = worker.globalOutbound;
+}
+
+function encodeService(target: Service, service: WorkerdService): void {
+  target.name = service.name;
+  switch (service.kind) {
+    case 'worker':
+      encodeWorker(target._initWorker(), service);
+      break;
+    case 'network':
+      encodeTexts(target._initNetwork()._initAllow(service.allow.length), service.allow);
+      break;
+  }
+}
+
+export function encodeWorkerdConfig(config: WorkerdConfig): Uint8Array {
+  const message = new Message();
+  const root = message.initRoot(Config);
+  const services = root._initServices(config.services.length);
+  for (const [index, service] of config.services.entries()) encodeService(services.get(index), service);
+  const sockets = root._initSockets(config.sockets.length);
+  for (const [index, socket] of config.sockets.entries()) {
+    const target = sockets.get(index);
+    target.name = socket.name;
+    target._initService().name = socket.service;
+    target._initHttp().cfBlobHeader = socket.cfBlobHeader;
+  }
+  encodeTexts(root._initV8Flags(config.v8Flags.length), config.v8Flags);
+  return new Uint8Array(message.toArrayBuffer());
+}
