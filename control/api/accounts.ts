@@ -1,0 +1,250 @@
+import {
+  accountViewSchema,
+  createAccountSchema,
+  createdKeySchema,
+  createKeySchema,
+  createRouteSchema,
+  keyViewSchema,
+  listOf,
+  patchAccountSchema,
+  routeViewSchema,
+  type CreateRoute,
+} from '#shared/contracts/api.ts';
+import { PlatformError } from '#shared/errors.ts';
+import type { AccountName } from '#shared/ids.ts';
+import { makeKey, newId } from '../auth/keys.ts';
+import { createAccount, getAccount, listAccounts, setIssuer } from '../db/accounts.ts';
+import { deleteKey, insertKey, keyView, listKeys } from '../db/keys.ts';
+import { instant } from '../db/page.ts';
+import { createRoute, deleteRoute, listRoutes } from '../db/routes.ts';
+import type { ApiDeps } from './deps.ts';
+import {
+  inAccount,
+  isOperator,
+  noQuery,
+  nowhere,
+  pageQuery,
+  withId,
+  type AddOperation,
+} from './operation.ts';
+
+export function addAccounts(add: AddOperation, { db }: ApiDeps): void {
+  add(
+    {
+      id: 'listAccounts',
+      method: 'get',
+      path: '/v1/accounts',
+      summary: 'Lists the accounts that the key may see: its own, or all for owners of `default`.',
+      access: 'read',
+      params: nowhere,
+      query: pageQuery,
+      replies: { 200: listOf(accountViewSchema) },
+    },
+    async ({ principal, query }) => ({
+      status: 200,
+      body: await db.read(async (orm) =>
+        isOperator(principal)
+          ? listAccounts(orm, query)
+          : { items: [await getAccount(orm, principal.account)] },
+      ),
+    }),
+  );
+  add(
+    {
+      id: 'createAccount',
+      method: 'post',
+      path: '/v1/accounts',
+      summary: 'Creates an account. For owners of the account `default`.',
+      access: 'own',
+      params: nowhere,
+      query: noQuery,
+      body: createAccountSchema,
+      replies: { 201: accountViewSchema },
+    },
+    async ({ principal, body }) => {
+      if (!isOperator(principal))
+        throw new PlatformError('forbidden', `${principal.keyId} may not create accounts`);
+      return { status: 201, body: await db.write((tx) => createAccount(tx, body.name, principal.keyId)) };
+    },
+  );
+  add(
+    {
+      id: 'getAccount',
+      method: 'get',
+      path: '/v1/accounts/{account}',
+      summary: 'Shows an account.',
+      access: 'read',
+      params: inAccount,
+      query: noQuery,
+      replies: { 200: accountViewSchema },
+    },
+    async ({ params }) => ({ status: 200, body: await db.read((orm) => getAccount(orm, params.account)) }),
+  );
+  add(
+    {
+      id: 'patchAccount',
+      method: 'patch',
+      path: '/v1/accounts/{account}',
+      summary: 'Sets or removes the issuer whose tokens functions with auth mode `jwt` accept by default.',
+      access: 'own',
+      params: inAccount,
+      query: noQuery,
+      body: patchAccountSchema,
+      replies: { 200: accountViewSchema },
+    },
+    async ({ principal, params, body }) => ({
+      status: 200,
+      body: await db.write((tx) => setIssuer(tx, params.account, body.issuer, principal.keyId)),
+    }),
+  );
+}
+
+export function addKeys(add: AddOperation, { db, kek }: ApiDeps): void {
+  add(
+    {
+      id: 'listKeys',
+      method: 'get',
+      path: '/v1/accounts/{account}/keys',
+      summary: 'Lists keys, without secrets.',
+      access: 'own',
+      params: inAccount,
+      query: pageQuery,
+      replies: { 200: listOf(keyViewSchema) },
+    },
+    async ({ params, query }) => ({
+      status: 200,
+      body: await db.read((orm) => listKeys(orm, params.account, query)),
+    }),
+  );
+  add(
+    {
+      id: 'createKey',
+      method: 'post',
+      path: '/v1/accounts/{account}/keys',
+      summary: 'Creates a key. The secret is in this answer and never shown again.',
+      access: 'own',
+      operator: true,
+      params: inAccount,
+      query: noQuery,
+      body: createKeySchema,
+      replies: { 201: createdKeySchema },
+    },
+    async ({ principal, params, body }) => {
+      const made = await makeKey(params.account, body, principal.keyId, kek);
+      const { revision, createdAt } = await db.write(async (tx) => {
+        await getAccount(tx.orm, params.account);
+        return { revision: await insertKey(tx, made.row), createdAt: tx.nowMs };
+      });
+      return {
+        status: 201,
+        body: {
+          ...keyView({ ...made.row, createdAt }),
+          createdAt: instant(createdAt),
+          ...(made.secret === undefined ? {} : { secret: made.secret }),
+          revision,
+        },
+      };
+    },
+  );
+  add(
+    {
+      id: 'deleteKey',
+      method: 'delete',
+      path: '/v1/accounts/{account}/keys/{id}',
+      summary: 'Revokes a key. The last owner key of an account stays.',
+      access: 'own',
+      params: withId,
+      query: noQuery,
+      replies: { 204: 'empty' },
+    },
+    async ({ principal, params }) => {
+      await db.write((tx) => deleteKey(tx, params.account, params.id, principal.keyId));
+      return { status: 204 };
+    },
+  );
+}
+
+const HOST = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
+const PATH = /^\/(?:[^\s?#*\\]*\/)?(?:\*|[^\s?#*\\/]*)$/;
+
+function refuseRoute(path: string, message: string): PlatformError {
+  return new PlatformError('config_invalid', `${path} ${message}`, {
+    publicDetail: `${path} ${message}`,
+    extensions: { problems: [{ path, message }] },
+  });
+}
+
+/**
+ * Pure. Under the base domain, `FUNCTION.BASE` belongs to account `default` and `….ACCOUNT.BASE` to that
+ * account: nobody may put a route in front of another account's functions.
+ */
+export function checkRoute(account: AccountName, wanted: CreateRoute, baseDomain: string): CreateRoute {
+  const host = wanted.host.toLowerCase();
+  if (!HOST.test(host)) throw refuseRoute('host', 'must be a host name without port');
+  if (!PATH.test(wanted.path))
+    throw refuseRoute('path', 'must be an absolute path, with `*` only as its last segment');
+  if (host === baseDomain || host.endsWith(`.${baseDomain}`)) {
+    const labels = host.slice(0, -baseDomain.length).split('.').filter(Boolean);
+    const owner = labels.length <= 1 ? 'default' : labels.at(-1);
+    if (owner !== account)
+      throw new PlatformError('forbidden', `${host} belongs to account ${owner}`, {
+        publicDetail: `Hosts under ${baseDomain} belong to the account that they name.`,
+      });
+  }
+  return { ...wanted, host };
+}
+
+export function addRoutes(add: AddOperation, { db, baseDomain }: ApiDeps): void {
+  add(
+    {
+      id: 'listRoutes',
+      method: 'get',
+      path: '/v1/accounts/{account}/routes',
+      summary: 'Lists routes.',
+      access: 'read',
+      params: inAccount,
+      query: pageQuery,
+      replies: { 200: listOf(routeViewSchema) },
+    },
+    async ({ params, query }) => ({
+      status: 200,
+      body: await db.read((orm) => listRoutes(orm, params.account, query)),
+    }),
+  );
+  add(
+    {
+      id: 'createRoute',
+      method: 'post',
+      path: '/v1/accounts/{account}/routes',
+      summary: 'Sends a host and a path to an alias of a function.',
+      access: 'deploy',
+      params: inAccount,
+      query: noQuery,
+      body: createRouteSchema,
+      replies: { 201: routeViewSchema },
+    },
+    async ({ principal, params, body }) => {
+      const wanted = { ...checkRoute(params.account, body, baseDomain), id: newId('route') };
+      return {
+        status: 201,
+        body: await db.write((tx) => createRoute(tx, params.account, wanted, principal.keyId)),
+      };
+    },
+  );
+  add(
+    {
+      id: 'deleteRoute',
+      method: 'delete',
+      path: '/v1/accounts/{account}/routes/{id}',
+      summary: 'Deletes a route.',
+      access: 'deploy',
+      params: withId,
+      query: noQuery,
+      replies: { 204: 'empty' },
+    },
+    async ({ principal, params }) => {
+      await db.write((tx) => deleteRoute(tx, params.account, params.id, principal.keyId));
+      return { status: 204 };
+    },
+  );
+}

@@ -1,0 +1,22 @@
+/** Everything that the operations need. Made once, in start.ts. */
+import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import type { KeyEncryptionKey } from '#shared/seal.ts';
+import type { Authenticator } from '../auth/authenticate.ts';
+import type { Consumers } from '../feed/consumers.ts';
+import type { StackMapper } from '../logs/merge.ts';
+import type { PublishDeps } from '../publish/publish.ts';
+import type { Semaphore } from '../semaphore.ts';
+
+export interface ApiDeps extends PublishDeps {
+  readonly kek: KeyEncryptionKey;
+  readonly authenticator: Authenticator;
+  readonly consumers: Consumers;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** Uploads are held in memory, so only a few at once. */
+  readonly uploads: Semaphore;
+  readonly mapper: StackMapper;
+  /** Hosts under it belong to accounts by name; see checkRoute. */
+  readonly baseDomain: string;
+  readonly requestId: () => string;
+}

@@ -1,0 +1,135 @@
+/**
+ * OpenAPI 3.1 from the operations.
+ *
+ * Schemas become JSON Schema by zod's own converter: it knows `z.json()`, on which the OpenAPI generator
+ * recurses without end.
+ */
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { z } from 'zod';
+import { ERRORS } from '#shared/errors.ts';
+import type { Operation, Reply } from './operation.ts';
+
+type JsonSchema = Record<string, unknown>;
+
+/** The only recursive schema is "any JSON value"; inside an OpenAPI document its local reference would dangle. */
+function withoutLocalDefinitions(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutLocalDefinitions);
+  if (typeof value !== 'object' || value === null) return value;
+  if ('$ref' in value) return { description: 'Any JSON value.' };
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([name]) => name !== '$defs' && name !== '$schema')
+      .map(([name, member]) => [name, withoutLocalDefinitions(member)]),
+  );
+}
+
+export function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
+  return withoutLocalDefinitions(z.toJSONSchema(schema, { io, unrepresentable: 'any' })) as JsonSchema;
+}
+
+const BINARY: JsonSchema = { type: 'string', format: 'binary' };
+
+function content(reply: Reply): { readonly content?: Record<string, { schema: JsonSchema }> } {
+  if (reply === 'empty') return {};
+  if (reply === 'bytes') return { content: { 'application/octet-stream': { schema: BINARY } } };
+  if (reply === 'ndjson') return { content: { 'application/x-ndjson': { schema: { type: 'string' } } } };
+  return { content: { 'application/json': { schema: jsonSchema(reply, 'output') } } };
+}
+
+function parameters(operation: Operation): JsonSchema[] {
+  const of = (schema: z.ZodObject, place: 'path' | 'query'): JsonSchema[] => {
+    const described = jsonSchema(schema, 'input');
+    const properties = (described['properties'] ?? {}) as Record<string, JsonSchema>;
+    const required = new Set((described['required'] ?? []) as string[]);
+    return Object.entries(properties).map(([name, parameter]) => ({
+      name,
+      in: place,
+      required: place === 'path' || required.has(name),
+      schema: parameter,
+    }));
+  };
+  return [...of(operation.params, 'path'), ...of(operation.query, 'query')];
+}
+
+function requestBody(operation: Operation): JsonSchema | undefined {
+  if (operation.body !== undefined)
+    return { content: { 'application/json': { schema: jsonSchema(operation.body, 'input') } } };
+  if (operation.upload === undefined) return undefined;
+  const schema = {
+    type: 'object',
+    required: ['metadata'],
+    properties: { metadata: jsonSchema(operation.upload, 'input') },
+    description:
+      'Also one part `module:NAME` for each module, and optionally `map:NAME` with its source map.',
+    additionalProperties: BINARY,
+  };
+  return { required: true, content: { 'multipart/form-data': { schema } } };
+}
+
+/** `{path+}` is ours; OpenAPI knows `{path}`. */
+function documentedPath(path: string): string {
+  return path.replace('+}', '}');
+}
+
+const PROBLEM: JsonSchema = {
+  type: 'object',
+  description: 'RFC 9457 problem document.',
+  required: ['type', 'title', 'status', 'code'],
+  properties: {
+    type: { type: 'string' },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    code: { type: 'string', enum: Object.keys(ERRORS) },
+    detail: { type: 'string' },
+    requestId: { type: 'string' },
+    retryAfterMs: { type: 'number' },
+    problems: {
+      type: 'array',
+      items: { type: 'object', properties: { path: { type: 'string' }, message: { type: 'string' } } },
+    },
+  },
+};
+
+export function openApiDocument(operations: readonly Operation[]): JsonSchema {
+  const app = new OpenAPIHono();
+  const registry = app.openAPIRegistry;
+  registry.registerComponent('schemas', 'Problem', PROBLEM);
+  registry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
+  registry.registerComponent('securitySchemes', 'signature', {
+    type: 'apiKey',
+    in: 'header',
+    name: 'Signature',
+    description: 'RFC 9421 HTTP message signature with Signature-Input, and Content-Digest for bodies.',
+  });
+  const problem = {
+    description: 'Refused or failed.',
+    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+  };
+  for (const operation of operations) {
+    const body = requestBody(operation);
+    const path = {
+      method: operation.method,
+      path: documentedPath(operation.path),
+      operationId: operation.id,
+      summary: operation.summary,
+      security: [{ signature: [] }, { bearer: [] }],
+      responses: {
+        ...Object.fromEntries(
+          Object.entries(operation.replies).map(([status, reply]) => [
+            status,
+            { description: 'Done.', ...content(reply) },
+          ]),
+        ),
+        default: problem,
+      },
+      ...(body === undefined ? {} : { requestBody: body }),
+      parameters: parameters(operation),
+    };
+    // The registry's type asks for zod objects; plain OpenAPI passes through to the document.
+    registry.registerPath(path as unknown as Parameters<typeof registry.registerPath>[0]);
+  }
+  return app.getOpenAPI31Document({
+    openapi: '3.1.0',
+    info: { title: 'Isoplane control API', version: '1' },
+  }) as unknown as JsonSchema;
+}

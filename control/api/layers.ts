@@ -1,0 +1,136 @@
+import { z } from 'zod';
+import {
+  layerMetadataSchema,
+  layerVersionViewSchema,
+  layerViewSchema,
+  listOf,
+} from '#shared/contracts/api.ts';
+import { PlatformError } from '#shared/errors.ts';
+import {
+  deleteLayerVersion,
+  layerVersionView,
+  listLayers,
+  listLayerVersions,
+  requireLayerVersion,
+  type LayerRef,
+} from '../db/layers.ts';
+import { publishLayer } from '../publish/publish.ts';
+import type { ApiDeps } from './deps.ts';
+import { inAccount, inLayer, inLayerVersion, noQuery, pageQuery, type AddOperation } from './operation.ts';
+
+const L = '/v1/accounts/{account}/layers/{layer}/versions';
+
+function refOf(params: z.infer<typeof inLayer>): LayerRef {
+  return { account: params.account, layer: params.layer };
+}
+
+export function addLayers(add: AddOperation, deps: ApiDeps): void {
+  const { db } = deps;
+  add(
+    {
+      id: 'listLayers',
+      method: 'get',
+      path: '/v1/accounts/{account}/layers',
+      summary: 'Lists layers.',
+      access: 'read',
+      params: inAccount,
+      query: pageQuery,
+      replies: { 200: listOf(layerViewSchema) },
+    },
+    async ({ params, query }) => ({
+      status: 200,
+      body: await db.read((orm) => listLayers(orm, params.account, query)),
+    }),
+  );
+  add(
+    {
+      id: 'publishLayerVersion',
+      method: 'post',
+      path: L,
+      summary: 'Publishes a layer version. Equal content returns the version that exists (200).',
+      access: 'deploy',
+      params: inLayer,
+      query: noQuery,
+      upload: layerMetadataSchema,
+      replies: { 200: layerVersionViewSchema, 201: layerVersionViewSchema },
+    },
+    async ({ principal, params, upload }) =>
+      deps.uploads.run(async () => {
+        const view = await publishLayer(deps, refOf(params), await upload(), principal.keyId);
+        return { status: view.created ? 201 : 200, body: view };
+      }),
+  );
+  add(
+    {
+      id: 'listLayerVersions',
+      method: 'get',
+      path: L,
+      summary: 'Lists versions of a layer, newest first.',
+      access: 'read',
+      params: inLayer,
+      query: pageQuery,
+      replies: { 200: listOf(layerVersionViewSchema) },
+    },
+    async ({ params, query }) => ({
+      status: 200,
+      body: await db.read((orm) => listLayerVersions(orm, refOf(params), query)),
+    }),
+  );
+}
+
+export function addLayerVersions(add: AddOperation, deps: ApiDeps): void {
+  const { db } = deps;
+  add(
+    {
+      id: 'getLayerVersion',
+      method: 'get',
+      path: `${L}/{number}`,
+      summary: 'Shows a layer version.',
+      access: 'read',
+      params: inLayerVersion,
+      query: noQuery,
+      replies: { 200: layerVersionViewSchema },
+    },
+    async ({ params }) => ({
+      status: 200,
+      body: layerVersionView(await db.read((orm) => requireLayerVersion(orm, refOf(params), params.number))),
+    }),
+  );
+  add(
+    {
+      id: 'deleteLayerVersion',
+      method: 'delete',
+      path: `${L}/{number}`,
+      summary: 'Deletes a layer version that no function version lists.',
+      access: 'deploy',
+      params: inLayerVersion,
+      query: noQuery,
+      replies: { 204: 'empty' },
+    },
+    async ({ principal, params }) => {
+      await db.write((tx) => deleteLayerVersion(tx, refOf(params), params.number, principal.keyId));
+      return { status: 204 };
+    },
+  );
+  add(
+    {
+      id: 'getLayerModule',
+      method: 'get',
+      path: `${L}/{number}/modules/{path+}`,
+      summary: 'The bytes of one module of a layer version.',
+      access: 'read',
+      params: inLayerVersion.extend({ path: z.string().min(1).max(1_024) }),
+      query: noQuery,
+      replies: { 200: 'bytes' },
+    },
+    async ({ params }) => {
+      const row = await db.read((orm) => requireLayerVersion(orm, refOf(params), params.number));
+      const module = row.modules.find((entry) => entry.name === params.path);
+      if (module === undefined)
+        throw new PlatformError('not_found', 'no such module in the layer', {
+          publicDetail: 'The layer version holds no module of that name.',
+        });
+      return { status: 200, body: await deps.blobs.get(module.digest) };
+    },
+  );
+}

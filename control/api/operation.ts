@@ -1,0 +1,131 @@
+/**
+ * One operation of the API: what it accepts, who may call it, what it answers. The same value validates
+ * requests, checks answers and documents both, so the three cannot drift apart.
+ */
+import { z } from 'zod';
+import type { Role } from '#shared/contracts/feed.ts';
+import { PlatformError } from '#shared/errors.ts';
+import {
+  accountNameSchema,
+  aliasNameSchema,
+  functionNameSchema,
+  layerNameSchema,
+  type AccountName,
+} from '#shared/ids.ts';
+import type { Principal } from '../auth/authenticate.ts';
+import type { Upload } from '../publish/upload.ts';
+
+/** `read` and `deploy`: deployers and owners; `own`: owners. Invokers have nothing to do here. */
+export type Access = 'read' | 'deploy' | 'own';
+
+const GRANTS: Record<Role, readonly Access[]> = {
+  owner: ['read', 'deploy', 'own'],
+  deployer: ['read', 'deploy'],
+  invoker: [],
+};
+
+export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
+export type Reply = z.ZodType | 'empty' | 'bytes' | 'ndjson';
+
+export interface Operation<
+  P extends z.ZodObject = z.ZodObject,
+  Q extends z.ZodObject = z.ZodObject,
+  B extends z.ZodType = z.ZodType,
+> {
+  readonly id: string;
+  readonly method: Method;
+  /** OpenAPI form: `/v1/accounts/{account}`. `{path+}` takes the rest, slashes included. */
+  readonly path: string;
+  readonly summary: string;
+  readonly access: Access;
+  /** Owners of account `default` may do it in every account: how a new account gets its first key. */
+  readonly operator?: true;
+  readonly params: P;
+  readonly query: Q;
+  /** JSON body. A missing body counts as `{}`. */
+  readonly body?: B;
+  /** Multipart body: schema of its `metadata` part, for the documentation. */
+  readonly upload?: z.ZodType;
+  readonly replies: Readonly<Record<number, Reply>>;
+}
+
+export interface Call<P, Q, B> {
+  readonly principal: Principal;
+  readonly params: P;
+  readonly query: Q;
+  readonly body: B;
+  /** Fires when the client goes away. */
+  readonly signal: AbortSignal;
+  /** Reads the multipart body; the signature is complete only after it. */
+  readonly upload: () => Promise<Upload>;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** Absent for `empty`; a stream or bytes for `ndjson` and `bytes`. */
+  readonly body?: unknown;
+}
+
+export type Handler<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType> = (
+  call: Call<z.infer<P>, z.infer<Q>, z.infer<B>>,
+) => Promise<Answer>;
+
+/** Registers an operation; keeps the types of its parts for the handler. */
+export type AddOperation = <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(
+  operation: Operation<P, Q, B>,
+  handle: Handler<P, Q, B>,
+) => void;
+
+const OPERATOR_ACCOUNT: AccountName = accountNameSchema.parse('default');
+
+export function isOperator(principal: Principal): boolean {
+  return (
+    principal.account === OPERATOR_ACCOUNT && principal.role === 'owner' && principal.functions === undefined
+  );
+}
+
+/**
+ * Pure. @throws {PlatformError} `account_not_found` for another account, whether it exists or not;
+ * `forbidden` when the role or the key's list of functions does not allow it.
+ */
+export function authorize(
+  principal: Principal,
+  operation: Pick<Operation, 'id' | 'access' | 'operator'>,
+  params: Readonly<Record<string, unknown>>,
+): void {
+  const account = params['account'];
+  const foreign = account !== undefined && account !== principal.account;
+  if (foreign && !(operation.operator === true && isOperator(principal)))
+    throw new PlatformError('account_not_found', `${principal.keyId} asked for another account`);
+  if (!GRANTS[principal.role].includes(operation.access))
+    throw new PlatformError('forbidden', `${principal.role} ${principal.keyId} may not ${operation.id}`);
+  if (principal.functions === undefined) return;
+  const name = params['function'];
+  const allowed =
+    name === undefined
+      ? operation.access === 'read'
+      : principal.functions.some((functionName) => functionName === name);
+  if (!allowed)
+    throw new PlatformError('forbidden', `${principal.keyId} is limited to other functions`, {
+      publicDetail: 'The key is limited to certain functions.',
+    });
+}
+
+// Parts of paths and queries that many operations share.
+
+export const inAccount = z.object({ account: accountNameSchema });
+export const inFunction = inAccount.extend({ function: functionNameSchema });
+export const inVersion = inFunction.extend({ number: z.coerce.number().int().min(1) });
+export const inAlias = inFunction.extend({ alias: aliasNameSchema });
+export const inLayer = inAccount.extend({ layer: layerNameSchema });
+export const inLayerVersion = inLayer.extend({ number: z.coerce.number().int().min(1) });
+export const withId = inAccount.extend({ id: z.string().min(1).max(100) });
+export const nowhere = z.object({});
+
+const PAGE_MAX = 200;
+const PAGE_DEFAULT = 50;
+export const pageQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(PAGE_MAX).default(PAGE_DEFAULT),
+  cursor: z.string().max(2_000).optional(),
+});
+export const noQuery = z.object({});

@@ -1,0 +1,57 @@
+import { z } from 'zod';
+import { platformStatusSchema, propagationSchema } from '#shared/contracts/api.ts';
+import type { NodeStatus } from '#shared/contracts/nodes.ts';
+import type { ApiDeps } from './deps.ts';
+import { noQuery, nowhere, type AddOperation } from './operation.ts';
+
+const PROPAGATION_WAIT_MS_MAX = 60_000;
+const STATUS_TIMEOUT_MS = 2_000;
+
+async function nodeStatuses(deps: ApiDeps): Promise<readonly NodeStatus[]> {
+  const answers = await Promise.allSettled(
+    deps.nodes.map((node) => node.status(AbortSignal.timeout(STATUS_TIMEOUT_MS))),
+  );
+  return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+}
+
+export function addPlatform(add: AddOperation, deps: ApiDeps): void {
+  add(
+    {
+      id: 'getPropagation',
+      method: 'get',
+      path: '/v1/propagation',
+      summary: 'Waits until every live gateway and node has applied a revision.',
+      access: 'read',
+      params: nowhere,
+      query: z.object({
+        revision: z.coerce.number().int().min(0),
+        waitMs: z.coerce.number().int().min(0).max(PROPAGATION_WAIT_MS_MAX).default(0),
+      }),
+      replies: { 200: propagationSchema },
+    },
+    async ({ query }) => ({
+      status: 200,
+      body: await deps.consumers.propagation(query.revision, query.waitMs),
+    }),
+  );
+  add(
+    {
+      id: 'getStatus',
+      method: 'get',
+      path: '/v1/status',
+      summary: 'Revision, feed consumers, and the nodes that answer.',
+      access: 'read',
+      params: nowhere,
+      query: noQuery,
+      replies: { 200: platformStatusSchema },
+    },
+    async () => ({
+      status: 200,
+      body: {
+        revision: deps.db.revision,
+        consumers: deps.consumers.status(),
+        nodes: await nodeStatuses(deps),
+      },
+    }),
+  );
+}

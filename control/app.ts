@@ -1,0 +1,214 @@
+/**
+ * The control API as one Hono app. Order of a request: id, bounds, authentication, permission, validation,
+ * handler, check of the answer. Failures become problem documents in one place.
+ */
+import { Hono, type Context } from 'hono';
+import { REQUEST_ID } from '#shared/contracts/invoke.ts';
+import { asPlatformError, ERRORS, PlatformError, problemResponse } from '#shared/errors.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { addAccounts, addKeys, addRoutes } from './api/accounts.ts';
+import type { ApiDeps } from './api/deps.ts';
+import { openApiDocument } from './api/document.ts';
+import {
+  addAliases,
+  addFunctions,
+  addHistory,
+  addRollback,
+  addVersionDetails,
+  addVersions,
+} from './api/functions.ts';
+import { addLayers, addLayerVersions } from './api/layers.ts';
+import { authorize, type Answer, type AddOperation, type Handler, type Operation } from './api/operation.ts';
+import { documentPage } from './api/page.ts';
+import { addPlatform } from './api/platform.ts';
+import type { Authenticated } from './auth/authenticate.ts';
+import { Metrics } from './metrics.ts';
+import { readUpload, UPLOAD_BYTES_MAX } from './publish/upload.ts';
+import { parseOrRefuse } from './validation.ts';
+
+const JSON_BYTES_MAX = 1024 * 1024;
+
+type AnyHandler = (call: Parameters<Handler<never, never, never>>[0]) => Promise<Answer>;
+interface Env {
+  Variables: { requestId: string };
+}
+
+/** Chunks of the body; the signature is complete when the last one was taken. */
+async function* bodyOf(request: Request, caller: Authenticated): AsyncGenerator<Uint8Array> {
+  if (request.body !== null)
+    for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
+      caller.hashBody(chunk);
+      yield chunk;
+    }
+  caller.bodyRead();
+}
+
+async function readJson(request: Request, caller: Authenticated): Promise<unknown> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of bodyOf(request, caller)) {
+    bytes += chunk.byteLength;
+    if (bytes > JSON_BYTES_MAX)
+      throw new PlatformError('body_too_large', `JSON body over ${JSON_BYTES_MAX} bytes`);
+    chunks.push(chunk);
+  }
+  if (bytes === 0) return {};
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)));
+  } catch (thrown) {
+    throw new PlatformError('bad_request', 'body is not JSON', {
+      cause: thrown,
+      publicDetail: 'The body is not JSON.',
+    });
+  }
+}
+
+function respond(operation: Operation, answer: Answer, requestId: string): Response {
+  const headers = new Headers({ [REQUEST_ID]: requestId, 'cache-control': 'no-store' });
+  const reply = operation.replies[answer.status];
+  if (reply === undefined)
+    throw new PlatformError('internal', `${operation.id} answered an undocumented ${answer.status}`);
+  if (reply === 'empty') return new Response(null, { status: answer.status, headers });
+  if (reply === 'bytes' || reply === 'ndjson') {
+    headers.set('content-type', reply === 'bytes' ? 'application/octet-stream' : 'application/x-ndjson');
+    return new Response(answer.body as ReadableStream | Uint8Array<ArrayBuffer>, {
+      status: answer.status,
+      headers,
+    });
+  }
+  const checked = reply.safeParse(answer.body);
+  if (!checked.success)
+    throw new PlatformError('internal', `${operation.id} broke its contract`, { cause: checked.error });
+  headers.set('content-type', 'application/json');
+  return new Response(JSON.stringify(checked.data), { status: answer.status, headers });
+}
+
+async function serve(
+  deps: ApiDeps,
+  operation: Operation,
+  handle: AnyHandler,
+  c: Context<Env>,
+): Promise<Response> {
+  const request = c.req.raw;
+  const caller = await deps.authenticator.authenticate(request);
+  const { principal } = caller;
+  const params = parseOrRefuse(operation.params, c.req.param(), 'bad_request');
+  authorize(principal, operation, params);
+  const query = parseOrRefuse(operation.query, c.req.query(), 'bad_request');
+  if (operation.upload === undefined && operation.body === undefined) caller.bodyRead();
+  const body =
+    operation.body === undefined
+      ? undefined
+      : parseOrRefuse(operation.body, await readJson(request, caller), 'config_invalid');
+  const upload = async () => {
+    const length = Number(request.headers.get('content-length') ?? 0);
+    if (length > UPLOAD_BYTES_MAX)
+      throw new PlatformError('bundle_too_large', `upload announces ${length} bytes`);
+    return readUpload(request.headers.get('content-type') ?? '', bodyOf(request, caller));
+  };
+  const answer = await handle({
+    principal,
+    params: params as never,
+    query: query as never,
+    body: body as never,
+    signal: request.signal,
+    upload,
+  });
+  return respond(operation, answer, c.get('requestId'));
+}
+
+/** `/a/{b}/{c+}` in Hono's words. */
+function honoPath(path: string): string {
+  return path.replaceAll(/\{(\w+)\+\}/g, ':$1{.+}').replaceAll(/\{(\w+)\}/g, ':$1');
+}
+
+function matcher(path: string): RegExp {
+  const pattern = path.replaceAll(/\{\w+\+\}/g, '.+').replaceAll(/\{\w+\}/g, '[^/]+');
+  return new RegExp(`^${pattern}$`);
+}
+
+function answerUnknown(operations: readonly Operation[], c: Context<Env>): Response {
+  const { path } = c.req;
+  const methods = operations
+    .filter((operation) => matcher(operation.path).test(path))
+    .map((operation) => operation.method.toUpperCase());
+  const requestId = c.get('requestId');
+  if (methods.length === 0) return problemResponse(new PlatformError('not_found', path), requestId);
+  const response = problemResponse(new PlatformError('method_not_allowed', path), requestId);
+  response.headers.set('allow', [...new Set(methods)].join(', '));
+  return response;
+}
+
+function addPlain(app: Hono<Env>, deps: ApiDeps, metrics: Metrics, document: Record<string, unknown>): void {
+  const page = documentPage(document);
+  app.get('/healthz', (c) => c.json({ ok: true }));
+  app.get('/readyz', async (c) => {
+    try {
+      await deps.db.read((orm) => orm.run('SELECT 1'));
+    } catch (thrown) {
+      throw new PlatformError('control_unavailable', 'the database does not answer', { cause: thrown });
+    }
+    return c.json({ ok: true, revision: deps.db.revision });
+  });
+  app.get('/metrics', (c) =>
+    c.text(metrics.render(deps), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
+  );
+  app.get('/openapi.json', (c) => c.json(document));
+  app.get('/', (c) =>
+    c.html(page, 200, { 'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'" }),
+  );
+}
+
+function collectOperations(deps: ApiDeps) {
+  const entries: { readonly operation: Operation; readonly handle: AnyHandler }[] = [];
+  const add: AddOperation = (operation, handle) =>
+    void entries.push({
+      operation,
+      handle,
+    });
+  for (const part of [
+    addAccounts,
+    addFunctions,
+    addVersions,
+    addVersionDetails,
+    addAliases,
+    addRollback,
+    addHistory,
+    addLayers,
+    addLayerVersions,
+    addKeys,
+    addRoutes,
+    addPlatform,
+  ])
+    part(add, deps);
+  return entries;
+}
+
+export function createControl(deps: ApiDeps): Hono<Env> {
+  const app = new Hono<Env>();
+  const metrics = new Metrics();
+  const entries = collectOperations(deps);
+  const operations = entries.map((entry) => entry.operation);
+  app.use(async function identify(c, next) {
+    c.set('requestId', deps.requestId());
+    if (c.req.url.length > LIMITS.urlBytesMax)
+      throw new PlatformError('url_too_long', `URL of ${c.req.url.length} characters`);
+    await next();
+    metrics.count(c.res.status);
+  });
+  addPlain(app, deps, metrics, openApiDocument(operations));
+  for (const { operation, handle } of entries)
+    app.on(operation.method.toUpperCase(), honoPath(operation.path), (c) =>
+      serve(deps, operation, handle, c),
+    );
+  app.notFound((c) => answerUnknown(operations, c));
+  app.onError((thrown, c) => {
+    const error = asPlatformError(thrown);
+    const requestId = c.get('requestId');
+    if (ERRORS[error.code].status >= 500)
+      deps.log.error('request_failed', { requestId, code: error.code, error: thrown });
+    else deps.log.debug('request_refused', { requestId, code: error.code, reason: error.message });
+    return problemResponse(error, requestId);
+  });
+  return app;
+}

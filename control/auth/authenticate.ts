@@ -1,0 +1,166 @@
+/**
+ * Who calls the control API: RFC 9421 signature or bearer token.
+ *
+ * The head is checked before the body is read. A signed body is hashed while it is read; the caller must
+ * call `bodyRead` after its last byte and before any effect: that compares the digest and claims the nonce.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { parseDictionary } from 'structured-headers';
+import type { Role } from '#shared/contracts/feed.ts';
+import { PlatformError } from '#shared/errors.ts';
+import type { AccountName, FunctionName } from '#shared/ids.ts';
+import type { Clock } from '#shared/runtime/clock.ts';
+import type { KeyEncryptionKey } from '#shared/seal.ts';
+import { requestHead, type RequestHead } from '#shared/signatures/components.ts';
+import { NonceCache } from '#shared/signatures/replay.ts';
+import {
+  equalBytes,
+  parseSignature,
+  verifySignature,
+  type ParsedSignature,
+} from '#shared/signatures/verify.ts';
+import type { Database } from '../db/database.ts';
+import { findKey, type KeyRow } from '../db/keys.ts';
+import { tokenKeyId, tokenMatches, verifyKeyOf } from './keys.ts';
+
+const NONCES_MAX = 200_000;
+
+export interface Principal {
+  readonly keyId: string;
+  readonly account: AccountName;
+  readonly role: Role;
+  /** Undefined: every function of the account. */
+  readonly functions: readonly FunctionName[] | undefined;
+}
+
+export interface Authenticated {
+  readonly principal: Principal;
+  /** Takes each chunk of the body. */
+  hashBody(chunk: Uint8Array): void;
+  /** @throws {PlatformError} `digest_mismatch`, `signature_invalid`, `signature_replayed`. */
+  bodyRead(): void;
+}
+
+export interface AuthenticatorDeps {
+  readonly db: Database;
+  readonly kek: KeyEncryptionKey;
+  readonly clock: Clock;
+}
+
+function principalOf(row: KeyRow): Principal {
+  return { keyId: row.id, account: row.account, role: row.role, functions: row.functions ?? undefined };
+}
+
+function isExpired(row: KeyRow, nowMs: number): boolean {
+  return row.expiresAt !== null && row.expiresAt <= nowMs;
+}
+
+function claimedDigest(header: string | undefined): Uint8Array | undefined {
+  if (header === undefined) return undefined;
+  try {
+    const value: unknown = parseDictionary(header).get('sha-256')?.[0];
+    return value instanceof ArrayBuffer ? new Uint8Array(value) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export class Authenticator {
+  readonly #deps: AuthenticatorDeps;
+  readonly #nonces: NonceCache;
+  readonly #startedMs: number;
+
+  constructor(deps: AuthenticatorDeps) {
+    this.#deps = deps;
+    this.#nonces = new NonceCache({ clock: deps.clock, entriesMax: NONCES_MAX });
+    this.#startedMs = deps.clock.wallMs();
+  }
+
+  /** @throws {PlatformError} one of the 401 codes. */
+  async authenticate(request: Request): Promise<Authenticated> {
+    const authorization = request.headers.get('authorization');
+    return authorization === null ? this.#signed(request) : this.#bearer(authorization);
+  }
+
+  async #bearer(authorization: string): Promise<Authenticated> {
+    const token = /^Bearer ([\x21-\x7e]{1,4096})$/i.exec(authorization)?.[1];
+    const keyId = token === undefined ? undefined : tokenKeyId(token);
+    if (token === undefined || keyId === undefined)
+      throw new PlatformError('token_invalid', 'the Authorization header holds no token of this platform');
+    const row = await this.#deps.db.read((orm) => findKey(orm, keyId));
+    if (!tokenMatches(row, token) || row === undefined)
+      throw new PlatformError('token_invalid', `token of ${keyId} does not match`);
+    if (isExpired(row, this.#deps.clock.wallMs()))
+      throw new PlatformError('token_expired', `token ${keyId} has expired`);
+    return { principal: principalOf(row), hashBody: () => undefined, bodyRead: () => undefined };
+  }
+
+  async #signed(request: Request): Promise<Authenticated> {
+    const head = headOf(request);
+    const nowMs = this.#deps.clock.wallMs();
+    const parsed = parseSignature(head, nowMs);
+    if (parsed.kind === 'refused')
+      throw new PlatformError(parsed.code, parsed.reason, { publicDetail: parsed.reason });
+    const { signature } = parsed;
+    // Nonces are kept in memory: what was signed before this start may have been used before it.
+    if (signature.createdMs + 1_000 <= this.#startedMs)
+      throw new PlatformError('signature_expired', 'signed before the control plane started', {
+        publicDetail: 'It was signed before the control plane started. Sign again.',
+      });
+    const row = await this.#deps.db.read((orm) => findKey(orm, signature.keyId));
+    const key = row === undefined ? undefined : await verifyKeyOf(row, this.#deps.kek);
+    if (row === undefined || key === undefined || !(await verifySignature(signature, key)))
+      throw new PlatformError('signature_invalid', `signature by ${signature.keyId} does not verify`);
+    if (isExpired(row, nowMs))
+      throw new PlatformError('signature_expired', `key ${row.id} has expired`, {
+        publicDetail: 'The key has expired.',
+      });
+    return this.#withBody(principalOf(row), signature, head.header('content-digest'));
+  }
+
+  #withBody(
+    principal: Principal,
+    signature: ParsedSignature,
+    digestHeader: string | undefined,
+  ): Authenticated {
+    const hash: Hash = createHash('sha256');
+    let bytes = 0;
+    return {
+      principal,
+      hashBody: (chunk) => {
+        bytes += chunk.byteLength;
+        hash.update(chunk);
+      },
+      bodyRead: () => {
+        if (bytes > 0 && !signature.coversDigest)
+          throw new PlatformError('signature_invalid', 'body without covered content-digest', {
+            publicDetail: 'A request with a body must cover content-digest.',
+          });
+        if (signature.coversDigest) {
+          const claimed = claimedDigest(digestHeader);
+          if (claimed === undefined || !equalBytes(claimed, hash.digest()))
+            throw new PlatformError('digest_mismatch', 'content-digest is not that of the body');
+        }
+        this.#claim(signature);
+      },
+    };
+  }
+
+  #claim(signature: ParsedSignature): void {
+    const claim = this.#nonces.claim(signature.keyId, signature.nonce, signature.expiresMs);
+    switch (claim) {
+      case 'fresh':
+        return;
+      case 'replayed':
+        throw new PlatformError('signature_replayed', `nonce of ${signature.keyId} was used`);
+      case 'too_old':
+        throw new PlatformError('signature_expired', 'the signature is older than the nonce memory');
+      case 'full':
+        throw new PlatformError('control_unavailable', 'the nonce memory is full', { retryAfterMs: 5_000 });
+    }
+  }
+}
+
+function headOf(request: Request): RequestHead {
+  return requestHead(request.method, request.url, Object.fromEntries(request.headers));
+}

@@ -1,0 +1,35 @@
+/** Settings of the control plane, from the environment. */
+import { z } from 'zod';
+import { nameSchema } from '#shared/ids.ts';
+import { readEnvironment } from '#shared/runtime/plane.node.ts';
+
+const environmentSchema = z
+  .object({
+    /** Folder of the database, blobs and keys. */
+    ISOPLANE_DATA_DIR: z.string().min(1),
+    /** Address of the API. Loopback unless told otherwise: it speaks plain HTTP. */
+    ISOPLANE_CONTROL_HOST: z.string().min(1).default('127.0.0.1'),
+    /** 0 lets the system choose. */
+    ISOPLANE_CONTROL_PORT: z.coerce.number().int().min(0).max(65_535).default(8788),
+    /** Node agents to ask, by id, separated by commas. */
+    ISOPLANE_NODE_IDS: z
+      .string()
+      .default('node-1')
+      .transform((list) => list.split(',').map((id) => id.trim()))
+      .pipe(z.array(nameSchema).min(1).max(100)),
+    /** Functions answer at FUNCTION.BASE and FUNCTION.ACCOUNT.BASE; routes may not stand in front of them. */
+    ISOPLANE_BASE_DOMAIN: z.string().min(1).max(200).toLowerCase().default('localhost'),
+  })
+  .transform((environment) => ({
+    dataDir: environment.ISOPLANE_DATA_DIR,
+    host: environment.ISOPLANE_CONTROL_HOST,
+    port: environment.ISOPLANE_CONTROL_PORT,
+    nodeIds: environment.ISOPLANE_NODE_IDS,
+    baseDomain: environment.ISOPLANE_BASE_DOMAIN,
+  }));
+
+export type ControlConfig = z.infer<typeof environmentSchema>;
+
+export function readConfig(environment?: Readonly<Record<string, string | undefined>>): ControlConfig {
+  return readEnvironment(environmentSchema, environment);
+}

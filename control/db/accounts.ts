@@ -1,0 +1,61 @@
+import { asc, eq, gt } from 'drizzle-orm';
+import type { AccountView } from '#shared/contracts/api.ts';
+import { PlatformError } from '#shared/errors.ts';
+import type { AccountName } from '#shared/ids.ts';
+import type { Orm, WriteTx } from './database.ts';
+import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
+import { accounts } from './schema.ts';
+
+type AccountRow = typeof accounts.$inferSelect;
+
+function view(row: AccountRow): AccountView {
+  return {
+    name: row.name,
+    ...(row.issuer == null ? {} : { issuer: row.issuer }),
+    createdAt: instant(row.createdAt),
+  };
+}
+
+export async function findAccount(orm: Orm, name: AccountName): Promise<AccountRow | undefined> {
+  const [row] = await orm.select().from(accounts).where(eq(accounts.name, name));
+  return row;
+}
+
+export async function getAccount(orm: Orm, name: AccountName): Promise<AccountView> {
+  const row = await findAccount(orm, name);
+  if (row === undefined) throw new PlatformError('account_not_found', `no account ${name}`);
+  return view(row);
+}
+
+export async function listAccounts(orm: Orm, page: PageRequest): Promise<Page<AccountView>> {
+  const after = readCursor(page.cursor);
+  const rows = await orm
+    .select()
+    .from(accounts)
+    .where(after === undefined ? undefined : gt(accounts.name, after as AccountName))
+    .orderBy(asc(accounts.name))
+    .limit(page.limit + 1);
+  return pageOf(rows, page.limit, { item: view, key: (row) => row.name });
+}
+
+export async function createAccount(tx: WriteTx, name: AccountName, actor: string): Promise<AccountView> {
+  if ((await findAccount(tx.orm, name)) !== undefined)
+    throw new PlatformError('name_taken', `account ${name} exists`);
+  await tx.orm.insert(accounts).values({ name, createdAt: tx.nowMs });
+  await tx.change('account', name);
+  await tx.audit({ account: name, actor, action: 'account.create', target: name });
+  return getAccount(tx.orm, name);
+}
+
+export async function setIssuer(
+  tx: WriteTx,
+  name: AccountName,
+  issuer: AccountView['issuer'] | null,
+  actor: string,
+): Promise<AccountView> {
+  await getAccount(tx.orm, name);
+  await tx.orm.update(accounts).set({ issuer }).where(eq(accounts.name, name));
+  await tx.change('account', name);
+  await tx.audit({ account: name, actor, action: 'account.issuer', target: name });
+  return getAccount(tx.orm, name);
+}

@@ -1,0 +1,220 @@
+/** What the feed reads: current values of everything, or of what changed after a revision. */
+import { and, asc, eq, gt, inArray, or, sql } from 'drizzle-orm';
+import type { FeedItem, FeedRole } from '#shared/contracts/feed.ts';
+import { FEED_KINDS } from '#shared/contracts/feed.ts';
+import { accountNameSchema, functionNameSchema, parseVersionId, versionIdSchema } from '#shared/ids.ts';
+import {
+  accountItem,
+  functionItem,
+  keyItem,
+  liveVersionIds,
+  routeItem,
+  runnableItem,
+  versionItem,
+} from '../feed/items.ts';
+import { newestRevision, type Orm } from './database.ts';
+import { accounts, aliases, changes, functions, keys, routes, versions, type ChangeKind } from './schema.ts';
+
+type VersionRow = typeof versions.$inferSelect;
+
+export interface FeedSnapshot {
+  readonly revision: number;
+  readonly items: FeedItem[];
+}
+
+/** `compacted`: changes after `from` were dropped, or `from` never existed here. */
+export type FeedDelta = (FeedSnapshot & { readonly kind: 'delta' }) | { readonly kind: 'compacted' };
+
+/** Keys per IN list: SQLite's bound on parameters is far higher. */
+const KEYS_PER_QUERY = 500;
+
+function chunks<T>(values: readonly T[]): readonly (readonly T[])[] {
+  const parts: (readonly T[])[] = [];
+  for (let index = 0; index < values.length; index += KEYS_PER_QUERY)
+    parts.push(values.slice(index, index + KEYS_PER_QUERY));
+  return parts;
+}
+
+function grouped<T>(values: readonly T[], keyOf: (value: T) => string): ReadonlyMap<string, readonly T[]> {
+  const groups = new Map<string, T[]>();
+  for (const value of values) {
+    const group = groups.get(keyOf(value));
+    if (group === undefined) groups.set(keyOf(value), [value]);
+    else group.push(value);
+  }
+  return groups;
+}
+
+function forVersion(role: FeedRole, key: string, row: VersionRow | undefined): FeedItem {
+  return role === 'gateway'
+    ? { kind: 'version', key, value: row === undefined ? null : versionItem(row) }
+    : { kind: 'runnable', key, value: row === undefined ? null : runnableItem(row) };
+}
+
+function concerns(role: FeedRole, kind: ChangeKind): boolean {
+  const kinds: readonly string[] = FEED_KINDS[role];
+  return kinds.includes(kind) || (kind === 'version' && kinds.includes('runnable'));
+}
+
+async function versionsById(orm: Orm, ids: readonly string[]): Promise<ReadonlyMap<string, VersionRow>> {
+  const found = new Map<string, VersionRow>();
+  for (const part of chunks(ids)) {
+    const wanted = part.map((id) => parseVersionId(versionIdSchema.parse(id)));
+    const rows = await orm
+      .select()
+      .from(versions)
+      .where(
+        or(
+          ...wanted.map((ref) =>
+            and(
+              eq(versions.account, ref.account),
+              eq(versions.functionName, ref.functionName),
+              eq(versions.number, ref.number),
+            ),
+          ),
+        ),
+      );
+    for (const row of rows) found.set(`${row.account}/${row.functionName}@${row.number}`, row);
+  }
+  return found;
+}
+
+export async function readSnapshot(orm: Orm, role: FeedRole): Promise<FeedSnapshot> {
+  const revision = await newestRevision(orm);
+  const pointing = await orm.select().from(aliases);
+  const live = liveVersionIds(pointing);
+  const rows = await versionsById(orm, [...live]);
+  const items: FeedItem[] = [...live].map((id) => forVersion(role, id, rows.get(id)));
+  if (role === 'node') return { revision, items };
+  const aliasesByFunction = grouped(pointing, (alias) => `${alias.account}/${alias.functionName}`);
+  for (const row of await orm.select().from(accounts))
+    items.push({ kind: 'account', key: row.name, value: accountItem(row) });
+  for (const row of await orm.select().from(functions)) {
+    const key = `${row.account}/${row.name}`;
+    items.push({ kind: 'function', key, value: functionItem(row, aliasesByFunction.get(key) ?? []) });
+  }
+  for (const row of await orm.select().from(routes))
+    items.push({ kind: 'route', key: row.id, value: routeItem(row) });
+  for (const row of await orm.select().from(keys)) {
+    const value = keyItem(row);
+    if (value !== undefined) items.push({ kind: 'key', key: row.id, value });
+  }
+  return { revision, items };
+}
+
+function functionRef(key: string) {
+  const slash = key.indexOf('/');
+  return {
+    account: accountNameSchema.parse(key.slice(0, slash)),
+    functionName: functionNameSchema.parse(key.slice(slash + 1)),
+  };
+}
+
+async function versionItems(orm: Orm, role: FeedRole, ids: readonly string[]): Promise<readonly FeedItem[]> {
+  const refs = [...new Set(ids.map((id) => id.slice(0, id.lastIndexOf('@'))))].map(functionRef);
+  const pointing = [];
+  for (const part of chunks(refs))
+    pointing.push(
+      ...(await orm
+        .select()
+        .from(aliases)
+        .where(
+          or(
+            ...part.map((ref) =>
+              and(eq(aliases.account, ref.account), eq(aliases.functionName, ref.functionName)),
+            ),
+          ),
+        )),
+    );
+  const live = liveVersionIds(pointing);
+  const rows = await versionsById(
+    orm,
+    ids.filter((id) => live.has(id)),
+  );
+  return ids.map((id) => forVersion(role, id, rows.get(id)));
+}
+
+async function functionItems(orm: Orm, keyList: readonly string[]): Promise<readonly FeedItem[]> {
+  const items: FeedItem[] = [];
+  for (const key of keyList) {
+    const ref = functionRef(key);
+    const [row] = await orm
+      .select()
+      .from(functions)
+      .where(and(eq(functions.account, ref.account), eq(functions.name, ref.functionName)));
+    const pointing = await orm
+      .select()
+      .from(aliases)
+      .where(and(eq(aliases.account, ref.account), eq(aliases.functionName, ref.functionName)))
+      .orderBy(asc(aliases.name));
+    items.push({ kind: 'function', key, value: row === undefined ? null : functionItem(row, pointing) });
+  }
+  return items;
+}
+
+async function currentItems(
+  orm: Orm,
+  role: FeedRole,
+  kind: ChangeKind,
+  keyList: readonly string[],
+): Promise<readonly FeedItem[]> {
+  switch (kind) {
+    case 'version':
+      return versionItems(orm, role, keyList);
+    case 'function':
+      return functionItems(orm, keyList);
+    case 'account': {
+      const names = keyList.map((key) => accountNameSchema.parse(key));
+      const rows = await orm.select().from(accounts).where(inArray(accounts.name, names));
+      const found = new Map<string, (typeof rows)[number]>(rows.map((row) => [row.name, row]));
+      return keyList.map((key) => {
+        const row = found.get(key);
+        return { kind, key, value: row === undefined ? null : accountItem(row) };
+      });
+    }
+    case 'route': {
+      const rows = await orm
+        .select()
+        .from(routes)
+        .where(inArray(routes.id, [...keyList]));
+      const found = new Map(rows.map((row) => [row.id, row]));
+      return keyList.map((key) => {
+        const row = found.get(key);
+        return { kind, key, value: row === undefined ? null : routeItem(row) };
+      });
+    }
+    case 'key': {
+      const rows = await orm
+        .select()
+        .from(keys)
+        .where(inArray(keys.id, [...keyList]));
+      const found = new Map(rows.map((row) => [row.id, row]));
+      return keyList.map((key) => {
+        const row = found.get(key);
+        return { kind, key, value: row === undefined ? null : (keyItem(row) ?? null) };
+      });
+    }
+  }
+}
+
+/** Current values of everything that changed after `from`. All reads must be in one transaction. */
+export async function readDelta(orm: Orm, role: FeedRole, from: number): Promise<FeedDelta> {
+  const revision = await newestRevision(orm);
+  if (from > revision) return { kind: 'compacted' };
+  if (from === revision) return { kind: 'delta', revision, items: [] };
+  const [oldest] = await orm.select({ revision: sql<number | null>`min(${changes.revision})` }).from(changes);
+  if (oldest?.revision == null || from < oldest.revision - 1) return { kind: 'compacted' };
+  const touched = await orm
+    .selectDistinct({ kind: changes.kind, key: changes.key })
+    .from(changes)
+    .where(gt(changes.revision, from));
+  const items: FeedItem[] = [];
+  const byKind = grouped(touched, (row) => row.kind);
+  // Versions first: see moveAlias.
+  for (const kind of ['version', 'function', 'account', 'route', 'key'] as const) {
+    const keyList = (byKind.get(kind) ?? []).map((row) => row.key);
+    if (!concerns(role, kind)) continue;
+    for (const part of chunks(keyList)) items.push(...(await currentItems(orm, role, kind, part)));
+  }
+  return { kind: 'delta', revision, items };
+}

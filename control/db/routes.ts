@@ -1,0 +1,89 @@
+import { and, asc, eq, gt } from 'drizzle-orm';
+import type { CreateRoute, RouteView } from '#shared/contracts/api.ts';
+import { PlatformError } from '#shared/errors.ts';
+import type { AccountName } from '#shared/ids.ts';
+import { requireAlias } from './aliases.ts';
+import type { Orm, WriteTx } from './database.ts';
+import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
+import { routes } from './schema.ts';
+
+type RouteRow = typeof routes.$inferSelect;
+
+function view(row: RouteRow): RouteView {
+  return {
+    id: row.id,
+    host: row.host,
+    path: row.path,
+    function: row.functionName,
+    alias: row.alias,
+    createdAt: instant(row.createdAt),
+  };
+}
+
+export async function listRoutes(
+  orm: Orm,
+  account: AccountName,
+  page: PageRequest,
+): Promise<Page<RouteView>> {
+  const after = readCursor(page.cursor);
+  const rows = await orm
+    .select()
+    .from(routes)
+    .where(and(eq(routes.account, account), after === undefined ? undefined : gt(routes.id, after)))
+    .orderBy(asc(routes.id))
+    .limit(page.limit + 1);
+  return pageOf(rows, page.limit, { item: view, key: (row) => row.id });
+}
+
+/** @throws {PlatformError} `route_not_found`. */
+export async function requireRoute(orm: Orm, account: AccountName, id: string): Promise<RouteRow> {
+  const [row] = await orm
+    .select()
+    .from(routes)
+    .where(and(eq(routes.account, account), eq(routes.id, id)));
+  if (row === undefined) throw new PlatformError('route_not_found', `no route ${id}`);
+  return row;
+}
+
+/** @throws {PlatformError} `name_taken` when any account has that host and path. */
+export async function createRoute(
+  tx: WriteTx,
+  account: AccountName,
+  wanted: CreateRoute & { readonly id: string },
+  actor: string,
+): Promise<RouteView> {
+  await requireAlias(tx.orm, { account, functionName: wanted.function }, wanted.alias);
+  const [taken] = await tx.orm
+    .select({ id: routes.id })
+    .from(routes)
+    .where(and(eq(routes.host, wanted.host), eq(routes.path, wanted.path)));
+  if (taken !== undefined)
+    throw new PlatformError('name_taken', `route ${wanted.host}${wanted.path} exists`, {
+      publicDetail: `A route for ${wanted.host}${wanted.path} exists already.`,
+    });
+  const row: RouteRow = {
+    id: wanted.id,
+    account,
+    host: wanted.host,
+    path: wanted.path,
+    functionName: wanted.function,
+    alias: wanted.alias,
+    createdAt: tx.nowMs,
+  };
+  await tx.orm.insert(routes).values(row);
+  const revision = await tx.change('route', row.id);
+  await tx.audit({ account, actor, action: 'route.create', target: `${row.host}${row.path}` });
+  return { ...view(row), revision };
+}
+
+export async function deleteRoute(
+  tx: WriteTx,
+  account: AccountName,
+  id: string,
+  actor: string,
+): Promise<void> {
+  const row = await requireRoute(tx.orm, account, id);
+  await tx.orm.delete(routes).where(eq(routes.id, id));
+  await tx.change('route', id);
+  await tx.audit({ account, actor, action: 'route.delete', target: `${row.host}${row.path}` });
+}

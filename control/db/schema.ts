@@ -1,0 +1,149 @@
+/**
+ * Tables as Drizzle sees them. The SQL that creates them is in migrations/; a test compares the two.
+ *
+ * Instants are ms since the epoch. JSON columns hold values that were parsed by the shared schemas before
+ * they were written, so they are typed, not parsed again.
+ */
+import { integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import type { AccountView, Weights } from '#shared/contracts/api.ts';
+import type { FunctionConfig } from '#shared/contracts/config.ts';
+import type { FeedItem, Role } from '#shared/contracts/feed.ts';
+import type { ModuleRef } from '#shared/contracts/modules.ts';
+import type { AccountName, AliasName, Digest, FunctionName, LayerName } from '#shared/ids.ts';
+
+const instantMs = (name: string) => integer(name).notNull();
+const accountColumn = () => text('account').$type<AccountName>().notNull();
+const functionColumn = () => text('function').$type<FunctionName>().notNull();
+
+export const meta = sqliteTable('meta', { name: text('name').primaryKey(), value: text('value').notNull() });
+
+export const accounts = sqliteTable('account', {
+  name: text('name').$type<AccountName>().primaryKey(),
+  issuer: text('issuer', { mode: 'json' }).$type<AccountView['issuer']>(),
+  createdAt: instantMs('created_at'),
+});
+
+export const functions = sqliteTable(
+  'function',
+  {
+    account: accountColumn(),
+    name: text('name').$type<FunctionName>().notNull(),
+    enabled: integer('enabled', { mode: 'boolean' }).notNull(),
+    createdAt: instantMs('created_at'),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.name] })],
+);
+
+export const counters = sqliteTable(
+  'counter',
+  {
+    kind: text('kind').$type<'function' | 'layer'>().notNull(),
+    account: accountColumn(),
+    name: text('name').notNull(),
+    last: integer('last').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.kind, table.account, table.name] })],
+);
+
+export const versions = sqliteTable(
+  'version',
+  {
+    account: accountColumn(),
+    functionName: functionColumn(),
+    number: integer('number').notNull(),
+    digest: text('digest').$type<Digest>().notNull(),
+    main: text('main').notNull(),
+    modules: text('modules', { mode: 'json' }).$type<ModuleRef[]>().notNull(),
+    /** Module name → digest of its source map. */
+    maps: text('maps', { mode: 'json' }).$type<Record<string, Digest>>().notNull(),
+    config: text('config', { mode: 'json' }).$type<FunctionConfig>().notNull(),
+    message: text('message'),
+    createdAt: instantMs('created_at'),
+    createdBy: text('created_by').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.functionName, table.number] })],
+);
+
+export const aliases = sqliteTable(
+  'alias',
+  {
+    account: accountColumn(),
+    functionName: functionColumn(),
+    name: text('name').$type<AliasName>().notNull(),
+    weights: text('weights', { mode: 'json' }).$type<Weights>().notNull(),
+    updatedAt: instantMs('updated_at'),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.functionName, table.name] })],
+);
+
+export const deployments = sqliteTable('deployment', {
+  id: integer('id').primaryKey({ autoIncrement: true }),
+  account: accountColumn(),
+  functionName: functionColumn(),
+  alias: text('alias').$type<AliasName>().notNull(),
+  weights: text('weights', { mode: 'json' }).$type<Weights>().notNull(),
+  previous: text('previous', { mode: 'json' }).$type<Weights>(),
+  reason: text('reason').$type<'publish' | 'set' | 'rollback'>().notNull(),
+  message: text('message'),
+  revision: integer('revision').notNull(),
+  createdAt: instantMs('created_at'),
+  createdBy: text('created_by').notNull(),
+});
+
+export const layerVersions = sqliteTable(
+  'layer_version',
+  {
+    account: accountColumn(),
+    layer: text('layer').$type<LayerName>().notNull(),
+    number: integer('number').notNull(),
+    digest: text('digest').$type<Digest>().notNull(),
+    modules: text('modules', { mode: 'json' }).$type<ModuleRef[]>().notNull(),
+    message: text('message'),
+    createdAt: instantMs('created_at'),
+    createdBy: text('created_by').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.layer, table.number] })],
+);
+
+export const routes = sqliteTable('route', {
+  id: text('id').primaryKey(),
+  account: accountColumn(),
+  host: text('host').notNull(),
+  path: text('path').notNull(),
+  functionName: functionColumn(),
+  alias: text('alias').$type<AliasName>().notNull(),
+  createdAt: instantMs('created_at'),
+});
+
+export const keys = sqliteTable('key', {
+  id: text('id').primaryKey(),
+  account: accountColumn(),
+  name: text('name').notNull(),
+  role: text('role').$type<Role>().notNull(),
+  algorithm: text('algorithm').$type<'ed25519' | 'hmac-sha256' | 'token'>().notNull(),
+  material: text('material').notNull(),
+  functions: text('functions', { mode: 'json' }).$type<FunctionName[]>(),
+  expiresAt: integer('expires_at'),
+  createdAt: instantMs('created_at'),
+  createdBy: text('created_by').notNull(),
+});
+
+export const audits = sqliteTable('audit', {
+  id: integer('id').primaryKey({ autoIncrement: true }),
+  at: instantMs('at'),
+  account: accountColumn(),
+  actor: text('actor').notNull(),
+  action: text('action').notNull(),
+  target: text('target').notNull(),
+  detail: text('detail', { mode: 'json' }).$type<Readonly<Record<string, unknown>>>(),
+});
+
+/** `version` stands for both feed kinds of a version: `version` (gateways) and `runnable` (nodes). */
+export type ChangeKind = Exclude<FeedItem['kind'], 'runnable'>;
+
+export const changes = sqliteTable('change', {
+  revision: integer('revision').primaryKey({ autoIncrement: true }),
+  kind: text('kind').$type<ChangeKind>().notNull(),
+  key: text('key').notNull(),
+  at: instantMs('at'),
+});

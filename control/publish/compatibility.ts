@@ -1,0 +1,71 @@
+/**
+ * Which compatibility dates and flags the pinned workerd accepts from a published function.
+ *
+ * The npm package ships no list, so compatibility-flags.json holds the stable flags with the date from
+ * which each is the default; a test asks the pinned binary about every row, so an upgrade cannot go
+ * unnoticed. Experimental flags and Python are left out on purpose: unknown means refused.
+ */
+import workerd from 'workerd/package.json' with { type: 'json' };
+import flags from './compatibility-flags.json' with { type: 'json' };
+
+interface FlagRow {
+  /** Naming the flag from this date on is an error: it is on by default. */
+  readonly defaultSince?: string;
+  readonly opposite?: string;
+}
+
+export type FlagTable = ReadonlyMap<string, FlagRow>;
+
+export const COMPATIBILITY_FLAGS: FlagTable = new Map(Object.entries<FlagRow>(flags));
+
+/** workerd 1.YYYYMMDD.x supports dates up to YYYY-MM-DD. */
+export function latestDateOf(workerdVersion: string): string {
+  const match = /^1\.(\d{4})(\d{2})(\d{2})\./.exec(workerdVersion);
+  if (match === null) throw new Error(`cannot read a date from workerd's version ${workerdVersion}`);
+  return `${match[1]}-${match[2]}-${match[3]}`;
+}
+
+export const LATEST_COMPATIBILITY_DATE = latestDateOf(workerd.version);
+
+interface Problem {
+  readonly path: string;
+  readonly message: string;
+}
+
+function isCalendarDate(text: string): boolean {
+  const parsed = new Date(`${text}T00:00:00Z`);
+  return !Number.isNaN(parsed.getTime()) && parsed.toISOString().startsWith(text);
+}
+
+function flagProblem(flag: string, date: string, all: ReadonlySet<string>): string | undefined {
+  if (flag.startsWith('python_workers')) return `${flag} is not supported: Isoplane does not run Python`;
+  const row = COMPATIBILITY_FLAGS.get(flag);
+  if (row === undefined) return `${flag} is unknown or experimental`;
+  if (row.defaultSince !== undefined && date >= row.defaultSince)
+    return `${flag} is on by default since ${row.defaultSince} and may not be named with compatibility date ${date}: remove it`;
+  if (row.opposite !== undefined && all.has(row.opposite)) return `${flag} contradicts ${row.opposite}`;
+  return undefined;
+}
+
+/** Pure; all problems at once, with their paths in the configuration. */
+export function compatibilityProblems(
+  date: string,
+  flagNames: readonly string[],
+  latestDate: string,
+): readonly Problem[] {
+  const problems: Problem[] = [];
+  if (!isCalendarDate(date))
+    problems.push({ path: 'config.compatibilityDate', message: `${date} is not a date` });
+  else if (date > latestDate)
+    problems.push({
+      path: 'config.compatibilityDate',
+      message: `${date} is later than ${latestDate}, the latest date that this platform supports`,
+    });
+  const all = new Set(flagNames);
+  for (const [index, flag] of flagNames.entries()) {
+    const message =
+      flagNames.indexOf(flag) === index ? flagProblem(flag, date, all) : `${flag} is listed twice`;
+    if (message !== undefined) problems.push({ path: `config.compatibilityFlags.${index}`, message });
+  }
+  return problems;
+}

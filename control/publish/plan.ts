@@ -1,0 +1,218 @@
+/**
+ * Decides whether an upload may become a version or a layer version, and what that version is.
+ *
+ * Pure: digests are computed and layers are looked up before. A refusal is a value; the first kind of
+ * problem that applies is answered with every instance of it.
+ */
+import type { LayerMetadata, PublishMetadata } from '#shared/contracts/api.ts';
+import { LAYER_MOUNT, moduleNameProblem, type ModuleRef } from '#shared/contracts/modules.ts';
+import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import type { Digest, LayerName } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { canonicalJson } from './canonical.ts';
+import { compatibilityProblems } from './compatibility.ts';
+
+export interface UploadedPart {
+  readonly name: string;
+  readonly digest: Digest;
+  readonly bytes: number;
+}
+
+export interface ResolvedLayer {
+  readonly name: LayerName;
+  readonly version: number;
+  /** Undefined: there is no such layer version. */
+  readonly content: { readonly digest: Digest; readonly modules: readonly ModuleRef[] } | undefined;
+}
+
+interface Problem {
+  readonly path: string;
+  readonly message: string;
+}
+
+export interface ModulesPlan {
+  readonly modules: readonly ModuleRef[];
+  /** Text whose sha-256 is the digest of the content. */
+  readonly identity: string;
+}
+
+export interface VersionPlan extends ModulesPlan {
+  readonly maps: Readonly<Record<string, Digest>>;
+}
+
+export type Planned<T> =
+  | { readonly kind: 'planned'; readonly plan: T }
+  | { readonly kind: 'refused'; readonly error: PlatformError };
+
+function refuse(code: ErrorCode, problems: readonly Problem[]): { kind: 'refused'; error: PlatformError } {
+  const first = problems[0];
+  return {
+    kind: 'refused',
+    error: new PlatformError(code, problems.map(({ path, message }) => `${path}: ${message}`).join('; '), {
+      ...(first === undefined ? {} : { publicDetail: `${first.path}: ${first.message}` }),
+      extensions: { problems },
+    }),
+  };
+}
+
+function duplicates(names: readonly string[]): readonly number[] {
+  const seen = new Set<string>();
+  return names.flatMap((name, index) => {
+    if (seen.has(name)) return [index];
+    seen.add(name);
+    return [];
+  });
+}
+
+/** Declared modules with their uploaded bytes. */
+function planModules(
+  declared: LayerMetadata['modules'],
+  parts: readonly UploadedPart[],
+): Planned<readonly ModuleRef[]> {
+  if (declared.length > LIMITS.modulesPerVersionMax)
+    return refuse('bundle_too_large', [
+      { path: 'modules', message: `holds more than ${LIMITS.modulesPerVersionMax} modules` },
+    ]);
+  const badNames = declared.flatMap(({ name }, index) => {
+    const message = moduleNameProblem(name);
+    return message === undefined
+      ? []
+      : [{ path: `modules.${index}.name`, message: `${JSON.stringify(name)} ${message}` }];
+  });
+  if (badNames.length > 0) return refuse('module_name_invalid', badNames);
+  const twice = duplicates(declared.map(({ name }) => name)).map((index) => ({
+    path: `modules.${index}.name`,
+    message: `${declared[index]?.name} is listed twice`,
+  }));
+  if (twice.length > 0) return refuse('config_invalid', twice);
+  const uploaded = new Map(parts.map((part) => [part.name, part]));
+  if (uploaded.size < parts.length)
+    return refuse('config_invalid', [
+      { path: 'parts', message: 'a module was uploaded twice under the same name' },
+    ]);
+  const missing = declared.flatMap(({ name }, index) =>
+    uploaded.has(name) ? [] : [{ path: `modules.${index}`, message: `no part module:${name} was uploaded` }],
+  );
+  if (missing.length > 0) return refuse('module_missing', missing);
+  const names = new Set(declared.map(({ name }) => name));
+  const extra = parts
+    .filter(({ name }) => !names.has(name))
+    .map(({ name }) => ({ path: 'parts', message: `module:${name} is not listed in the metadata` }));
+  if (extra.length > 0) return refuse('config_invalid', extra);
+  const modules = declared.flatMap(({ name, type }) => {
+    const part = uploaded.get(name);
+    return part === undefined ? [] : [{ name, type, digest: part.digest, bytes: part.bytes }];
+  });
+  return { kind: 'planned', plan: modules };
+}
+
+function sizeProblem(modules: readonly ModuleRef[]): Problem | undefined {
+  const bytes = modules.reduce((sum, module) => sum + module.bytes, 0);
+  if (bytes > LIMITS.bundleBytesMax)
+    return {
+      path: 'modules',
+      message: `${bytes} bytes with layers, at most ${LIMITS.bundleBytesMax} are allowed`,
+    };
+  if (modules.length > LIMITS.modulesPerVersionMax)
+    return {
+      path: 'modules',
+      message: `${modules.length} modules with layers, at most ${LIMITS.modulesPerVersionMax} are allowed`,
+    };
+  return undefined;
+}
+
+function byName(left: ModuleRef, right: ModuleRef): number {
+  return left.name < right.name ? -1 : 1;
+}
+
+export function planLayer(metadata: LayerMetadata, parts: readonly UploadedPart[]): Planned<ModulesPlan> {
+  const own = planModules(metadata.modules, parts);
+  if (own.kind === 'refused') return own;
+  const modules = [...own.plan].sort(byName);
+  const tooLarge = sizeProblem(modules);
+  if (tooLarge !== undefined) return refuse('bundle_too_large', [tooLarge]);
+  return { kind: 'planned', plan: { modules, identity: canonicalJson({ form: 'layer.1', modules }) } };
+}
+
+/** Layer modules under `opt/`; of two layers with the same module the first listed wins. */
+export function mountLayers(layers: readonly (readonly ModuleRef[])[]): readonly ModuleRef[] {
+  const mounted = new Map<string, ModuleRef>();
+  for (const modules of layers)
+    for (const module of modules) {
+      const name = LAYER_MOUNT + module.name;
+      if (!mounted.has(name)) mounted.set(name, { ...module, name });
+    }
+  return [...mounted.values()];
+}
+
+function configProblems(metadata: PublishMetadata, latestDate: string) {
+  const { config } = metadata;
+  const varsBytes = new TextEncoder().encode(JSON.stringify(config.vars)).byteLength;
+  if (varsBytes > LIMITS.varsBytesMax)
+    return refuse('env_too_large', [
+      { path: 'config.vars', message: `${varsBytes} bytes, at most ${LIMITS.varsBytesMax} are allowed` },
+    ]);
+  const compatibility = compatibilityProblems(
+    config.compatibilityDate,
+    config.compatibilityFlags,
+    latestDate,
+  );
+  if (compatibility.length > 0) return refuse('compatibility_invalid', compatibility);
+  const layersTwice = duplicates(config.layers.map(({ name }) => name)).map((index) => ({
+    path: `config.layers.${index}`,
+    message: `layer ${config.layers[index]?.name} is listed twice`,
+  }));
+  return layersTwice.length > 0 ? refuse('config_invalid', layersTwice) : undefined;
+}
+
+export interface UploadForPlan {
+  readonly metadata: PublishMetadata;
+  readonly modules: readonly UploadedPart[];
+  readonly maps: readonly UploadedPart[];
+  /** In the order of `config.layers`. */
+  readonly layers: readonly ResolvedLayer[];
+  readonly latestDate: string;
+}
+
+export function planVersion(upload: UploadForPlan): Planned<VersionPlan> {
+  const { metadata } = upload;
+  const own = planModules(metadata.modules, upload.modules);
+  if (own.kind === 'refused') return own;
+  const main = own.plan.find((module) => module.name === metadata.main);
+  if (main === undefined)
+    return refuse('module_missing', [
+      { path: 'main', message: `${metadata.main} is not one of the uploaded modules` },
+    ]);
+  if (main.type !== 'esm' && main.type !== 'commonjs')
+    return refuse('config_invalid', [
+      { path: 'main', message: `${metadata.main} is of type ${main.type}; the main module must be code` },
+    ]);
+  const orphans = upload.maps.filter(({ name }) => !own.plan.some((module) => module.name === name));
+  if (orphans.length > 0)
+    return refuse(
+      'module_missing',
+      orphans.map(({ name }) => ({ path: 'parts', message: `map:${name} belongs to no uploaded module` })),
+    );
+  const config = configProblems(metadata, upload.latestDate);
+  if (config !== undefined) return config;
+  const absent = upload.layers.flatMap(({ name, version, content }, index) =>
+    content === undefined
+      ? [{ path: `config.layers.${index}`, message: `there is no layer ${name} with version ${version}` }]
+      : [],
+  );
+  if (absent.length > 0) return refuse('layer_not_found', absent);
+  const modules = [
+    ...[...own.plan].sort(byName),
+    ...mountLayers(upload.layers.map(({ content }) => content?.modules ?? [])),
+  ];
+  const tooLarge = sizeProblem(modules);
+  if (tooLarge !== undefined) return refuse('bundle_too_large', [tooLarge]);
+  return {
+    kind: 'planned',
+    plan: {
+      modules,
+      maps: Object.fromEntries(upload.maps.map(({ name, digest }) => [name, digest])),
+      identity: canonicalJson({ form: 'version.1', main: metadata.main, modules, config: metadata.config }),
+    },
+  };
+}

@@ -1,0 +1,214 @@
+/**
+ * Publishes uploads: plan, store, start once, then one transaction.
+ *
+ * Nothing that a client can see changes before the transaction. Blobs written by an upload that failed
+ * later stay in the store unreferenced; they are content-addressed, so the next attempt finds them.
+ */
+import {
+  layerMetadataSchema,
+  publishMetadataSchema,
+  type LayerVersionView,
+  type PublishMetadata,
+  type PublishReply,
+} from '#shared/contracts/api.ts';
+import type { Runnable } from '#shared/contracts/feed.ts';
+import type { CheckReply } from '#shared/contracts/nodes.ts';
+import { asPlatformError, PlatformError } from '#shared/errors.ts';
+import { versionId, type Digest } from '#shared/ids.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import { sha256, type BlobStore } from '../blobs/store.ts';
+import { moveAlias } from '../db/aliases.ts';
+import type { Database, WriteTx } from '../db/database.ts';
+import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
+import { findLayerVersion, insertLayerVersion, layerVersionView, type LayerRef } from '../db/layers.ts';
+import {
+  findByDigest,
+  insertVersion,
+  versionView,
+  type NewVersion,
+  type VersionRow,
+} from '../db/versions.ts';
+import { mapStack } from '../logs/source-maps.ts';
+import type { NodePort } from '../nodes.ts';
+import { parseOrRefuse } from '../validation.ts';
+import { planLayer, planVersion, type ResolvedLayer, type UploadedPart } from './plan.ts';
+import type { Upload, UploadedBlob } from './upload.ts';
+
+export interface PublishDeps {
+  readonly db: Database;
+  readonly blobs: BlobStore;
+  readonly nodes: readonly NodePort[];
+  readonly log: Log;
+  /** YYYY-MM-DD. */
+  readonly latestDate: string;
+  /** Longest trial start, in ms. */
+  readonly checkTimeoutMs: number;
+}
+
+function partOf(blob: UploadedBlob): UploadedPart {
+  return { name: blob.name, digest: blob.digest, bytes: blob.content.byteLength };
+}
+
+function digestOf(identity: string): Digest {
+  return sha256(new TextEncoder().encode(identity));
+}
+
+async function store(blobs: BlobStore, parts: readonly UploadedBlob[]): Promise<void> {
+  for (const part of parts) await blobs.put(part.digest, part.content);
+}
+
+async function resolveLayers(
+  db: Database,
+  ref: FunctionRef,
+  metadata: PublishMetadata,
+): Promise<readonly ResolvedLayer[]> {
+  return db.read(async (orm) => {
+    const resolved: ResolvedLayer[] = [];
+    for (const { name, version } of metadata.config.layers) {
+      const row = await findLayerVersion(orm, { account: ref.account, layer: name }, version);
+      resolved.push({
+        name,
+        version,
+        content: row === undefined ? undefined : { digest: row.digest, modules: row.modules },
+      });
+    }
+    return resolved;
+  });
+}
+
+/** Asks the nodes in turn; the first that answers decides. */
+async function startOnce(deps: PublishDeps, runnable: Runnable): Promise<CheckReply> {
+  let last: unknown;
+  for (const node of deps.nodes) {
+    try {
+      return await node.check(runnable, AbortSignal.timeout(deps.checkTimeoutMs));
+    } catch (thrown) {
+      last = thrown;
+      deps.log.warn('check_unreachable', { node: node.nodeId, error: thrown });
+    }
+  }
+  const cause = asPlatformError(last);
+  throw new PlatformError('node_unavailable', 'no node could try the code', {
+    cause,
+    retryAfterMs: 2_000,
+  });
+}
+
+async function check(deps: PublishDeps, runnable: Runnable, upload: Upload): Promise<number> {
+  const reply = await startOnce(deps, runnable);
+  if (reply.ok) return reply.startMs;
+  const stack =
+    reply.stack === undefined
+      ? undefined
+      : await mapStack(reply.stack, (name) =>
+          Promise.resolve(upload.maps.find((map) => map.name === name)?.content),
+        );
+  throw new PlatformError('publish_startup_failed', 'the code did not start', {
+    publicDetail: reply.message,
+    extensions: { ...(stack === undefined ? {} : { stack }), logs: reply.logs },
+  });
+}
+
+interface Commit {
+  readonly content: NewVersion;
+  readonly metadata: PublishMetadata;
+  readonly actor: string;
+}
+
+async function commit(
+  tx: WriteTx,
+  ref: FunctionRef,
+  { content, metadata, actor }: Commit,
+): Promise<PublishReply> {
+  await ensureFunction(tx, ref);
+  // Looked up again: an equal upload may have been committed while this one was checked.
+  const existing = await findByDigest(tx.orm, ref, content.digest);
+  const row: VersionRow = existing ?? (await insertVersion(tx, ref, content, actor));
+  const deployment =
+    metadata.alias === undefined
+      ? undefined
+      : await moveAlias(tx, ref, {
+          alias: metadata.alias,
+          weights: [{ version: row.number, weight: 100 }],
+          reason: 'publish',
+          message: metadata.message,
+          actor,
+        });
+  return {
+    version: versionView(row),
+    created: existing === undefined,
+    ...(deployment === undefined ? {} : { deployment }),
+  };
+}
+
+export async function publishVersion(
+  deps: PublishDeps,
+  ref: FunctionRef,
+  upload: Upload,
+  actor: string,
+): Promise<PublishReply> {
+  const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
+  const layers = await resolveLayers(deps.db, ref, metadata);
+  const planned = planVersion({
+    metadata,
+    modules: upload.modules.map(partOf),
+    maps: upload.maps.map(partOf),
+    layers,
+    latestDate: deps.latestDate,
+  });
+  if (planned.kind === 'refused') throw planned.error;
+  const { plan } = planned;
+  const content: NewVersion = {
+    digest: digestOf(plan.identity),
+    main: metadata.main,
+    modules: plan.modules,
+    maps: plan.maps,
+    config: metadata.config,
+    message: metadata.message,
+  };
+  // Also for content that is known: a damaged blob is healed by publishing again.
+  await store(deps.blobs, [...upload.modules, ...upload.maps]);
+  const { known, number } = await deps.db.read(async (orm) => ({
+    known: await findByDigest(orm, ref, content.digest),
+    number: await peekNumber(orm, ref),
+  }));
+  let startMs: number | undefined;
+  if (known === undefined) {
+    const { config } = metadata;
+    const runnable: Runnable = {
+      id: versionId(ref.account, ref.functionName, number),
+      style: config.style,
+      main: metadata.main,
+      modules: [...plan.modules],
+      compatibilityDate: config.compatibilityDate,
+      compatibilityFlags: config.compatibilityFlags,
+      vars: config.vars,
+      limits: config.limits,
+      scaling: config.scaling,
+    };
+    startMs = await check(deps, runnable, upload);
+  }
+  const reply = await deps.db.write((tx) => commit(tx, ref, { content, metadata, actor }));
+  return startMs === undefined ? reply : { ...reply, startMs };
+}
+
+export async function publishLayer(
+  deps: PublishDeps,
+  ref: LayerRef,
+  upload: Upload,
+  actor: string,
+): Promise<LayerVersionView & { readonly created: boolean }> {
+  const metadata = parseOrRefuse(layerMetadataSchema, upload.metadata, 'config_invalid');
+  if (upload.maps.length > 0)
+    throw new PlatformError('bad_request', 'layers take no source maps', {
+      publicDetail: 'Layers take no source maps.',
+    });
+  const planned = planLayer(metadata, upload.modules.map(partOf));
+  if (planned.kind === 'refused') throw planned.error;
+  await store(deps.blobs, upload.modules);
+  const { modules, identity } = planned.plan;
+  const { row, created } = await deps.db.write((tx) =>
+    insertLayerVersion(tx, ref, { digest: digestOf(identity), modules, message: metadata.message }, actor),
+  );
+  return { ...layerVersionView(row), created };
+}

@@ -1,0 +1,114 @@
+/** Composition root of the control plane: opens what it owns, in order, and closes it in reverse. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { getRequestListener } from '@hono/node-server';
+import { PlatformError } from '#shared/errors.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import type { RunningPlane } from '#shared/runtime/plane.node.ts';
+import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
+import type { ApiDeps } from './api/deps.ts';
+import { createControl } from './app.ts';
+import { Authenticator } from './auth/authenticate.ts';
+import { BlobStore } from './blobs/store.ts';
+import { ensureOwner, loadKeyEncryptionKey } from './bootstrap.ts';
+import type { ControlConfig } from './config.ts';
+import { Database } from './db/database.ts';
+import { Consumers } from './feed/consumers.ts';
+import { FeedHub } from './feed/hub.ts';
+import { createInternal } from './internal.ts';
+import { StackMapper } from './logs/merge.ts';
+import { unixNode, type NodePort } from './nodes.ts';
+import { LATEST_COMPATIBILITY_DATE } from './publish/compatibility.ts';
+import { Semaphore } from './semaphore.ts';
+
+const UPLOADS_AT_ONCE = 4;
+const UPLOADS_WAITING_MAX = 64;
+const CHECK_TIMEOUT_MS = 30_000;
+
+async function listen(
+  handler: (request: Request) => Response | Promise<Response>,
+  host: string,
+  port: number,
+): Promise<Server> {
+  const listener = getRequestListener(handler, { overrideGlobalObjects: false });
+  const server = createServer(
+    { maxHeaderSize: LIMITS.headerBytesMax + LIMITS.urlBytesMax },
+    (incoming, outgoing) => void listener(incoming, outgoing),
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new PlatformError('port_in_use', `control cannot listen on ${host}:${port}`, { cause: error })
+          : error,
+      ),
+    );
+    server.listen(port, host, resolve);
+  });
+  return server;
+}
+
+export interface StartOptions {
+  readonly config: ControlConfig;
+  readonly log: Log;
+  /** Instead of the agents behind the configured sockets. */
+  readonly nodes?: readonly NodePort[];
+}
+
+export async function startControl({ config, log, ...overrides }: StartOptions): Promise<RunningPlane> {
+  const layout = layoutOf(config.dataDir);
+  await using opened = new AsyncDisposableStack();
+  for (const folder of [layout.dataDir, layout.runDir, layout.blobs]) await ensurePrivateFolder(folder);
+  const clock = systemClock;
+  const timers = systemTimers;
+  const db = await Database.open({
+    path: layout.database,
+    clock,
+    random: Math.random,
+    randomId: () => crypto.randomUUID(),
+  });
+  opened.defer(() => db.close());
+  const blobs = await BlobStore.open(layout.blobs);
+  const kek = await loadKeyEncryptionKey(layout.keyEncryptionKey);
+  await ensureOwner(layout, db, kek, log);
+  const nodes = overrides.nodes ?? config.nodeIds.map((id) => unixNode(id, layout.sockets.node(id)));
+  opened.defer(() => Promise.all(nodes.map((node) => node.close())).then(() => undefined));
+  const consumers = new Consumers(clock, timers);
+  const hub = new FeedHub({ db, consumers, timers, log });
+  const deps: ApiDeps = {
+    db,
+    blobs,
+    nodes,
+    log,
+    kek,
+    consumers,
+    clock,
+    timers,
+    latestDate: LATEST_COMPATIBILITY_DATE,
+    checkTimeoutMs: CHECK_TIMEOUT_MS,
+    authenticator: new Authenticator({ db, kek, clock }),
+    uploads: new Semaphore(UPLOADS_AT_ONCE, UPLOADS_WAITING_MAX),
+    mapper: new StackMapper({ db, blobs, log }),
+    baseDomain: config.baseDomain,
+    requestId: () => crypto.randomUUID(),
+  };
+  const internal = await serveUnix(
+    layout.sockets.control,
+    createInternal({ hub, consumers, blobs, log }).fetch,
+  );
+  opened.defer(() => closeServer(internal, 0));
+  const server = await listen(createControl(deps).fetch, config.host, config.port);
+  const { port } = server.address() as AddressInfo;
+  const resources = opened.move();
+  return {
+    addresses: { api: `http://${config.host}:${port}`, internal: layout.sockets.control },
+    close: async (graceMs) => {
+      hub.close();
+      await closeServer(server, graceMs);
+      await resources.disposeAsync();
+    },
+  };
+}

@@ -1,0 +1,290 @@
+/** A whole control plane in one process for tests: real libSQL file, real blobs, scripted nodes. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CreateKey, PublishMetadata, PublishReply } from '#shared/contracts/api.ts';
+import { credentialsSchema } from '#shared/contracts/credentials.ts';
+import type { FunctionConfigInput } from '#shared/contracts/config.ts';
+import type { Runnable } from '#shared/contracts/feed.ts';
+import type { CheckReply, LogEntry } from '#shared/contracts/nodes.ts';
+import type { Problem } from '#shared/errors.ts';
+import { accountNameSchema } from '#shared/ids.ts';
+import { systemClock, systemTimers, type Clock, type Timers } from '#shared/runtime/clock.ts';
+import { toBase64Url, importKeyEncryptionKey } from '#shared/seal.ts';
+import { importSigningKey, signRequest, type SigningKey } from '#shared/signatures/sign.ts';
+import { memoryLog } from '#shared/testing/fakes.ts';
+import { tempFolder } from '#shared/testing/temp.node.ts';
+import { readFile } from 'node:fs/promises';
+import type { ApiDeps } from '../api/deps.ts';
+import { createControl } from '../app.ts';
+import { Authenticator } from '../auth/authenticate.ts';
+import { makeKey } from '../auth/keys.ts';
+import { BlobStore, realDisk, type Disk } from '../blobs/store.ts';
+import { ensureOwner } from '../bootstrap.ts';
+import { createAccount, findAccount } from '../db/accounts.ts';
+import { Database, type DatabaseOptions } from '../db/database.ts';
+import { insertKey } from '../db/keys.ts';
+import { Consumers } from '../feed/consumers.ts';
+import { FeedHub } from '../feed/hub.ts';
+import { createInternal } from '../internal.ts';
+import { StackMapper } from '../logs/merge.ts';
+import type { LogQuery, NodePort } from '../nodes.ts';
+import { Semaphore } from '../semaphore.ts';
+
+export const ORIGIN = 'http://control.test';
+const KEK = toBase64Url(new Uint8Array(32).fill(7));
+
+export interface ScriptedNode extends NodePort {
+  readonly checked: Runnable[];
+  onCheck: (runnable: Runnable) => Promise<CheckReply>;
+  onLogs: (query: LogQuery, signal: AbortSignal) => AsyncIterable<LogEntry>;
+}
+
+export function scriptedNode(nodeId = 'node-1'): ScriptedNode {
+  const checked: Runnable[] = [];
+  const node: ScriptedNode = {
+    nodeId,
+    checked,
+    onCheck: () => Promise.resolve({ ok: true, startMs: 5 }),
+    // eslint-disable-next-line require-yield -- a node without logs
+    onLogs: async function* () {},
+    check: (runnable) => {
+      checked.push(runnable);
+      return node.onCheck(runnable);
+    },
+    logs: (query, signal) => node.onLogs(query, signal),
+    status: () =>
+      Promise.resolve({
+        nodeId,
+        sandbox: { level: 'full', missing: [] },
+        instances: 0,
+        freeSlots: 1,
+        capacity: 1,
+        feedRevision: 0,
+      }),
+    close: () => Promise.resolve(),
+  };
+  return node;
+}
+
+export interface WorldOptions {
+  readonly clock?: Clock;
+  readonly timers?: Timers;
+  readonly disk?: Disk;
+  readonly nodes?: readonly NodePort[];
+  readonly database?: Partial<DatabaseOptions>;
+}
+
+export interface CallOptions {
+  readonly body?: unknown;
+  readonly raw?: Uint8Array<ArrayBuffer>;
+  readonly headers?: Record<string, string>;
+  readonly token?: string;
+  readonly as?: SigningKey;
+  /** No credentials at all. */
+  readonly anonymous?: true;
+}
+
+export interface Reply<T = Record<string, unknown>> {
+  readonly status: number;
+  readonly body: T;
+  readonly headers: Headers;
+}
+
+export class World implements AsyncDisposable {
+  readonly app: ReturnType<typeof createControl>;
+  readonly internal: ReturnType<typeof createInternal>;
+  readonly deps: ApiDeps;
+  readonly hub: FeedHub;
+  readonly owner: SigningKey;
+  readonly folder: string;
+
+  constructor(parts: { deps: ApiDeps; hub: FeedHub; owner: SigningKey; folder: string }) {
+    this.deps = parts.deps;
+    this.hub = parts.hub;
+    this.owner = parts.owner;
+    this.folder = parts.folder;
+    this.app = createControl(parts.deps);
+    this.internal = createInternal({
+      hub: parts.hub,
+      consumers: parts.deps.consumers,
+      blobs: parts.deps.blobs,
+      log: parts.deps.log,
+    });
+  }
+
+  /** Signed by the owner unless told otherwise. */
+  async call<T = Record<string, unknown>>(
+    method: string,
+    path: string,
+    options: CallOptions = {},
+  ): Promise<Reply<T>> {
+    const response = await this.response(method, path, options);
+    const text = await response.text();
+    const parsed: unknown =
+      text !== '' && response.headers.get('content-type')?.includes('json') === true && !text.includes('\n')
+        ? JSON.parse(text)
+        : text;
+    return { status: response.status, body: parsed as T, headers: response.headers };
+  }
+
+  async response(method: string, path: string, options: CallOptions = {}): Promise<Response> {
+    const body =
+      options.raw ??
+      (options.body === undefined ? undefined : new TextEncoder().encode(JSON.stringify(options.body)));
+    const url = ORIGIN + path;
+    const headers: Record<string, string> = {
+      ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...options.headers,
+    };
+    if (options.token !== undefined) headers['authorization'] = `Bearer ${options.token}`;
+    else if (options.anonymous !== true)
+      Object.assign(
+        headers,
+        await signRequest(
+          { method, url, headers, ...(body === undefined ? {} : { body }) },
+          options.as ?? this.owner,
+          { nowMs: this.deps.clock.wallMs() },
+        ),
+      );
+    return this.app.request(url, { method, headers, ...(body === undefined ? {} : { body }) });
+  }
+
+  /** Publishes `files` (name → text) as a function version. */
+  async publish(
+    name: string,
+    files: Record<string, string | Uint8Array> = { 'main.js': `export default {} // ${name}` },
+    options: PublishOptions = {},
+  ): Promise<Reply<PublishReply & Problem>> {
+    const { raw, contentType } = await multipart(publishParts(files, options));
+    return this.call('POST', `/v1/accounts/${options.account ?? 'default'}/functions/${name}/versions`, {
+      ...options.call,
+      raw,
+      headers: { 'content-type': contentType },
+    });
+  }
+
+  async layer(name: string, files: Record<string, string>): Promise<Reply> {
+    const { raw, contentType } = await multipart({
+      metadata: JSON.stringify({
+        modules: Object.keys(files).map((file) => ({ name: file, type: 'esm' })),
+      }),
+      ...Object.fromEntries(Object.entries(files).map(([file, text]) => [`module:${file}`, text])),
+    });
+    return this.call('POST', `/v1/accounts/default/layers/${name}/versions`, {
+      raw,
+      headers: { 'content-type': contentType },
+    });
+  }
+
+  /** A bearer token, straight from the database. */
+  async token(role: CreateKey['role'], options: { account?: string; functions?: string[] } = {}) {
+    const account = accountNameSchema.parse(options.account ?? 'default');
+    const made = await makeKey(
+      account,
+      {
+        name: role,
+        role,
+        algorithm: 'token',
+        ...(options.functions === undefined
+          ? {}
+          : { functions: options.functions as NonNullable<CreateKey['functions']> }),
+      },
+      'test',
+      this.deps.kek,
+    );
+    await this.deps.db.write(async (tx) => {
+      if ((await findAccount(tx.orm, account)) === undefined) await createAccount(tx, account, 'test');
+      await insertKey(tx, made.row);
+    });
+    return { id: made.row.id, token: made.secret ?? '' };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.hub.close();
+    await this.deps.db.close();
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+export interface PublishOptions {
+  readonly account?: string;
+  readonly config?: Partial<FunctionConfigInput>;
+  readonly metadata?: Partial<Record<keyof PublishMetadata, unknown>>;
+  readonly maps?: Record<string, string>;
+  readonly call?: CallOptions;
+}
+
+export function publishParts(
+  files: Record<string, string | Uint8Array>,
+  options: PublishOptions = {},
+): Record<string, string | Uint8Array> {
+  const metadata = {
+    config: { compatibilityDate: '2026-01-01', ...options.config },
+    main: Object.keys(files)[0],
+    modules: Object.keys(files).map((file) => ({ name: file, type: 'esm' })),
+    alias: 'live',
+    ...options.metadata,
+  };
+  return {
+    metadata: JSON.stringify(metadata),
+    ...Object.fromEntries(Object.entries(files).map(([file, text]) => [`module:${file}`, text])),
+    ...Object.fromEntries(Object.entries(options.maps ?? {}).map(([file, text]) => [`map:${file}`, text])),
+  };
+}
+
+export async function multipart(
+  parts: Record<string, string | Uint8Array> | readonly (readonly [string, string | Uint8Array])[],
+): Promise<{ raw: Uint8Array<ArrayBuffer>; contentType: string }> {
+  const form = new FormData();
+  const entries = Array.isArray(parts)
+    ? (parts as readonly (readonly [string, string | Uint8Array])[])
+    : Object.entries(parts as Record<string, string | Uint8Array>);
+  for (const [name, content] of entries)
+    form.append(name, new Blob([typeof content === 'string' ? content : new Uint8Array(content)]), 'blob');
+  const response = new Response(form);
+  return {
+    raw: new Uint8Array(await response.arrayBuffer()),
+    contentType: response.headers.get('content-type') ?? '',
+  };
+}
+
+export async function world(options: WorldOptions = {}): Promise<World> {
+  const folder = (await tempFolder()).path;
+  const clock = options.clock ?? systemClock;
+  const timers = options.timers ?? systemTimers;
+  const log = memoryLog();
+  const db = await Database.open({
+    path: join(folder, 'control.db'),
+    clock,
+    random: Math.random,
+    randomId: () => crypto.randomUUID(),
+    ...options.database,
+  });
+  const blobs = await BlobStore.open(join(folder, 'blobs'), options.disk ?? realDisk);
+  const kek = await importKeyEncryptionKey(KEK);
+  const credentials = join(folder, 'credentials.json');
+  await ensureOwner({ credentials }, db, kek, log);
+  const owner = await importSigningKey(
+    credentialsSchema.parse(JSON.parse(await readFile(credentials, 'utf8'))),
+  );
+  const consumers = new Consumers(clock, timers);
+  const hub = new FeedHub({ db, consumers, timers, log });
+  const deps: ApiDeps = {
+    db,
+    blobs,
+    nodes: options.nodes ?? [scriptedNode()],
+    log,
+    kek,
+    consumers,
+    clock,
+    timers,
+    latestDate: '2026-11-17',
+    checkTimeoutMs: 5_000,
+    authenticator: new Authenticator({ db, kek, clock: { ...clock, wallMs: () => clock.wallMs() } }),
+    uploads: new Semaphore(4, 64),
+    mapper: new StackMapper({ db, blobs, log }),
+    baseDomain: 'localhost',
+    requestId: () => crypto.randomUUID(),
+  };
+  return new World({ deps, hub, owner, folder });
+}
