@@ -1,0 +1,166 @@
+/** For tests of the core: one scheduler, a clock that the test moves, and members that the test plays. */
+import { versionIdSchema } from '#shared/ids.ts';
+import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
+import type { Endpoint, Lease } from '#shared/contracts/leases.ts';
+import type { ExitReason } from '#shared/contracts/nodes.ts';
+import { seededRandom } from '#shared/testing/fakes.ts';
+import { CORE_CONFIG, type CoreConfig } from './config.ts';
+import type { Effect, Fault, SchedulerEvent } from './events.ts';
+import { createState, type State } from './state.ts';
+import { step } from './step.ts';
+
+type Bare<E> = E extends unknown ? Omit<E, 'atMs'> : never;
+type Of<T extends Effect['type']> = Extract<Effect, { type: T }>;
+
+export class Conversation {
+  nowMs = 0;
+  readonly state: State;
+  readonly config: CoreConfig;
+  readonly effects: Effect[] = [];
+  /** What runs, by node; heartbeats are made of it. */
+  readonly running = new Map<string, Map<string, string>>();
+  readonly #random = seededRandom(1);
+  #requests = 0;
+
+  constructor(config: Partial<CoreConfig> = {}) {
+    this.config = { ...CORE_CONFIG, ...config };
+    this.state = createState(0, this.config);
+  }
+
+  /** What this event brought about, in order. */
+  say(event: Bare<SchedulerEvent>): readonly Effect[] {
+    const full = { ...event, atMs: this.nowMs } as SchedulerEvent;
+    const effects = step(this.state, full, { config: this.config, random: this.#random });
+    this.effects.push(...effects);
+    return effects;
+  }
+
+  /** Moves the clock by ticks, with the heartbeats of the nodes (and of `gateways`, naming nothing new). */
+  pass(durationMs: number, beat: () => void = () => {}): readonly Effect[] {
+    const from = this.effects.length;
+    for (const endMs = this.nowMs + durationMs; this.nowMs < endMs;) {
+      this.nowMs = Math.min(endMs, this.nowMs + 100);
+      if (this.nowMs % 1_000 === 0) {
+        for (const nodeId of this.running.keys()) this.node(nodeId);
+        beat();
+      }
+      this.say({ type: 'tick' });
+    }
+    return this.effects.slice(from);
+  }
+
+  acquire(
+    functionName: string,
+    options: { gateway?: string; waiting?: number; deadlineMs?: number; scaling?: Partial<Scaling> } = {},
+  ): readonly Effect[] {
+    this.#requests += 1;
+    return this.say({
+      type: 'acquire',
+      requestId: `r${this.#requests}`,
+      request: {
+        gatewayId: options.gateway ?? 'g1',
+        versionId: versionIdSchema.parse(`default/${functionName}@1`),
+        scaling: scalingSchema.parse(options.scaling ?? {}),
+        waiting: options.waiting ?? 1,
+        deadlineMs: options.deadlineMs ?? 10_000,
+      },
+    });
+  }
+
+  /** The acquire of a function, its start and its lease, when nothing stands in the way. */
+  lease(functionName: string, options: Parameters<Conversation['acquire']>[1] = {}): Lease {
+    const effects = this.acquire(functionName, options);
+    const start = only(effects, 'start');
+    const grant = only(start === undefined ? effects : this.started(start), 'grant');
+    if (grant === undefined) throw new Error(`no lease: ${told(effects).join(', ')}`);
+    return grant.lease;
+  }
+
+  gateway(gatewayId: string, leases: Readonly<Record<string, number>> = {}, started = 0): readonly string[] {
+    const effects = this.say({
+      type: 'gatewayHeartbeat',
+      gatewayId,
+      heartbeat: {
+        leases: Object.entries(leases).map(([leaseId, inFlight]) => ({ leaseId, inFlight, started })),
+      },
+    });
+    return only(effects, 'gatewayReply')?.revoked ?? ['(no reply)'];
+  }
+
+  node(
+    nodeId: string,
+    options: { capacity?: number; draining?: boolean; exits?: readonly [string, ExitReason][] } = {},
+  ): readonly Effect[] {
+    const running = this.running.get(nodeId) ?? new Map<string, string>();
+    this.running.set(nodeId, running);
+    const exits = (options.exits ?? []).map(([instanceId, reason]) => {
+      const versionId = versionIdSchema.parse(running.get(instanceId) ?? 'default/unknown@1');
+      running.delete(instanceId);
+      return { instanceId, versionId, reason };
+    });
+    return this.say({
+      type: 'nodeHeartbeat',
+      nodeId,
+      heartbeat: {
+        endpoint: { kind: 'unix', path: `/${nodeId}` },
+        capacity: options.capacity ?? this.state.nodes.get(nodeId)?.capacity ?? 10,
+        freeSlots: 1,
+        draining: options.draining ?? this.state.nodes.get(nodeId)?.draining ?? false,
+        instances: [...running].map(([instanceId, versionId]) => ({
+          instanceId,
+          versionId: versionIdSchema.parse(versionId),
+          endpoint: endpointOf(nodeId, instanceId),
+        })),
+        exits,
+      },
+    });
+  }
+
+  started(start: Of<'start'>): readonly Effect[] {
+    this.running.get(start.nodeId)?.set(start.instanceId, start.versionId);
+    const { nodeId, instanceId } = start;
+    return this.say({ type: 'startSucceeded', instanceId, endpoint: endpointOf(nodeId, instanceId) });
+  }
+
+  failed(start: Of<'start'>, fault: Fault): readonly Effect[] {
+    return this.say({ type: 'startFailed', instanceId: start.instanceId, fault });
+  }
+}
+
+function endpointOf(nodeId: string, instanceId: string): Endpoint {
+  return {
+    instance: { kind: 'unix', path: `/${nodeId}/${instanceId}` },
+    agent: { kind: 'unix', path: `/${nodeId}` },
+  };
+}
+
+export function all<T extends Effect['type']>(effects: readonly Effect[], type: T): Of<T>[] {
+  return effects.filter((effect): effect is Of<T> => effect.type === type);
+}
+
+/** The first of its kind. */
+export function only<T extends Effect['type']>(effects: readonly Effect[], type: T): Of<T> | undefined {
+  return all(effects, type)[0];
+}
+
+/** Effects as one line each, to compare a whole answer at once. */
+export function told(effects: readonly Effect[]): string[] {
+  return effects.flatMap((effect) => {
+    switch (effect.type) {
+      case 'grant':
+        return [`grant ${effect.requestId} ${effect.lease.slots}`];
+      case 'refuse':
+        return [`refuse ${effect.requestId} ${effect.fault.code}`];
+      case 'start':
+        return [`start ${effect.versionId} on ${effect.nodeId}`];
+      case 'stop':
+        return [`stop on ${effect.nodeId}`];
+      case 'nodeForgotten':
+        return [`forget ${effect.nodeId}`];
+      case 'gatewayReply':
+      case 'nodeReply':
+      case 'notice':
+        return [];
+    }
+  });
+}
