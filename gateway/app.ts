@@ -1,0 +1,154 @@
+/**
+ * The gateway as one Hono app: host and path → function version → who calls → a slot → the instance.
+ *
+ * A function of its dependencies, so it runs on Node (server.node.ts) and on workerd (worker.ts). One
+ * handler and no middleware chain: each asynchronous layer of one costs as much as the routing itself.
+ */
+import { Hono, type Context, type Env } from 'hono';
+import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
+import type { FeedItem } from '#shared/contracts/feed.ts';
+import type { FeedState } from '#shared/feed/state.ts';
+import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import type { NonceCache } from '#shared/signatures/replay.ts';
+import { addChallenge, createAuthenticator } from './auth/authenticator.ts';
+import type { KeyRing } from './auth/keys.ts';
+import type { AuthOutcome } from './auth/outcome.ts';
+import { invoke, type InvokeDeps } from './invoke.ts';
+import { Metrics } from './metrics.ts';
+import type { AgentPort, Call, LeaseSource } from './ports.ts';
+import { Router, type Target } from './routing/router.ts';
+
+export interface GatewayDeps<E extends Env> {
+  readonly state: () => FeedState;
+  /** Functions live at `<function>.<baseDomain>`. */
+  readonly baseDomain: string;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly newRequestId: () => string;
+  readonly nonces: NonceCache;
+  readonly keys: KeyRing;
+  readonly leases: LeaseSource;
+  readonly agent: AgentPort;
+  /** The host runtime's view of a request. Throws PlatformError for a head that must be refused. */
+  readonly callOf: (context: Context<E>) => Call;
+  /**
+   * True only in front of another gateway that checks again: requests whose signature cannot be checked
+   * here (sealed secrets) then pass with their original credentials.
+   */
+  readonly mayDefer: boolean;
+  readonly log: Log;
+}
+
+export interface Gateway<E extends Env> {
+  readonly app: Hono<E>;
+  readonly metrics: Metrics;
+  /** To be called after every change of the feed's state. */
+  changed(items: readonly FeedItem[]): void;
+}
+
+/** 499 is nginx's word for it; nobody is there to read it. */
+const CLIENT_GONE_STATUS = 499;
+const CONTROL_RETRY_MS = 1_000;
+
+export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
+  const metrics = new Metrics();
+  const router = new Router(deps);
+  const authenticate = createAuthenticator({
+    clock: deps.clock,
+    nonces: deps.nonces,
+    keys: deps.keys,
+    findKey: (keyId) => deps.state().get('key', keyId),
+  });
+  const serving: InvokeDeps = { leases: deps.leases, agent: deps.agent, timers: deps.timers, metrics };
+
+  const refuse = (thrown: unknown, requestId: string): Response => {
+    const error = asPlatformError(thrown);
+    metrics.count(error.code);
+    if (error.code === 'internal') deps.log.error('request_failed', { requestId, error });
+    return problemResponse(error, requestId);
+  };
+
+  const serve = async (call: Call, target: Target, requestId: string): Promise<Response> => {
+    metrics.inFlight += 1;
+    try {
+      const verifying = authenticate(call, target);
+      const auth = verifying instanceof Promise ? await verifying : verifying;
+      if (auth.kind === 'refused') return addChallenge(refuse(auth.error, requestId), auth.challenge);
+      if (auth.kind === 'gone') return goneResponse(metrics);
+      const caller = callerOf(auth, deps.mayDefer);
+      return (await invoke(serving, { call, target, caller, requestId })) ?? goneResponse(metrics);
+    } catch (thrown) {
+      return refuse(thrown, requestId);
+    } finally {
+      metrics.inFlight -= 1;
+    }
+  };
+
+  const app = new Hono<E>();
+  app.onError((thrown) => refuse(thrown, deps.newRequestId()));
+  app.all('*', function gateway(context) {
+    // What a client sends as its request id is never used: ids in logs must be ours.
+    const requestId = deps.newRequestId();
+    try {
+      const call = deps.callOf(context);
+      const found = router.lookup(call.host, call.path);
+      if (found.kind === 'bare') return bareHost(call, deps.state());
+      if (found.kind === 'found') {
+        checkBodyBound(call, found.target);
+        return serve(call, found.target, requestId);
+      }
+      return refuse(missing(found.kind, deps.state()), requestId);
+    } catch (thrown) {
+      return refuse(thrown, requestId);
+    }
+  });
+  return { app, metrics, changed: (items) => router.changed(items) };
+}
+
+function goneResponse(metrics: Metrics): Response {
+  metrics.count('client_gone');
+  return new Response(null, { status: CLIENT_GONE_STATUS });
+}
+
+function callerOf(
+  auth: Extract<AuthOutcome, { kind: 'verified' | 'deferred' }>,
+  mayDefer: boolean,
+): Extract<AuthOutcome, { kind: 'verified' }> {
+  if (auth.kind === 'verified') return auth;
+  if (mayDefer) return { kind: 'verified', principal: undefined, claims: undefined };
+  throw new PlatformError(
+    'internal',
+    'the key-encryption key is missing, so hmac signatures cannot be checked',
+  );
+}
+
+function checkBodyBound(call: Call, { version }: Target): void {
+  const bound = version.limits.requestBodyBytes;
+  if (call.bodyBytes !== undefined && call.bodyBytes > bound)
+    throw new PlatformError('body_too_large', 'content-length is over the bound', {
+      publicDetail: `This function accepts at most ${bound} bytes.`,
+    });
+}
+
+/** Before the first snapshot nothing is known, which must not look like a function that does not exist. */
+function missing(kind: 'not_found' | 'disabled', state: FeedState): PlatformError {
+  if (state.epoch === '')
+    return new PlatformError('control_unavailable', 'no snapshot yet', { retryAfterMs: CONTROL_RETRY_MS });
+  return kind === 'disabled'
+    ? new PlatformError('function_disabled', 'the function is disabled')
+    : new PlatformError('function_not_found', 'no function or route for this host and path');
+}
+
+function bareHost(call: Call, state: FeedState): Response {
+  if (call.path === '/healthz')
+    return Response.json(
+      { status: 'ok', revision: state.revision },
+      { headers: { 'cache-control': 'no-store' } },
+    );
+  throw new PlatformError('function_not_found', 'the bare domain holds no function', {
+    publicDetail: 'Functions are served at <function>.<domain>.',
+  });
+}

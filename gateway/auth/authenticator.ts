@@ -1,0 +1,37 @@
+/** Who may call: the mode of the version's configuration decides. */
+import type { Call } from '../ports.ts';
+import type { Target } from '../routing/router.ts';
+import { JwtAuthenticator } from './jwt.ts';
+import type { AuthOutcome } from './outcome.ts';
+import { ACCEPT_SIGNATURE, authenticateSigned, type SignedDeps } from './signed.ts';
+
+export type Authenticate = (call: Call, target: Target) => AuthOutcome | Promise<AuthOutcome>;
+
+const ANYONE: AuthOutcome = { kind: 'verified', principal: undefined, claims: undefined };
+
+export function createAuthenticator(deps: SignedDeps): Authenticate {
+  const tokens = new JwtAuthenticator(deps.clock);
+  return (call, { functionItem, version, account }) => {
+    const { auth } = version;
+    switch (auth.mode) {
+      case 'public':
+        return ANYONE;
+      case 'jwt':
+        return tokens.authenticate(call, version, auth, account);
+      case 'signed':
+        return authenticateSigned(deps, call, functionItem);
+    }
+  };
+}
+
+/** Adds what RFC 9110 section 11.6.1 asks of a 401, for the scheme that the function wants. */
+export function addChallenge(response: Response, challenge: 'signature' | 'bearer' | 'none'): Response {
+  if (response.status !== 401) return response;
+  if (challenge === 'signature') {
+    response.headers.set('www-authenticate', 'Signature realm="isoplane"');
+    response.headers.set('accept-signature', ACCEPT_SIGNATURE);
+  } else if (challenge === 'bearer') {
+    response.headers.set('www-authenticate', 'Bearer realm="isoplane"');
+  }
+  return response;
+}

@@ -1,0 +1,17 @@
+import type { PlatformError } from '#shared/errors.ts';
+
+export type AuthOutcome =
+  /** `claims` is ready for the header: base64url of the token's JSON payload. */
+  | {
+      readonly kind: 'verified';
+      readonly principal: string | undefined;
+      readonly claims: string | undefined;
+    }
+  | {
+      readonly kind: 'refused';
+      readonly error: PlatformError;
+      readonly challenge: 'signature' | 'bearer' | 'none';
+    }
+  /** This gateway holds no secret to check with; only one in front of another gateway may let it pass. */
+  | { readonly kind: 'deferred' }
+  | { readonly kind: 'gone' };

@@ -1,0 +1,123 @@
+/** Mode `signed`: RFC 9421 message signatures by a key of the function's account. */
+import type { FunctionItem, KeyItem } from '#shared/contracts/feed.ts';
+import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import { LIMITS } from '#shared/limits.ts';
+import type { Clock } from '#shared/runtime/clock.ts';
+import { normalAuthority, type RequestHead } from '#shared/signatures/components.ts';
+import type { NonceCache } from '#shared/signatures/replay.ts';
+import {
+  digestMatches,
+  parseSignature,
+  verifySignature,
+  type ParsedSignature,
+} from '#shared/signatures/verify.ts';
+import type { Call } from '../ports.ts';
+import type { KeyRing } from './keys.ts';
+import type { AuthOutcome } from './outcome.ts';
+
+export interface SignedDeps {
+  readonly clock: Clock;
+  readonly nonces: NonceCache;
+  readonly keys: KeyRing;
+  readonly findKey: (keyId: string) => KeyItem | undefined;
+}
+
+/** What a caller must sign, in the form of RFC 9421 section 5.1. */
+export const ACCEPT_SIGNATURE =
+  'isoplane=("@method" "@authority" "@path" "@query" "content-digest");created;expires;nonce;keyid;alg';
+
+const HOW_TO_CALL = {
+  command: 'isoplane invoke <function>',
+  specification: 'RFC 9421 (HTTP Message Signatures), RFC 9530 (Content-Digest)',
+  cover: ['@method', '@authority', '@path', '@query', 'content-digest (when there is a body)'],
+  parameters: ['created', 'expires', 'nonce', 'keyid', 'alg'],
+  algorithms: ['ed25519', 'hmac-sha256'],
+};
+
+function refused(code: ErrorCode, detail: string): AuthOutcome {
+  return {
+    kind: 'refused',
+    error: new PlatformError(code, `signature refused: ${detail}`, {
+      publicDetail: detail,
+      ...(code === 'forbidden' || code === 'body_too_large'
+        ? {}
+        : { extensions: { howToCall: HOW_TO_CALL } }),
+    }),
+    challenge: code === 'forbidden' || code === 'body_too_large' ? 'none' : 'signature',
+  };
+}
+
+function headOf(call: Call): RequestHead {
+  return {
+    method: call.method,
+    scheme: call.scheme,
+    authority: normalAuthority(call.host, call.scheme),
+    path: call.path,
+    query: call.query === '' ? '?' : call.query,
+    header: (name) => call.header(name),
+  };
+}
+
+/** Order matters (shared/signatures/verify.ts): signature, permission, body, and the nonce last. */
+export async function authenticateSigned(
+  deps: SignedDeps,
+  call: Call,
+  called: FunctionItem,
+): Promise<AuthOutcome> {
+  const parsed = parseSignature(headOf(call), deps.clock.wallMs());
+  if (parsed.kind === 'refused') return refused(parsed.code, parsed.reason);
+  const { signature } = parsed;
+  const item = deps.findKey(signature.keyId);
+  // One answer for unknown, foreign and expired keys: a stranger learns nothing about key ids.
+  if (
+    item === undefined ||
+    item.account !== called.account ||
+    (item.expiresAtMs !== undefined && item.expiresAtMs <= deps.clock.wallMs())
+  )
+    return refused('signature_invalid', 'no valid key of this account has that keyid');
+  const key = await deps.keys.get(item);
+  if (key === undefined) return { kind: 'deferred' };
+  if (!(await verifySignature(signature, key)))
+    return refused('signature_invalid', 'the signature does not match the request');
+  if (item.functions !== undefined && !item.functions.includes(called.name))
+    return refused('forbidden', 'this key is not allowed to invoke this function');
+  const body = await checkBody(call, signature);
+  if (body !== undefined) return body;
+  return claimNonce(deps, signature);
+}
+
+async function checkBody(call: Call, signature: ParsedSignature): Promise<AuthOutcome | undefined> {
+  const hasBody = call.bodyBytes !== 0;
+  if (!hasBody && !signature.coversDigest) return undefined;
+  if (!signature.coversDigest) return refused('signature_invalid', 'the signature must cover content-digest');
+  const tooLarge = `signed bodies are read whole to check their digest, so at most ${LIMITS.digestBodyBytesMax} bytes`;
+  if (call.bodyBytes !== undefined && call.bodyBytes > LIMITS.digestBodyBytesMax)
+    return refused('body_too_large', tooLarge);
+  const read = await call.buffer(LIMITS.digestBodyBytesMax);
+  if (read.kind === 'gone') return { kind: 'gone' };
+  if (read.kind === 'too_large') return refused('body_too_large', tooLarge);
+  const header = call.header('content-digest');
+  return header !== undefined && (await digestMatches(header, read.bytes))
+    ? undefined
+    : refused('digest_mismatch', 'content-digest is not the sha-256 of the body');
+}
+
+function claimNonce(deps: SignedDeps, signature: ParsedSignature): AuthOutcome {
+  switch (deps.nonces.claim(signature.keyId, signature.nonce, signature.expiresMs)) {
+    case 'fresh':
+      return { kind: 'verified', principal: signature.keyId, claims: undefined };
+    case 'replayed':
+      return refused('signature_replayed', 'this nonce was used before');
+    case 'too_old':
+      return refused('signature_expired', 'the signature has expired');
+    case 'full':
+      return {
+        kind: 'refused',
+        error: new PlatformError('queue_full', 'the nonce cache is full', {
+          publicDetail: 'Too many signed requests within the lifetime of their signatures.',
+          retryAfterMs: 5_000,
+        }),
+        challenge: 'none',
+      };
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * One request to an instance and its response to the client, both bodies streaming with back-pressure.
+ *
+ * Owns the deadlines: the response head within limits.timeoutMs, then never silent for longer than
+ * limits.streamIdleMs. Whichever side goes first takes the other one down.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { OUTCOME } from '#shared/contracts/invoke.ts';
+import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
+import { requestHeaders, responseHeaders } from './headers.ts';
+import type { UpstreamClient, UpstreamExchange, UpstreamFailure, UpstreamHandler } from './upstream.ts';
+import type { Watch, Watched } from './watch.ts';
+
+export interface ExchangeRequest {
+  readonly incoming: IncomingMessage;
+  readonly outgoing: ServerResponse;
+  readonly target: string;
+  readonly bodyBytes: number | undefined;
+  /** The body, when it had to be read whole. */
+  readonly buffered: Uint8Array | undefined;
+  readonly expectsContinue: boolean;
+}
+
+export class Exchange implements UpstreamHandler, Watched {
+  readonly #request: ExchangeRequest;
+  readonly #plan: ForwardPlan;
+  readonly #watch: Watch;
+  readonly #settle: (outcome: ForwardOutcome) => void;
+  #upstream: UpstreamExchange | undefined;
+  #startedMs = 0;
+  #lastActiveMs = 0;
+  #slowReported = false;
+  #bodyBytes = 0;
+  #pumping = false;
+  #headSent = false;
+  #bodyWritten = false;
+  #discarding = false;
+  #over = false;
+
+  // oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
+  constructor(
+    request: ExchangeRequest,
+    plan: ForwardPlan,
+    watch: Watch,
+    settle: (outcome: ForwardOutcome) => void,
+  ) {
+    this.#request = request;
+    this.#plan = plan;
+    this.#watch = watch;
+    this.#settle = settle;
+  }
+
+  start(client: UpstreamClient): void {
+    const { incoming, outgoing, target, bodyBytes, buffered } = this.#request;
+    outgoing.on('close', this.#clientClosed);
+    this.#startedMs = this.#watch.add(this);
+    this.#upstream = client.send(
+      {
+        socketPath: this.#plan.lease.endpoint.instance.path,
+        method: incoming.method ?? 'GET',
+        target,
+        headers: requestHeaders(incoming.rawHeaders, this.#plan.requestHeaders),
+        bodyBytes: buffered === undefined ? bodyBytes : buffered.byteLength,
+      },
+      this,
+    );
+  }
+
+  onReady(): void {
+    const { incoming, outgoing, bodyBytes, buffered, expectsContinue } = this.#request;
+    if (this.#over || bodyBytes === 0) return;
+    if (buffered !== undefined) {
+      if (buffered.byteLength > 0) this.#upstream?.write(buffered);
+      this.#upstream?.end();
+      return;
+    }
+    this.#pumping = true;
+    if (expectsContinue) outgoing.writeContinue();
+    incoming.on('data', this.#bodyChunk);
+    incoming.on('end', this.#bodyEnd);
+  }
+
+  onDrain(): void {
+    if (this.#pumping) this.#request.incoming.resume();
+  }
+
+  onHead(status: number, reason: string, raw: readonly string[]): void {
+    const { headers, outcome } = responseHeaders(raw, this.#plan.responseHeaders, OUTCOME);
+    if (outcome === 'function_error') {
+      this.#discarding = true;
+      return;
+    }
+    this.#headSent = true;
+    this.#lastActiveMs = this.#watch.coarseMs;
+    this.#request.outgoing.writeHead(status, reason, headers);
+    // A body that comes in the same read goes out with the head; otherwise the client gets the head now.
+    queueMicrotask(this.#flushHead);
+  }
+
+  onData(chunk: Buffer): boolean {
+    if (this.#discarding) return true;
+    this.#bodyWritten = true;
+    this.#lastActiveMs = this.#watch.coarseMs;
+    if (this.#request.outgoing.write(chunk)) return true;
+    this.#request.outgoing.once('drain', this.#clientDrained);
+    return false;
+  }
+
+  onEnd(): void {
+    if (this.#discarding) return this.#finish({ kind: 'function_error' });
+    this.#bodyWritten = true;
+    this.#request.outgoing.end();
+    this.#finish({ kind: 'answered', response: RESPONSE_ALREADY_SENT, end: 'complete' });
+  }
+
+  onFailure(failure: UpstreamFailure): void {
+    if (this.#discarding) return this.#finish({ kind: 'function_error' });
+    if (this.#headSent) return this.#cut();
+    if (failure === 'unreachable') return this.#finish({ kind: 'unreachable' });
+    this.#finish({ kind: 'reset', replayable: failure === 'reset' && !this.#pumping });
+  }
+
+  tick(nowMs: number): void {
+    const { limits } = this.#plan.version;
+    if (this.#headSent) {
+      if (nowMs - this.#lastActiveMs < limits.streamIdleMs) return;
+      this.#upstream?.abort();
+      return this.#cut();
+    }
+    const ageMs = nowMs - this.#startedMs;
+    if (ageMs >= limits.cpuMs && !this.#slowReported) {
+      this.#slowReported = true;
+      this.#plan.onSlow(ageMs);
+    }
+    if (ageMs < limits.timeoutMs) return;
+    this.#upstream?.abort();
+    this.#finish({ kind: 'timeout', ageMs });
+  }
+
+  /** The stream breaks after its head: only closing the connection tells the client. */
+  #cut(): void {
+    this.#finish({ kind: 'answered', response: RESPONSE_ALREADY_SENT, end: 'cut' });
+    this.#request.outgoing.destroy();
+  }
+
+  #finish(outcome: ForwardOutcome): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#watch.delete(this);
+    const { incoming, outgoing } = this.#request;
+    outgoing.off('close', this.#clientClosed);
+    if (this.#pumping) {
+      incoming.off('data', this.#bodyChunk);
+      incoming.off('end', this.#bodyEnd);
+    }
+    this.#settle(outcome);
+  }
+
+  readonly #flushHead = (): void => {
+    if (!this.#bodyWritten && !this.#over) this.#request.outgoing.flushHeaders();
+  };
+
+  readonly #clientDrained = (): void => {
+    this.#lastActiveMs = this.#watch.coarseMs;
+    this.#upstream?.resume();
+  };
+
+  readonly #clientClosed = (): void => {
+    if (this.#over) return;
+    this.#upstream?.abort();
+    this.#finish(
+      this.#headSent
+        ? { kind: 'answered', response: RESPONSE_ALREADY_SENT, end: 'client_gone' }
+        : { kind: 'client_gone' },
+    );
+  };
+
+  readonly #bodyChunk = (chunk: Buffer): void => {
+    this.#lastActiveMs = this.#watch.coarseMs;
+    this.#bodyBytes += chunk.byteLength;
+    if (this.#bodyBytes > this.#plan.version.limits.requestBodyBytes) {
+      this.#upstream?.abort();
+      if (this.#headSent) this.#cut();
+      else this.#finish({ kind: 'body_too_large' });
+      return;
+    }
+    if (this.#upstream?.write(chunk) === false) this.#request.incoming.pause();
+  };
+
+  readonly #bodyEnd = (): void => {
+    this.#upstream?.end();
+  };
+}

@@ -1,0 +1,126 @@
+/** {@link Call} over Node's request and response objects. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { BodyRead, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
+import { Exchange } from './exchange.node.ts';
+import { tunnel } from './tunnel.node.ts';
+import type { UpstreamClient } from './upstream.ts';
+import type { Watch } from './watch.ts';
+
+export interface NodeRuntime {
+  readonly client: UpstreamClient;
+  readonly watch: Watch;
+}
+
+/** What the server gives to the app with each request. */
+export interface NodeBindings {
+  readonly incoming: IncomingMessage;
+  readonly outgoing: ServerResponse | undefined;
+  /** Set for a WebSocket upgrade, which has no response object. */
+  readonly upgrade?: { readonly socket: Duplex; readonly head: Buffer };
+  readonly expectsContinue?: boolean;
+}
+
+function bodyBytesOf(incoming: IncomingMessage): number | undefined {
+  const length = incoming.headers['content-length'];
+  if (length !== undefined) return Number(length);
+  return incoming.headers['transfer-encoding'] === undefined ? 0 : undefined;
+}
+
+export class NodeCall implements Call {
+  readonly method: string;
+  readonly scheme: 'http' | 'https' = 'http';
+  readonly host: string;
+  readonly path: string;
+  readonly query: string;
+  readonly bodyBytes: number | undefined;
+  readonly #runtime: NodeRuntime;
+  readonly #bindings: NodeBindings;
+  #buffered: Uint8Array<ArrayBuffer> | undefined;
+  #goneListener: (() => void) | undefined;
+
+  /** @param url - absolute, as the server normalised it. */
+  constructor(runtime: NodeRuntime, bindings: NodeBindings, url: string) {
+    const { incoming } = bindings;
+    this.#runtime = runtime;
+    this.#bindings = bindings;
+    this.method = incoming.method ?? 'GET';
+    this.host = incoming.headers.host ?? '';
+    // `http://host/…`: the authority holds no slash.
+    const pathAt = url.indexOf('/', 8);
+    const queryAt = url.indexOf('?', pathAt);
+    this.path = queryAt < 0 ? url.slice(pathAt) : url.slice(pathAt, queryAt);
+    this.query = queryAt < 0 ? '' : url.slice(queryAt);
+    this.bodyBytes = bodyBytesOf(incoming);
+  }
+
+  get gone(): boolean {
+    const { outgoing, upgrade } = this.#bindings;
+    return upgrade === undefined ? (outgoing?.destroyed ?? true) : upgrade.socket.destroyed;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#bindings.incoming.headers[name];
+    return typeof value === 'string' || value === undefined ? value : value.join(', ');
+  }
+
+  onGone(listener: (() => void) | undefined): void {
+    const emitter = this.#bindings.upgrade?.socket ?? this.#bindings.outgoing;
+    if (this.#goneListener !== undefined) emitter?.off('close', this.#goneListener);
+    this.#goneListener = listener;
+    if (listener !== undefined) emitter?.on('close', listener);
+  }
+
+  async buffer(bytesMax: number): Promise<BodyRead> {
+    const { incoming, outgoing, expectsContinue } = this.#bindings;
+    if (expectsContinue === true) outgoing?.writeContinue();
+    const read = await readWhole(incoming, bytesMax);
+    if (read.kind === 'body') this.#buffered = read.bytes;
+    return read;
+  }
+
+  forward(plan: ForwardPlan): Promise<ForwardOutcome> {
+    const { incoming, outgoing, upgrade, expectsContinue } = this.#bindings;
+    const target = this.path + this.query;
+    if (upgrade !== undefined) return tunnel({ incoming, ...upgrade, target }, plan, this.#runtime.watch);
+    return new Promise((resolve) => {
+      if (outgoing === undefined || outgoing.destroyed) return resolve({ kind: 'client_gone' });
+      new Exchange(
+        {
+          incoming,
+          outgoing,
+          target,
+          bodyBytes: this.bodyBytes,
+          buffered: this.#buffered,
+          expectsContinue: expectsContinue === true,
+        },
+        plan,
+        this.#runtime.watch,
+        resolve,
+      ).start(this.#runtime.client);
+    });
+  }
+}
+
+function readWhole(incoming: IncomingMessage, bytesMax: number): Promise<BodyRead> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const finish = (read: BodyRead): void => {
+      incoming.off('data', onData);
+      incoming.off('end', onEnd);
+      incoming.off('close', onClose);
+      resolve(read);
+    };
+    const onData = (chunk: Buffer): void => {
+      bytes += chunk.byteLength;
+      if (bytes > bytesMax) finish({ kind: 'too_large' });
+      else chunks.push(chunk);
+    };
+    const onEnd = (): void => finish({ kind: 'body', bytes: new Uint8Array(Buffer.concat(chunks)) });
+    const onClose = (): void => finish({ kind: 'gone' });
+    incoming.on('data', onData);
+    incoming.on('end', onEnd);
+    incoming.on('close', onClose);
+  });
+}

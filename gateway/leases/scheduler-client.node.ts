@@ -1,0 +1,103 @@
+/** The scheduler and the agents over their Unix sockets. */
+import { z } from 'zod';
+import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '#shared/contracts/leases.ts';
+import { exitReportSchema } from '#shared/contracts/nodes.ts';
+import { asPlatformError } from '#shared/errors.ts';
+import type { Timers } from '#shared/runtime/clock.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import type { AgentPort } from '../ports.ts';
+import type { SchedulerPort } from './source.ts';
+
+/** Beyond the deadline it was given, the scheduler is taken for hung. */
+const ACQUIRE_GRACE_MS = 1_000;
+const HEARTBEAT_TIMEOUT_MS = 2_000;
+const AGENT_TIMEOUT_MS = 1_000;
+
+function timeout(timers: Timers, delayMs: number): { readonly signal: AbortSignal } & Disposable {
+  const controller = new AbortController();
+  const timer = timers.after(delayMs, () => controller.abort(new Error(`no answer within ${delayMs} ms`)));
+  return { signal: controller.signal, [Symbol.dispose]: () => timer.cancel() };
+}
+
+export function createSchedulerClient(options: {
+  readonly socketPath: string;
+  readonly gatewayId: string;
+  readonly timers: Timers;
+}): SchedulerPort & { close(): Promise<void> } {
+  const peer = new UnixPeer(options.socketPath);
+  return {
+    async acquire(request) {
+      using limit = timeout(options.timers, request.deadlineMs + ACQUIRE_GRACE_MS);
+      try {
+        const lease = await peer.call('/v1/leases', leaseSchema, {
+          method: 'POST',
+          body: { ...request, gatewayId: options.gatewayId },
+          signal: limit.signal,
+        });
+        return { kind: 'lease', lease };
+      } catch (thrown) {
+        const error = asPlatformError(thrown);
+        // `internal` is what an unreachable or broken peer looks like; all else is the scheduler's word.
+        return error.code === 'internal' ? { kind: 'unavailable', error } : { kind: 'refused', error };
+      }
+    },
+    async heartbeat(report) {
+      using limit = timeout(options.timers, HEARTBEAT_TIMEOUT_MS);
+      try {
+        return await peer.call(
+          `/v1/gateways/${encodeURIComponent(options.gatewayId)}/heartbeat`,
+          gatewayHeartbeatReplySchema,
+          { method: 'POST', body: report, signal: limit.signal },
+        );
+      } catch {
+        return undefined;
+      }
+    },
+    close: () => peer.close(),
+  };
+}
+
+export function createAgentClient(options: {
+  readonly timers: Timers;
+  readonly log: Log;
+}): AgentPort & { close(): Promise<void> } {
+  /** One per node of this machine, so the number is small. */
+  const peers = new Map<string, UnixPeer>();
+  const peerOf = (lease: Lease): UnixPeer => {
+    const { path } = lease.endpoint.agent;
+    const known = peers.get(path) ?? new UnixPeer(path);
+    peers.set(path, known);
+    return known;
+  };
+  const instancePath = (lease: Lease): string => `/v1/instances/${encodeURIComponent(lease.instanceId)}`;
+  return {
+    async exit(lease, waitMs) {
+      using limit = timeout(options.timers, waitMs + AGENT_TIMEOUT_MS);
+      try {
+        return await peerOf(lease).call(`${instancePath(lease)}/exit?waitMs=${waitMs}`, exitReportSchema, {
+          signal: limit.signal,
+        });
+      } catch (thrown) {
+        options.log.warn('agent_unreachable', { instance: lease.instanceId, error: thrown });
+        return undefined;
+      }
+    },
+    overdue(lease, report) {
+      const limit = timeout(options.timers, AGENT_TIMEOUT_MS);
+      peerOf(lease)
+        .call(`${instancePath(lease)}/overdue`, z.unknown(), {
+          method: 'POST',
+          body: report,
+          signal: limit.signal,
+        })
+        .catch((thrown: unknown) =>
+          options.log.warn('overdue_not_reported', { instance: lease.instanceId, error: thrown }),
+        )
+        .finally(() => limit[Symbol.dispose]());
+    },
+    async close() {
+      await Promise.all([...peers.values()].map((peer) => peer.close()));
+    },
+  };
+}

@@ -1,0 +1,110 @@
+/** Puts a gateway together on Node: feed, leases, forwarding, server. */
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
+import { FeedState } from '#shared/feed/state.ts';
+import { importKeyEncryptionKey, type KeyEncryptionKey } from '#shared/seal.ts';
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import type { RunningPlane } from '#shared/runtime/plane.node.ts';
+import { closeServer, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { NonceCache } from '#shared/signatures/replay.ts';
+import { createGateway, type Gateway } from './app.ts';
+import { createKeyRing } from './auth/keys.ts';
+import { createUndiciClient } from './forward/undici-client.node.ts';
+import { Watch } from './forward/watch.ts';
+import { createAgentClient, createSchedulerClient } from './leases/scheduler-client.node.ts';
+import { LeaseManager } from './leases/source.ts';
+import { createNodeServer, listen, nodeCallOf, type NodeEnv } from './server.node.ts';
+
+export interface GatewayPlaneOptions {
+  readonly layout: Layout;
+  readonly gatewayId: string;
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  readonly baseDomain: string;
+  readonly reusePort: boolean;
+  readonly log: Log;
+}
+
+/** Signed requests within the lifetime of a signature: about 100 bytes each. */
+const NONCES_MAX = 500_000;
+
+export interface GatewayPlane extends RunningPlane {
+  readonly port: number;
+  readonly gateway: Gateway<NodeEnv>;
+}
+
+export async function startGateway(options: GatewayPlaneOptions): Promise<GatewayPlane> {
+  const { layout, gatewayId, log } = options;
+  const journalPath = layout.gatewaySnapshot(gatewayId);
+  await ensurePrivateFolder(layout.dataDir);
+  await ensurePrivateFolder(dirname(journalPath));
+
+  const scheduler = createSchedulerClient({
+    socketPath: layout.sockets.scheduler,
+    gatewayId,
+    timers: systemTimers,
+  });
+  const agent = createAgentClient({ timers: systemTimers, log });
+  const leases = new LeaseManager({ scheduler, clock: systemClock, timers: systemTimers, log });
+  const client = createUndiciClient();
+  let state = new FeedState();
+  const gateway = createGateway<NodeEnv>({
+    state: () => state,
+    baseDomain: options.baseDomain,
+    clock: systemClock,
+    timers: systemTimers,
+    random: Math.random,
+    newRequestId: randomUUID,
+    nonces: new NonceCache({ clock: systemClock, entriesMax: NONCES_MAX }),
+    keys: createKeyRing(keyEncryptionKey(layout.keyEncryptionKey)),
+    leases,
+    agent,
+    callOf: nodeCallOf({ client, watch: new Watch(systemClock, systemTimers) }),
+    mayDefer: false,
+    log,
+  });
+  const server = createNodeServer(gateway.app, randomUUID);
+  const port = await listen(server, options);
+  const controlPeer = new UnixPeer(layout.sockets.control);
+  const feed: FeedConsumer = await startFeedConsumer({
+    peer: controlPeer,
+    role: 'gateway',
+    consumerId: gatewayId,
+    journalPath,
+    log,
+    timers: systemTimers,
+    onChange: (items, changed) => {
+      state = changed;
+      gateway.changed(items);
+    },
+  });
+  return {
+    port,
+    gateway,
+    addresses: { gateway: `http://${options.host}:${port}` },
+    close: async (graceMs) => {
+      await Promise.all([feed.close(), closeServer(server, graceMs)]);
+      await leases.close();
+      await Promise.all([client.close(), scheduler.close(), agent.close(), controlPeer.close()]);
+    },
+  };
+}
+
+/** Read at the first hmac signature: control may create the file after the gateway has started. */
+function keyEncryptionKey(path: string): () => Promise<KeyEncryptionKey> {
+  let key: Promise<KeyEncryptionKey> | undefined;
+  return () => {
+    if (key === undefined) {
+      key = readFile(path, 'utf8').then(importKeyEncryptionKey);
+      key.catch(() => {
+        key = undefined;
+      });
+    }
+    return key;
+  };
+}

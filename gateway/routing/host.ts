@@ -1,0 +1,44 @@
+/** Reads the Host header of a request. Pure. */
+
+export type HostKind =
+  | { readonly kind: 'bare' }
+  /** `<function>.<base>`, `<function>.<account>.<base>`, each with an optional `<alias>--` in front. */
+  | {
+      readonly kind: 'function';
+      readonly host: string;
+      readonly account: string;
+      readonly name: string;
+      readonly alias: string;
+    }
+  | { readonly kind: 'other'; readonly host: string };
+
+const DEFAULT_ACCOUNT = 'default';
+const DEFAULT_ALIAS = 'live';
+const ALIAS_MARK = '--';
+
+/** `Hello.LOCALHOST.:8787` → `hello.localhost`; an IPv6 literal keeps its brackets. */
+export function hostName(host: string): string {
+  const lower = host.toLowerCase();
+  const portAt = lower.startsWith('[') ? lower.indexOf(':', lower.indexOf(']')) : lower.indexOf(':');
+  const name = portAt < 0 ? lower : lower.slice(0, portAt);
+  return name.endsWith('.') ? name.slice(0, -1) : name;
+}
+
+/** @param baseDomain - lower case, without port. Health checks reach the gateway by address, too. */
+export function readHost(header: string, baseDomain: string): HostKind {
+  const host = hostName(header);
+  if (host === baseDomain || host === '127.0.0.1' || host === '[::1]') return { kind: 'bare' };
+  if (!host.endsWith(`.${baseDomain}`)) return { kind: 'other', host };
+  const labels = host.slice(0, -baseDomain.length - 1).split('.');
+  const [first, account = DEFAULT_ACCOUNT] = labels;
+  if (first === undefined || labels.length > 2) return { kind: 'other', host };
+  // Names hold no `--`, so the first one separates.
+  const mark = first.indexOf(ALIAS_MARK);
+  return {
+    kind: 'function',
+    host,
+    account,
+    name: mark < 0 ? first : first.slice(mark + ALIAS_MARK.length),
+    alias: mark < 0 ? DEFAULT_ALIAS : first.slice(0, mark),
+  };
+}

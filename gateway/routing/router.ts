@@ -1,0 +1,133 @@
+/**
+ * Host and path → function version, on the snapshot that the feed keeps.
+ *
+ * Hosts of functions need no compiled table: the feed's map is keyed by account and name. Routes are
+ * compiled when one of them changes. What a Host header means is remembered until the next change, so
+ * the usual request costs one map lookup.
+ *
+ * A route on the host of an existing function applies only when both belong to one account: nobody takes
+ * over a neighbour's address.
+ */
+import type { AccountItem, FeedItem, FunctionItem, VersionItem } from '#shared/contracts/feed.ts';
+import type { FeedState } from '#shared/feed/state.ts';
+import { versionId } from '#shared/ids.ts';
+import { hostName, readHost } from './host.ts';
+import { compileRoutes, matchRoute, type RouteTable } from './routes.ts';
+
+export interface Target {
+  readonly functionItem: FunctionItem;
+  readonly version: VersionItem;
+  readonly account: AccountItem | undefined;
+}
+
+export type Lookup =
+  | { readonly kind: 'found'; readonly target: Target }
+  | { readonly kind: 'bare' }
+  | { readonly kind: 'not_found' }
+  | { readonly kind: 'disabled' };
+
+interface Choice {
+  readonly target: Target;
+  /** Upper end of this target's share of 100. */
+  readonly upTo: number;
+}
+
+type Resolved = Exclude<Lookup, { kind: 'found' }> | { readonly kind: 'choices'; readonly choices: Choice[] };
+
+/** Distinct Host headers that are remembered; clients choose them, so there is a bound. */
+const HOSTS_REMEMBERED_MAX = 4_096;
+const NOT_FOUND = { kind: 'not_found' } as const;
+
+export class Router {
+  readonly #state: () => FeedState;
+  readonly #baseDomain: string;
+  readonly #random: () => number;
+  #routes: RouteTable | undefined;
+  readonly #byHost = new Map<string, Resolved>();
+
+  /** @param random - in [0, 1), spreads requests over a weighted alias. */
+  constructor(options: {
+    readonly state: () => FeedState;
+    readonly baseDomain: string;
+    readonly random: () => number;
+  }) {
+    this.#state = options.state;
+    this.#baseDomain = options.baseDomain.toLowerCase();
+    this.#random = options.random;
+  }
+
+  /** The snapshot has changed. Keys do not concern routing. */
+  changed(items: readonly FeedItem[]): void {
+    if (items.some((item) => item.kind === 'route')) this.#routes = undefined;
+    if (items.some((item) => item.kind !== 'key')) this.#byHost.clear();
+  }
+
+  lookup(hostHeader: string, path: string): Lookup {
+    this.#routes ??= compileRoutes(this.#state().values('route'));
+    if (this.#routes.size > 0) {
+      const routed = this.#lookupRoute(this.#routes, hostHeader, path);
+      if (routed !== undefined) return this.#choose(routed);
+    }
+    let resolved = this.#byHost.get(hostHeader);
+    if (resolved === undefined) {
+      resolved = this.#resolveHost(hostHeader);
+      if (this.#byHost.size >= HOSTS_REMEMBERED_MAX) this.#byHost.clear();
+      this.#byHost.set(hostHeader, resolved);
+    }
+    return this.#choose(resolved);
+  }
+
+  #choose(resolved: Resolved): Lookup {
+    if (resolved.kind !== 'choices') return resolved;
+    const { choices } = resolved;
+    const drawn = choices.length > 1 ? this.#random() * 100 : 0;
+    const choice = choices.find(({ upTo }) => drawn < upTo) ?? choices.at(-1);
+    return choice === undefined ? NOT_FOUND : { kind: 'found', target: choice.target };
+  }
+
+  #lookupRoute(routes: RouteTable, hostHeader: string, path: string): Resolved | undefined {
+    const route = matchRoute(routes, hostName(hostHeader), path);
+    if (route === undefined) return undefined;
+    const host = readHost(hostHeader, this.#baseDomain);
+    if (host.kind === 'bare') return undefined;
+    if (host.kind === 'function' && host.account !== route.account) {
+      const owner = this.#state().get('function', `${host.account}/${host.name}`);
+      if (owner !== undefined) return undefined;
+    }
+    return this.#resolve(route.account, route.functionName, route.alias);
+  }
+
+  #resolveHost(hostHeader: string): Resolved {
+    const host = readHost(hostHeader, this.#baseDomain);
+    switch (host.kind) {
+      case 'bare':
+        return { kind: 'bare' };
+      case 'other':
+        return NOT_FOUND;
+      case 'function':
+        return this.#resolve(host.account, host.name, host.alias);
+    }
+  }
+
+  #resolve(account: string, name: string, alias: string): Resolved {
+    const state = this.#state();
+    const functionItem = state.get('function', `${account}/${name}`);
+    if (functionItem === undefined) return NOT_FOUND;
+    const weighted: readonly { readonly version: number; readonly weight: number }[] = Object.hasOwn(
+      functionItem.aliases,
+      alias,
+    )
+      ? (functionItem.aliases[alias as keyof FunctionItem['aliases']] ?? [])
+      : [];
+    const choices: Choice[] = [];
+    let upTo = 0;
+    for (const { version: number, weight } of weighted) {
+      const version = state.get('version', versionId(account, name, number));
+      if (version === undefined) continue;
+      upTo += weight;
+      choices.push({ target: { functionItem, version, account: state.get('account', account) }, upTo });
+    }
+    if (choices.length === 0) return NOT_FOUND;
+    return functionItem.enabled ? { kind: 'choices', choices } : { kind: 'disabled' };
+  }
+}

@@ -1,0 +1,214 @@
+/**
+ * A whole gateway on a free port with scripted peers behind real Unix sockets: a scheduler that grants
+ * leases on demand, an agent that answers what the test tells it, and instances that are HTTP servers.
+ * Its snapshot comes from disk: there is no control plane, as after a restart without one.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { PlatformError, problemResponse } from '#shared/errors.ts';
+import type { FeedItem } from '#shared/contracts/feed.ts';
+import { acquireRequestSchema, gatewayHeartbeatSchema, type Lease } from '#shared/contracts/leases.ts';
+import { overdueReportSchema, type ExitReport, type OverdueReport } from '#shared/contracts/nodes.ts';
+import { layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
+import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
+import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
+import { request } from 'undici';
+import { versionIdSchema } from '#shared/ids.ts';
+import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
+import { startGateway, type GatewayPlane } from '../plane.node.ts';
+import { stateOf } from './items.ts';
+
+export interface InstanceOptions {
+  readonly versionId?: string;
+  readonly slots?: number;
+  readonly instanceId?: string;
+}
+
+export interface Script {
+  /** Leases the scheduler hands out, one per acquire; when none is left it answers `grantError`. */
+  grants: Lease[];
+  grantError: PlatformError;
+  acquires: { versionId: string; waiting: number }[];
+  heartbeats: string[][];
+  revoked: string[];
+  exitReport: ExitReport;
+  overdue: OverdueReport[];
+}
+
+function serveScheduler(path: string, script: Script): Promise<Server> {
+  return serveUnix(path, async (request) => {
+    const body: unknown = await request.json();
+    if (new URL(request.url).pathname === '/v1/leases') {
+      const { versionId, waiting } = acquireRequestSchema.parse(body);
+      script.acquires.push({ versionId, waiting });
+      const lease = script.grants.shift();
+      return lease === undefined ? problemResponse(script.grantError) : Response.json(lease);
+    }
+    script.heartbeats.push(gatewayHeartbeatSchema.parse(body).leases.map(({ leaseId }) => leaseId));
+    return Response.json({ revoked: script.revoked });
+  });
+}
+
+function serveAgent(path: string, script: Script): Promise<Server> {
+  return serveUnix(path, async (request) => {
+    if (request.method === 'GET') return Response.json(script.exitReport);
+    script.overdue.push(overdueReportSchema.parse(await request.json()));
+    return new Response(null, { status: 204 });
+  });
+}
+
+export async function startHarness(items: readonly FeedItem[]): Promise<Harness> {
+  const folder = await tempFolder();
+  const layout = layoutOf(join(folder.path, 'data'));
+  await mkdir(layout.runDir, { recursive: true, mode: 0o700 });
+  const journal = layout.gatewaySnapshot('gateway-1');
+  await mkdir(dirname(journal), { recursive: true, mode: 0o700 });
+  await writeFile(journal, `${JSON.stringify(stateOf(items).toSnapshot())}\n`, { mode: 0o600 });
+  const script: Script = {
+    grants: [],
+    grantError: new PlatformError('no_capacity', 'scripted', { retryAfterMs: 1_000 }),
+    acquires: [],
+    heartbeats: [],
+    revoked: [],
+    exitReport: { ended: false },
+    overdue: [],
+  };
+  const servers = [
+    await serveScheduler(layout.sockets.scheduler, script),
+    await serveAgent(join(folder.path, 'agent.sock'), script),
+  ];
+  const log = memoryLog();
+  const plane = await startGateway({
+    layout,
+    gatewayId: 'gateway-1',
+    host: '127.0.0.1',
+    port: 0,
+    baseDomain: 'localhost',
+    reusePort: false,
+    log,
+  });
+  return new Harness({ plane, layout, folder, log, script, servers });
+}
+
+export class Harness implements AsyncDisposable {
+  readonly plane: GatewayPlane;
+  readonly layout: Layout;
+  readonly log: ReturnType<typeof memoryLog>;
+  /** What the scheduler and the agent do, and what they were told. */
+  readonly script: Script;
+  readonly #folder: TempFolder;
+  readonly #servers: Server[];
+  #leases = 0;
+
+  constructor(parts: {
+    plane: GatewayPlane;
+    layout: Layout;
+    folder: TempFolder;
+    log: ReturnType<typeof memoryLog>;
+    script: Script;
+    servers: Server[];
+  }) {
+    this.plane = parts.plane;
+    this.layout = parts.layout;
+    this.log = parts.log;
+    this.script = parts.script;
+    this.#folder = parts.folder;
+    this.#servers = parts.servers;
+  }
+
+  get folder(): string {
+    return this.#folder.path;
+  }
+
+  /** Queues a lease on a socket path. */
+  grant(path: string, options: InstanceOptions = {}): Lease {
+    this.#leases += 1;
+    const lease: Lease = {
+      leaseId: `lease-${this.#leases}`,
+      versionId: versionIdSchema.parse(options.versionId ?? 'default/hello@1'),
+      instanceId: options.instanceId ?? `instance-${this.#leases}`,
+      endpoint: {
+        instance: { kind: 'unix', path },
+        agent: { kind: 'unix', path: join(this.folder, 'agent.sock') },
+      },
+      slots: options.slots ?? 64,
+      ttlMs: 10_000,
+    };
+    this.script.grants.push(lease);
+    return lease;
+  }
+
+  /** Starts an instance and queues a lease for it. */
+  async instance(listener: RequestListener, options?: InstanceOptions): Promise<Server> {
+    const path = join(this.folder, `i${this.#servers.length}.sock`);
+    const server = createServer(listener);
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    this.#servers.push(server);
+    this.grant(path, options);
+    return server;
+  }
+
+  request(host: string, init: CallInit = {}): Promise<Response> {
+    return fetchAs(this.plane.port, host, init);
+  }
+
+  raw(): Socket {
+    return connect(this.plane.port, '127.0.0.1');
+  }
+
+  /** Writes bytes as they are and returns everything the gateway sends until it closes or falls silent on `until`. */
+  async exchange(text: string, until?: (received: string) => boolean): Promise<string> {
+    const socket = this.raw();
+    let received = '';
+    let closed = false;
+    socket.on('data', (chunk) => {
+      received += chunk.toString('latin1');
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      closed = true;
+    });
+    socket.write(text, 'latin1');
+    await waitFor('an answer', () => closed || until?.(received));
+    socket.destroy();
+    return received;
+  }
+
+  async stopScheduler(): Promise<void> {
+    const [scheduler] = this.#servers.splice(0, 1);
+    if (scheduler !== undefined) await closeServer(scheduler, 0);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.plane.close(0);
+    await Promise.all(this.#servers.map((server) => closeServer(server, 0)));
+    await this.#folder[Symbol.asyncDispose]();
+  }
+}
+
+export type CallInit = RequestInit & { readonly path?: string };
+
+/** `*.localhost` need not resolve on every machine, so the name goes into the Host header only. */
+async function fetchAs(port: number, host: string, init: CallInit): Promise<Response> {
+  const headers: Record<string, string> = { host };
+  new Headers(init.headers).forEach((value, name) => {
+    headers[name] = value;
+  });
+  const answer = await request(`http://127.0.0.1:${port}${init.path ?? '/'}`, {
+    method: (init.method ?? 'GET') as 'GET',
+    headers,
+    ...(init.body === undefined || init.body === null ? {} : { body: init.body as string }),
+    ...(init.signal === undefined || init.signal === null ? {} : { signal: init.signal }),
+  });
+  const flat = Object.entries(answer.headers).flatMap(([name, value]): [string, string][] =>
+    value === undefined ? [] : [...(Array.isArray(value) ? value : [value])].map((each) => [name, each]),
+  );
+  const bodyless = [204, 304].includes(answer.statusCode) || init.method === 'HEAD';
+  if (bodyless) await answer.body.dump();
+  return new Response(bodyless ? null : (answer.body), {
+    status: answer.statusCode,
+    headers: flat,
+  });
+}
