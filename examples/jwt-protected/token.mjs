@@ -7,7 +7,7 @@ const key = await importJWK(
     kty: 'OKP',
     crv: 'Ed25519',
     d: 'nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A',
-    x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwaaPJHURo',
+    x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo',
   },
   'EdDSA',
 );

@@ -140,7 +140,7 @@ describe('the examples', () => {
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'image/svg+xml' } });
     expect(answer.text).toContain('<svg');
     // A QR code of version 1 is 21 modules wide: many rectangles or a long path, not a blank picture.
-    expect(answer.text.length).toBeGreaterThan(2_000);
+    expect(answer.text.length).toBeGreaterThan(1_000);
     expect((await platform.call('wasm', { path: '/' })).status).toBe(400);
   });
 

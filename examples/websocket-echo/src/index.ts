@@ -8,6 +8,7 @@ export default {
       });
     const { 0: client, 1: server } = new WebSocketPair();
     server.accept();
+    server.binaryType = 'arraybuffer';
     server.addEventListener('message', (event) => server.send(event.data));
     server.addEventListener('close', (event) => server.close(event.code === 1005 ? 1000 : event.code, 'bye'));
     return new Response(null, { status: 101, webSocket: client });
