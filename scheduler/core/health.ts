@@ -13,6 +13,7 @@ import { backoffMs, type Hold, type Instance, type Machine, type NodeRecord, typ
 
 /** Failures of a start that another node, or the same one later, need not repeat. */
 const NODE_FAULTS: ReadonlySet<ErrorCode> = new Set([
+  'conflict',
   'internal',
   'no_capacity',
   'node_unavailable',
