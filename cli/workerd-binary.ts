@@ -16,9 +16,7 @@ export function workerdBinary(): string {
   return load().default;
 }
 
-/** A date in the future is refused, even when the binary knows it. */
-export function newestCompatibilityDate(nowMs: number): string {
-  const today = new Date(nowMs).toISOString().slice(0, 10);
-  const { compatibilityDate } = load();
-  return compatibilityDate < today ? compatibilityDate : today;
+/** The newest date that the binary knows. */
+export function workerdDate(): string {
+  return load().compatibilityDate;
 }

@@ -9,7 +9,6 @@ import { functionNameSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { scaffold, TEMPLATES } from '../project/scaffold.ts';
-import { newestCompatibilityDate } from '../workerd-binary.ts';
 import { argument, usage } from './arguments.ts';
 
 const optionsSchema = z.object({
@@ -37,7 +36,6 @@ export async function init(
     name,
     template,
     format: options.wrangler ? 'wrangler' : 'isoplane',
-    compatibilityDate: newestCompatibilityDate(Date.now()),
   });
   await refuseToOverwrite(root, [...files.keys()]);
   for (const [file, content] of files) {

@@ -10,11 +10,13 @@ export type Template = (typeof TEMPLATES)[number];
 export const TYPES_VERSION = '5.20261117.1';
 export const TYPESCRIPT_VERSION = '7.0.2';
 
+/** What the templates are tested with. A fixed date: a newer one may change how the runtime behaves. */
+export const COMPATIBILITY_DATE = '2026-11-01';
+
 export interface ScaffoldOptions {
   readonly name: string;
   readonly template: Template;
   readonly format: 'isoplane' | 'wrangler';
-  readonly compatibilityDate: string;
 }
 
 const VARS: Readonly<Record<Template, Readonly<Record<string, string>>>> = {
@@ -68,7 +70,7 @@ const TSCONFIG = {
 
 const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
 
-function isoplaneJsonc({ name, template, compatibilityDate }: ScaffoldOptions): string {
+function isoplaneJsonc({ name, template }: ScaffoldOptions): string {
   const vars = Object.entries(VARS[template]).map(
     ([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`,
   );
@@ -78,7 +80,7 @@ function isoplaneJsonc({ name, template, compatibilityDate }: ScaffoldOptions): 
     '  "main": "src/index.ts",',
     ...(template === 'event' ? ['  "style": "event",'] : []),
     '  // The behaviour of the runtime at this date is kept for ever.',
-    `  "compatibilityDate": ${JSON.stringify(compatibilityDate)},`,
+    `  "compatibilityDate": ${JSON.stringify(COMPATIBILITY_DATE)},`,
     ...(vars.length === 0 ? [] : [`  "vars": { ${vars.join(', ')} },`]),
     '  // Who may call it: "signed" (the default), "jwt" or "public".',
     '  "auth": { "mode": "signed" },',
@@ -87,12 +89,12 @@ function isoplaneJsonc({ name, template, compatibilityDate }: ScaffoldOptions): 
   ].join('\n');
 }
 
-function wranglerToml({ name, template, compatibilityDate }: ScaffoldOptions): string {
+function wranglerToml({ name, template }: ScaffoldOptions): string {
   const vars = Object.entries(VARS[template]).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
   return [
     `name = ${JSON.stringify(name)}`,
     'main = "src/index.ts"',
-    `compatibility_date = ${JSON.stringify(compatibilityDate)}`,
+    `compatibility_date = ${JSON.stringify(COMPATIBILITY_DATE)}`,
     ...(vars.length === 0 ? [] : ['', '[vars]', ...vars]),
     '',
   ].join('\n');

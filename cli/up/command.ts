@@ -32,8 +32,6 @@ export async function up(
 ): Promise<number> {
   const options = optionsSchema.parse(given);
   const { output } = context;
-  // Nothing the platform writes is for others, whatever each write says.
-  process.umask(0o077);
   const stop = stopRequests();
   const startedMs = performance.now();
   const dataDir = resolve(context.options.data ?? process.env['ISOPLANE_DATA_DIR'] ?? '.isoplane');

@@ -7,6 +7,7 @@
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import process from 'node:process';
+import { isMainThread } from 'node:worker_threads';
 import { isErrorCode, PlatformError } from '#shared/errors.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import { planeMessageSchema } from '#shared/runtime/plane.node.ts';
@@ -25,6 +26,8 @@ export interface PlaneSpec {
   readonly main: string;
   readonly logPath: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** File mode mask of the process. */
+  readonly umask: number;
 }
 
 export type PlaneEvent =
@@ -92,12 +95,14 @@ export class SupervisedPlane {
   }
 
   #launch(): Promise<Addresses> {
-    const child = fork(this.#spec.main, [], {
-      detached: true,
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      execArgv: ['--disable-warning=ExperimentalWarning'],
-      env: { ...inheritedEnvironment(), ...this.#environment },
-    });
+    const child = withUmask(this.#spec.umask, () =>
+      fork(this.#spec.main, [], {
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+        execArgv: ['--disable-warning=ExperimentalWarning'],
+        env: { ...inheritedEnvironment(), ...this.#environment },
+      }),
+    );
     this.#child = child;
     this.#tail = [];
     for (const stream of [child.stdout, child.stderr]) {
@@ -175,6 +180,17 @@ export class SupervisedPlane {
         (error: PlatformError) => this.#ended(error.message, error),
       );
     });
+  }
+}
+
+/** A child inherits the mask at the moment it is made; there is no option for it. Threads cannot set it. */
+function withUmask<T>(mask: number, work: () => T): T {
+  if (!isMainThread) return work();
+  const before = process.umask(mask);
+  try {
+    return work();
+  } finally {
+    process.umask(before);
   }
 }
 

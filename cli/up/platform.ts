@@ -192,6 +192,9 @@ class Starting {
       {
         name,
         main: (this.#options.mainOf ?? planeMain)(plane),
+        // What a plane writes is for its user alone, whatever each write says. The node also makes folders
+        // that sandboxed processes of another user must read, so it sets every mode itself.
+        umask: plane === 'node' ? 0o022 : 0o077,
         logPath: join(this.#layout.dataDir, 'logs', `${name}.log`),
         environment: {
           ISOPLANE_DATA_DIR: this.#layout.dataDir,

@@ -6,6 +6,6 @@ import { planeMain, type PlaneName } from './platform.ts';
 
 export async function runAlone(plane: PlaneName, context: Context): Promise<void> {
   process.env['ISOPLANE_DATA_DIR'] ??= context.options.data ?? '.isoplane';
-  process.umask(0o077);
+  if (plane !== 'node') process.umask(0o077);
   await import(pathToFileURL(planeMain(plane)).href);
 }
