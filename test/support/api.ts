@@ -105,7 +105,7 @@ export class ControlApi {
       ...(bytes === undefined ? {} : { body: bytes }),
     });
     const text = await response.body.text();
-    const isJson = String(response.headers['content-type']).includes('json');
+    const isJson = /[/+]json\b/.test(String(response.headers['content-type']));
     return {
       status: response.statusCode,
       headers: response.headers,
