@@ -20,6 +20,7 @@ import { createAgentApp } from '../http/app.ts';
 import { check } from '../instances/check.node.ts';
 import { Instances } from '../instances/instances.node.ts';
 import type { LaunchOptions } from '../instances/launch.node.ts';
+import { Watchdog } from '../limits/watchdog.node.ts';
 import { LogStore } from '../logs/store.node.ts';
 import { detectSandbox, spawnSlot, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
 import { SlotPool } from '../slots/pool.node.ts';
@@ -144,10 +145,17 @@ function followFeed(parts: Parts): Promise<FeedConsumer> {
   });
 }
 
-export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
-  const parts = await openParts(options);
-  const { layout, pool, logs, sandbox, programs, runnables } = parts;
-  const socket = layout.sockets.node(options.nodeId);
+interface Running {
+  readonly instances: Instances;
+  readonly watchdog: Watchdog;
+  readonly heartbeat: Heartbeat;
+  readonly launchOptions: LaunchOptions;
+  /** From now on the heartbeat says that this node takes no more instances. */
+  drain(): void;
+}
+
+function assemble(parts: Parts, socket: string): Running {
+  const { options, pool, sandbox, runnables } = parts;
   let draining = false;
   const launchOptions: LaunchOptions = {
     pool,
@@ -157,14 +165,23 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
   };
   const instances = new Instances({
     launch: launchOptions,
-    programs,
-    logs,
+    programs: parts.programs,
+    logs: parts.logs,
     log: options.log,
     capacity: options.capacity,
     agentSocket: socket,
     findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
-    onStarted: () => undefined,
-    onEnded: () => heartbeat.beat(),
+    onStarted: ({ id, slot, runnable }) =>
+      watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits }),
+    onEnded: ({ id }) => {
+      watchdog.unwatch(id);
+      heartbeat.beat();
+    },
+  });
+  const watchdog = new Watchdog({
+    clock: systemClock,
+    timers: systemTimers,
+    kill: (instanceId, action) => instances.kill(instanceId, action),
   });
   const heartbeat = new Heartbeat({
     nodeId: options.nodeId,
@@ -184,6 +201,18 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       for (const instanceId of stop) instances.stop(instanceId, LIMITS.leaseTtlMs);
     },
   });
+  const drain = (): void => {
+    draining = true;
+  };
+  return { instances, watchdog, heartbeat, launchOptions, drain };
+}
+
+export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
+  const parts = await openParts(options);
+  const { layout, pool, logs, sandbox, programs } = parts;
+  const socket = layout.sockets.node(options.nodeId);
+  const running = assemble(parts, socket);
+  const { instances, watchdog, heartbeat, launchOptions } = running;
   await pool.fill();
   const feed = await followFeed(parts);
   const status = (): NodeStatus => ({
@@ -198,7 +227,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     instances,
     logs,
     check: (runnable) => check({ launch: launchOptions, programs }, runnable),
-    overdue: () => undefined,
+    overdue: (instanceId, report) => watchdog.overdue(instanceId, report),
     status,
     log: options.log,
   });
@@ -207,10 +236,11 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
   return {
     addresses: { socket },
     close: async (graceMs) => {
-      draining = true;
+      running.drain();
       await instances.close(Math.floor(graceMs / 2));
       await heartbeat.close();
       await feed.close();
+      watchdog.close();
       await pool.close();
       await closeServer(server, 500);
       await logs.close();

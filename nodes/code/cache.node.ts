@@ -121,7 +121,7 @@ export class CodeCache {
   }
 
   async #evict(): Promise<void> {
-    for (const digest of [...this.#sizes.keys()]) {
+    for (const digest of this.#sizes.keys()) {
       if (this.#bytes <= this.#options.bytesMax) return;
       await this.#forget(digest);
     }

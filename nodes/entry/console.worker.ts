@@ -20,6 +20,7 @@ const ITEMS_MAX = 100;
 
 type Level = 'debug' | 'log' | 'info' | 'warn' | 'error';
 
+// oxlint-disable-next-line no-console -- stdout of a function is where its console goes
 const writeLine = console.log.bind(console);
 
 /** `c` console, `x` exception. Short keys: every byte is written, read and parsed once per log line. */

@@ -47,7 +47,7 @@ function parse<S extends z.ZodType>(schema: S, value: unknown): z.infer<S> {
 
 async function jsonOf(request: Request): Promise<unknown> {
   try {
-    return (await request.json()) as unknown;
+    return await request.json();
   } catch (thrown) {
     throw new PlatformError('bad_request', 'the body is not JSON', { cause: thrown });
   }

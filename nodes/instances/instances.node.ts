@@ -8,7 +8,7 @@ import type {
   StartReply,
   StartRequest,
 } from '#shared/contracts/nodes.ts';
-import { PlatformError } from '#shared/errors.ts';
+import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { VersionId } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Programs } from '../code/programs.node.ts';
@@ -41,7 +41,7 @@ export interface RunningInstance {
 
 interface Entry {
   readonly versionId: VersionId;
-  readonly started: Promise<StartReply>;
+  started: Promise<StartReply>;
   running: RunningInstance | undefined;
   slot: Slot | undefined;
   stopRequested: boolean;
@@ -104,21 +104,20 @@ export class Instances {
           retryAfterMs: 1_000,
         }),
       );
-    const { promise, resolve, reject } = Promise.withResolvers<StartReply>();
     const entry: Entry = {
       versionId: request.versionId,
-      started: promise,
+      started: Promise.resolve(undefined as never),
       running: undefined,
       slot: undefined,
       stopRequested: false,
       blamedRequestId: undefined,
     };
     this.#entries.set(request.instanceId, entry);
-    this.#start(request, entry).then(resolve, (thrown: unknown) => {
+    entry.started = this.#start(request, entry).catch((thrown: unknown) => {
       this.#entries.delete(request.instanceId);
-      reject(thrown as Error);
+      throw thrown;
     });
-    return promise;
+    return entry.started;
   }
 
   stop(instanceId: string, graceMs: number): void {
@@ -179,11 +178,9 @@ export class Instances {
       collector.end();
       const { message, stack } = outcome.failure;
       if (outcome.reason === 'startup_failed') collector.platform(`The instance did not start: ${message}`);
-      throw new PlatformError(
-        outcome.reason === 'memory_exceeded' ? 'memory_exceeded' : 'startup_failed',
-        message,
-        { extensions: { reason: message, ...(stack === undefined ? {} : { stack }) } },
-      );
+      throw new PlatformError(startCode(outcome.reason), message, {
+        extensions: { reason: message, ...(stack === undefined ? {} : { stack }) },
+      });
     }
     const endpoint: Endpoint = {
       instance: { kind: 'unix', path: outcome.slot.socketPath },
@@ -236,6 +233,11 @@ export class Instances {
       waiters.add(finish);
     });
   }
+}
+
+function startCode(reason: ExitReason): ErrorCode {
+  if (reason === 'memory_exceeded') return 'memory_exceeded';
+  return reason === 'stopped' ? 'instance_lost' : 'startup_failed';
 }
 
 /** The first line of a fatal message, if there is one; workerd's own paths are not for users. */

@@ -6,7 +6,7 @@ import type { LogEntry } from '#shared/contracts/nodes.ts';
 import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
-import { isNoise } from '../slots/stderr.ts';
+import { isNoise, stackLine } from '../slots/stderr.ts';
 import type { ByteBucket } from './bucket.ts';
 import { LineSplitter } from './lines.ts';
 import { parseStderrLine, parseStdoutLine, type ParsedLine } from './parse.ts';
@@ -76,7 +76,7 @@ export class LogCollector {
   #stderrLine(text: string, cut: boolean): void {
     if (isNoise(text) || text === '') return;
     if (/^\s/.test(text) && this.#open !== undefined) {
-      if (this.#open.stack.length < STACK_LINES_MAX) this.#open.stack.push(`    ${text.trim()}`);
+      if (this.#open.stack.length < STACK_LINES_MAX) this.#open.stack.push(stackLine(text));
       return;
     }
     this.#closeOpen();

@@ -38,7 +38,7 @@ interface FunctionLog {
   readonly key: string;
   readonly bucket: ByteBucket;
   readonly followers: Set<Follower>;
-  readonly loaded: Promise<void>;
+  loaded: Promise<void>;
   entries: LogEntry[];
   units: number;
   pending: string[];
@@ -164,16 +164,20 @@ export class LogStore {
       entries: [],
       units: 0,
       pending: [],
-      loaded: this.#load(key).then((older) => {
-        const newer = log.entries;
-        log.entries = [];
-        this.#units -= log.units;
-        log.units = 0;
-        for (const entry of [...older, ...newer]) this.#add(log, entry);
-      }),
+      loaded: Promise.resolve(),
     };
     this.#functions.set(key, log);
+    log.loaded = this.#fillFromDisk(log);
     return log;
+  }
+
+  async #fillFromDisk(log: FunctionLog): Promise<void> {
+    const older = await this.#load(log.key);
+    const newer = log.entries;
+    this.#units -= log.units;
+    log.entries = [];
+    log.units = 0;
+    for (const entry of [...older, ...newer]) this.#add(log, entry);
   }
 
   #add(log: FunctionLog, entry: LogEntry): void {

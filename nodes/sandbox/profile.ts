@@ -87,12 +87,27 @@ function bwrapWords(profile: SandboxProfile, paths: SlotPaths): readonly string[
   if (profile.bwrap === undefined) return [];
   return [
     profile.bwrap,
-    ...['--ro-bind', paths.rootfs, '/', '--bind', paths.slotDir, INNER_DIR],
-    ...['--die-with-parent', '--new-session', '--clearenv', '--chdir', '/'],
-    ...['--unshare-all', '--unshare-user'],
+    ...namespaceWords(profile, paths),
+    '--cap-drop',
+    'ALL',
+    '--as-pid-1',
+    '--seccomp',
+    String(SECCOMP_FD),
+    '--info-fd',
+    String(INFO_FD),
+  ];
+}
+
+function namespaceWords(profile: SandboxProfile, paths: SlotPaths): readonly string[] {
+  return [
+    ...`--die-with-parent --new-session --clearenv --chdir / --unshare-all --unshare-user`.split(' '),
     ...(profile.disableUserns ? ['--disable-userns'] : []),
-    ...['--cap-drop', 'ALL', '--as-pid-1'],
-    ...['--seccomp', String(SECCOMP_FD), '--info-fd', String(INFO_FD)],
+    '--ro-bind',
+    paths.rootfs,
+    '/',
+    '--bind',
+    paths.slotDir,
+    INNER_DIR,
   ];
 }
 

@@ -176,7 +176,7 @@ export class Slot {
   #readInfo(): Promise<void> {
     return new Promise((resolve) => {
       let text = '';
-      const info = this.#child.stdio[INFO_FD] as Readable;
+      const info = (this.#child.stdio as readonly unknown[])[INFO_FD] as Readable;
       info.on('data', (chunk: Buffer) => {
         if (text.length < 4_096) text += chunk.toString('utf8');
         const match = /"child-pid":\s*(\d+)/.exec(text);

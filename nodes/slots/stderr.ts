@@ -20,7 +20,7 @@ export interface StartupFailure {
  */
 export function parseStartupFailure(stderr: string): StartupFailure {
   const lines = stderr.split('\n').filter((line) => line.trim() !== '' && !isNoise(line));
-  const uncaught = lines.findIndex((line) => /^service main: /.test(line));
+  const uncaught = lines.findIndex((line) => line.startsWith('service main: '));
   if (uncaught < 0) {
     const message = lines.slice(-5).join('\n');
     return { message: message === '' ? 'the process ended without a message' : message, stack: undefined };
@@ -29,7 +29,14 @@ export function parseStartupFailure(stderr: string): StartupFailure {
   const stack: string[] = [];
   for (const line of lines.slice(uncaught + 1)) {
     if (!/^\s/.test(line)) break;
-    stack.push(`    ${line.trim()}`);
+    stack.push(stackLine(line));
   }
   return { message, stack: stack.length === 0 ? undefined : [message, ...stack].join('\n') };
+}
+
+/** `  at index.js:1:21 in f`, as workerd prints it → `    at f (index.js:1:21)`, as V8 does. */
+export function stackLine(line: string): string {
+  const words = line.trim();
+  const match = /^at (.+:\d+:\d+) in (.+)$/.exec(words);
+  return `    ${match === null ? words : `at ${match[2]} (${match[1]})`}`;
 }

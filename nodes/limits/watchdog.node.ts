@@ -1,0 +1,121 @@
+/** Drives watch.ts for all instances of the node with one timer. */
+import type { FunctionLimits } from '#shared/contracts/config.ts';
+import type { OverdueReport } from '#shared/contracts/nodes.ts';
+import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
+import { probe } from './probe.node.ts';
+import { sampleProcess } from './proc.node.ts';
+import {
+  newWatch,
+  onOverdue,
+  onProbeAnswered,
+  onSample,
+  type Action,
+  type Step,
+  type Watch,
+} from './watch.ts';
+
+export interface WatchedInstance {
+  readonly id: string;
+  readonly pid: () => number | undefined;
+  readonly socketPath: string;
+  readonly limits: Pick<FunctionLimits, 'cpuMs' | 'memoryMb'>;
+}
+
+export type KillAction = Extract<Action, { kind: 'kill' }>;
+
+export interface WatchdogOptions {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly kill: (instanceId: string, action: KillAction) => void;
+}
+
+interface Watched {
+  readonly instance: WatchedInstance;
+  watch: Watch;
+  dueMs: number;
+  cancelProbe: (() => void) | undefined;
+}
+
+export class Watchdog {
+  readonly #options: WatchdogOptions;
+  readonly #watched = new Map<string, Watched>();
+  #timer: Timer | undefined;
+  #timerDueMs = Infinity;
+
+  constructor(options: WatchdogOptions) {
+    this.#options = options;
+  }
+
+  watch(instance: WatchedInstance): void {
+    const watch = newWatch(instance.limits);
+    const dueMs = this.#options.clock.monotonicMs() + watch.intervalMs;
+    this.#watched.set(instance.id, { instance, watch, dueMs, cancelProbe: undefined });
+    this.#schedule(dueMs);
+  }
+
+  unwatch(instanceId: string): void {
+    this.#watched.get(instanceId)?.cancelProbe?.();
+    this.#watched.delete(instanceId);
+  }
+
+  overdue(instanceId: string, report: OverdueReport): void {
+    const watched = this.#watched.get(instanceId);
+    const sample = watched === undefined ? undefined : this.#sample(watched);
+    if (watched !== undefined && sample !== undefined)
+      this.#apply(watched, onOverdue(watched.watch, report, sample));
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    for (const id of this.#watched.keys()) this.unwatch(id);
+  }
+
+  #sample(watched: Watched): ReturnType<typeof sampleProcess> {
+    const pid = watched.instance.pid();
+    return pid === undefined ? undefined : sampleProcess(pid, this.#options.clock.monotonicMs());
+  }
+
+  #apply(watched: Watched, { watch, action }: Step): void {
+    watched.watch = watch;
+    watched.dueMs = this.#options.clock.monotonicMs() + watch.intervalMs;
+    this.#schedule(watched.dueMs);
+    switch (action.kind) {
+      case 'none':
+        break;
+      case 'probe':
+        watched.cancelProbe = probe(watched.instance.socketPath, () => {
+          watched.cancelProbe = undefined;
+          watched.watch = onProbeAnswered(watched.watch);
+        });
+        break;
+      case 'kill':
+        this.#options.kill(watched.instance.id, action);
+        break;
+    }
+  }
+
+  /** Moves the one timer forward when something is due earlier than it fires. */
+  #schedule(dueMs: number): void {
+    if (dueMs >= this.#timerDueMs) return;
+    this.#timer?.cancel();
+    this.#timerDueMs = dueMs;
+    this.#timer = this.#options.timers.after(Math.max(1, dueMs - this.#options.clock.monotonicMs()), () =>
+      this.#tick(),
+    );
+  }
+
+  #tick(): void {
+    this.#timerDueMs = Infinity;
+    const nowMs = this.#options.clock.monotonicMs();
+    let nextMs = Infinity;
+    for (const watched of this.#watched.values()) {
+      if (watched.dueMs <= nowMs) {
+        const sample = this.#sample(watched);
+        if (sample !== undefined) this.#apply(watched, onSample(watched.watch, sample));
+        else watched.dueMs = nowMs + watched.watch.intervalMs;
+      }
+      nextMs = Math.min(nextMs, watched.dueMs);
+    }
+    if (nextMs < Infinity) this.#schedule(nextMs);
+  }
+}
