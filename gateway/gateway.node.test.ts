@@ -6,7 +6,7 @@ import { afterEach, describe, test } from 'vitest';
 import { SignJWT } from 'jose';
 import { importKeyEncryptionKey, seal, toBase64Url } from '#shared/seal.ts';
 import { importSigningKey, signRequest } from '#shared/signatures/sign.ts';
-import { sealContext } from './auth/keys.ts';
+import type { Auth } from '#shared/contracts/config.ts';
 import { startHarness, type Harness } from './testing/harness.node.ts';
 import { functionItems, keyItem } from './testing/items.ts';
 
@@ -17,13 +17,13 @@ afterEach(async () => {
 });
 
 const SECRET = new Uint8Array(32).fill(7);
-const TOKEN_KEY = { kty: 'oct', kid: 'one', k: toBase64Url(SECRET), alg: 'HS256' } as const;
-const jwtAuth = {
+const TOKEN_KEY = { kty: 'oct' as const, kid: 'one', k: toBase64Url(SECRET), alg: 'HS256' };
+const jwtAuth: Auth = {
   mode: 'jwt',
   jwks: { keys: [TOKEN_KEY] },
   issuer: 'https://issuer.test',
   audience: 'hello',
-} as const;
+};
 
 describe('gateway', () => {
   test('streams a public call from the instance and marks the first one as a cold start', async ({
@@ -62,7 +62,7 @@ describe('gateway', () => {
   test('lets signed requests through with ed25519 and hmac-sha256, body included', async ({ expect }) => {
     const pair = generateKeyPairSync('ed25519');
     const kek = toBase64Url(new Uint8Array(32).fill(1));
-    const sealedSecret = await seal(await importKeyEncryptionKey(kek), SECRET, sealContext('shared'));
+    const sealedSecret = await seal(await importKeyEncryptionKey(kek), SECRET, 'shared');
     harness = await startHarness([
       ...functionItems('hello', { auth: { mode: 'signed' } }),
       keyItem({

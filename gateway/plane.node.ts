@@ -13,7 +13,7 @@ import { closeServer, UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
-import { createUndiciClient } from './forward/undici-client.node.ts';
+import { SocketClient } from './forward/socket-client.node.ts';
 import { Watch } from './forward/watch.ts';
 import { createAgentClient, createSchedulerClient } from './leases/scheduler-client.node.ts';
 import { LeaseManager } from './leases/source.ts';
@@ -51,7 +51,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   });
   const agent = createAgentClient({ timers: systemTimers, log });
   const leases = new LeaseManager({ scheduler, clock: systemClock, timers: systemTimers, log });
-  const client = createUndiciClient();
+  const client = new SocketClient(systemClock);
   let state = new FeedState();
   const gateway = createGateway<NodeEnv>({
     state: () => state,

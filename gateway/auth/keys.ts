@@ -9,18 +9,14 @@ export interface KeyRing {
   get(item: KeyItem): Promise<VerifyKey | undefined>;
 }
 
-/** Must equal the context under which control seals the secret of a key. */
-export function sealContext(keyId: string): string {
-  return `key:${keyId}`;
-}
-
 export function createKeyRing(keyEncryptionKey: () => Promise<KeyEncryptionKey | undefined>): KeyRing {
   const imported = new WeakMap<KeyItem, Promise<VerifyKey | undefined>>();
   const load = async (item: KeyItem): Promise<VerifyKey | undefined> => {
     if (item.material.algorithm === 'ed25519') return importEd25519(item.material.publicKey);
     const wrapping = await keyEncryptionKey();
     if (wrapping === undefined) return undefined;
-    return importHmac(await unseal(wrapping, item.material.sealedSecret, sealContext(item.id)));
+    // Control seals under the key's id, so a sealed secret cannot stand in for another key's.
+    return importHmac(await unseal(wrapping, item.material.sealedSecret, item.id));
   };
   return {
     get(item) {

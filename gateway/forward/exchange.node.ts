@@ -162,6 +162,7 @@ export class Exchange implements UpstreamHandler, Watched {
   };
 
   readonly #clientDrained = (): void => {
+    if (this.#over) return;
     this.#lastActiveMs = this.#watch.coarseMs;
     this.#upstream?.resume();
   };

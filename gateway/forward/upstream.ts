@@ -4,7 +4,8 @@
  *
  * Conversation: `send` → `onReady` once, when the instance listens and takes a body → `onHead` →
  * `onData`* → `onEnd`; or `onFailure` once, at any point. After `abort` nothing more is called. All
- * callbacks come after `send` has returned.
+ * callbacks come after `send` has returned. After `onEnd` and `onFailure` the exchange must not be touched:
+ * its connection may already carry another request.
  */
 
 export interface UpstreamRequest {

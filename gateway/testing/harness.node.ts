@@ -207,7 +207,7 @@ async function fetchAs(port: number, host: string, init: CallInit): Promise<Resp
   );
   const bodyless = [204, 304].includes(answer.statusCode) || init.method === 'HEAD';
   if (bodyless) await answer.body.dump();
-  return new Response(bodyless ? null : (answer.body), {
+  return new Response(bodyless ? null : answer.body, {
     status: answer.statusCode,
     headers: flat,
   });
