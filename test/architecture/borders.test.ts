@@ -42,6 +42,7 @@ describe('the borders between planes', () => {
     ['shared that knows a plane', 'shared/a.ts', `import { x } from '#gateway/b.ts';`],
     ['a plane that knows the CLI', 'control/a.ts', `import { x } from '#cli/b.ts';`],
     ['test doubles in production code', 'control/a.ts', `import { x } from '#shared/testing/fakes.ts';`],
+    ['a fixture in production code', 'control/a.ts', `import { x } from './a.fixture.ts';`],
     ['a path out of the repository', 'cli/a.ts', `import { x } from '../../elsewhere.ts';`],
   ];
   for (const [what, path, source] of planted)

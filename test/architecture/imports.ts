@@ -45,7 +45,9 @@ function resolveInside(from: string, specifier: string): string | undefined {
 }
 
 const topOf = (path: string): string => path.split('/')[0] ?? '';
-const isTest = (path: string): boolean => path.endsWith('.test.ts') || topOf(path) === 'test';
+/** Tests, what they share, and their worlds: none of it runs in production. */
+const isTest = (path: string): boolean =>
+  /\.(?:test|suite|fixture)\.ts$/.test(path) || /(?:^|\/)testing\//.test(path) || topOf(path) === 'test';
 
 /** Sentences that say what is wrong; empty when the borders hold. */
 export function borderProblems(edges: readonly ImportEdge[]): string[] {
@@ -55,13 +57,13 @@ export function borderProblems(edges: readonly ImportEdge[]): string[] {
     const here = topOf(from);
     const there = topOf(to);
     const say = (law: string): void => void problems.push(`${from} imports ${specifier}: ${law}`);
+    if (isTest(to) && !isTest(from)) say('only tests use test code');
     if (here === there) continue;
     if (to.startsWith('..')) say('leaves the repository');
     else if (specifier.startsWith('.') && (RANKS[here] ?? 0) < 2) say('a relative path leaves its folder');
     else if (!(there in RANKS)) continue;
     else if ((RANKS[there] ?? 0) > (RANKS[here] ?? 0)) say(`${here} must not know ${there}`);
     else if (RANKS[here] === RANKS[there] && RANKS[here] === 1) say('planes meet in shared/ only');
-    if (to.startsWith('shared/testing/') && !isTest(from)) say('only tests use shared/testing');
   }
   return problems;
 }

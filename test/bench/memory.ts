@@ -102,7 +102,8 @@ export async function benchFleet(scale: BenchScale): Promise<Row[]> {
     using own = await RawConnection.open(platform.gatewayUrl);
     await call(own, platform, name);
     answered += 1;
-    if (answered % 50 === 0) peakKb = Math.max(peakKb, treeMemory(platform.rootPid).pssKb);
+    if (answered % Math.ceil(names.length / 10) === 0)
+      peakKb = Math.max(peakKb, treeMemory(platform.rootPid).pssKb);
   });
   await settled(platform);
   const endKb = await lowest(platform, startKb * 1.2);

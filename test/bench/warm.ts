@@ -74,7 +74,8 @@ async function interleaved(
 ): Promise<Map<string, Measured[]>> {
   const rounds = new Map<string, Measured[]>(candidates.map(({ name }) => [name, []]));
   for (let round = 0; round < scale.warmRounds; round += 1) {
-    for (const candidate of candidates) {
+    // Every other round runs backwards, so that nobody always comes after the same neighbour.
+    for (const candidate of round % 2 === 0 ? candidates : [...candidates].reverse()) {
       const job: LoadJob = {
         url: candidate.url,
         host: candidate.host,

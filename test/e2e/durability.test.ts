@@ -5,6 +5,7 @@
 import { createServer, type AddressInfo } from 'node:net';
 import { cp, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createClient } from '@libsql/client';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { startPlatform } from '#cli/up/platform.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
@@ -121,6 +122,23 @@ describe('a running platform', () => {
       await platform.api.deploy(fresh, saying(fresh));
       expect((await platform.call(fresh)).text).toBe(fresh);
     });
+
+  test('answers database_busy while somebody holds the database, and works when it is free', async ({
+    expect,
+  }) => {
+    const client = createClient({ url: `file:${layoutOf(platform.dataDir).database}` });
+    const held = await client.transaction('write');
+    try {
+      const answer = await platform.api.call('POST', '/v1/accounts', { name: 'patient' });
+      expect(answer.status).toBe(503);
+      expect(answer.body).toMatchObject({ code: 'database_busy' });
+      expect((await platform.call('kept')).text).toBe('two');
+    } finally {
+      await held.rollback();
+      client.close();
+    }
+    expect((await platform.api.call('POST', '/v1/accounts', { name: 'patient' })).status).toBe(201);
+  });
 
   test('refuses a second platform on its data folder', async ({ expect }) => {
     await expect(
