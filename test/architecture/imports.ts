@@ -7,7 +7,7 @@ import { dirname, join, normalize } from 'node:path';
 
 export const PLANES = ['gateway', 'scheduler', 'nodes', 'control'] as const;
 /** Folders that are read, in order of rank: nobody imports from a higher one. */
-export const RANKS: Readonly<Record<string, number>> = {
+const RANKS: Readonly<Record<string, number>> = {
   shared: 0,
   gateway: 1,
   scheduler: 1,

@@ -51,7 +51,7 @@ export class ApiFailure extends Error {
   }
 }
 
-export async function readKey(credentialsPath: string): Promise<SigningKey> {
+async function readKey(credentialsPath: string): Promise<SigningKey> {
   return importSigningKey(credentialsSchema.parse(JSON.parse(await readFile(credentialsPath, 'utf8'))));
 }
 

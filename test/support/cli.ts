@@ -14,7 +14,7 @@ export interface CliResult {
 }
 
 const SYSTEM_NODE = '/usr/bin/node';
-export const launcher = join(repositoryRoot, 'cli', 'bin.js');
+const launcher = join(repositoryRoot, 'cli', 'bin.js');
 /** Debian's Node where there is one: users' shells have it, and the launcher must cope. */
 export const userNode = existsSync(SYSTEM_NODE) ? SYSTEM_NODE : process.execPath;
 
