@@ -159,7 +159,7 @@ function assemble(parts: Parts, socket: string): Running {
   let draining = false;
   const launchOptions: LaunchOptions = {
     pool,
-    prlimit: sandbox.profile.prlimit,
+    profile: sandbox.profile,
     timers: systemTimers,
     clock: systemClock,
   };

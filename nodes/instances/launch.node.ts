@@ -9,7 +9,7 @@ import type { ExitReason } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
-import { dataLimitBytes } from '../sandbox/profile.ts';
+import { dataLimitBytes, dataLimitCommand, type SandboxProfile } from '../sandbox/profile.ts';
 import type { SlotPool } from '../slots/pool.node.ts';
 import type { Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
 import { parseStartupFailure, type StartupFailure } from '../slots/stderr.ts';
@@ -21,7 +21,7 @@ export const STARTUP_MS_MAX = 10_000;
 
 export interface LaunchOptions {
   readonly pool: SlotPool;
-  readonly prlimit: string | undefined;
+  readonly profile: SandboxProfile;
   readonly timers: Timers;
   readonly clock: Clock;
   /** Puts the process into its memory group; called before any user code runs. */
@@ -48,13 +48,16 @@ export function launch(
     const startedMs = options.clock.monotonicMs();
     hooks.onSlot(slot);
     await slot.spawned();
-    await setMemoryLimit(options, slot, runnable.limits.memoryMb);
     let overdue = false;
     const timer = options.timers.after(STARTUP_MS_MAX, () => {
       overdue = true;
       slot.kill('startup_failed');
     });
-    const outcome = await slot.start(config, hooks.sink);
+    // V8 needs some 10 ms before user code runs, and the limit is set meanwhile.
+    const [outcome] = await Promise.all([
+      slot.start(config, hooks.sink),
+      setMemoryLimit(options, slot, runnable.limits.memoryMb),
+    ]);
     timer.cancel();
     if (outcome.kind === 'listening')
       return { kind: 'started', slot, startMs: options.clock.monotonicMs() - startedMs };
@@ -81,10 +84,15 @@ async function setMemoryLimit(options: LaunchOptions, slot: Slot, memoryMb: numb
   if (slot.pid === undefined) return;
   options.confine?.(slot.pid, memoryMb);
   // Slots wait with the limit of the default size, so most starts spawn nothing here.
-  if (memoryMb === LIMITS.memoryMbDefault || options.prlimit === undefined) return;
+  if (memoryMb === LIMITS.memoryMbDefault) return;
+  const command = dataLimitCommand(options.profile, slot.pid, dataLimitBytes(memoryMb));
+  if (command === undefined) return;
+  const [file, ...args] = command;
   try {
-    await run(options.prlimit, ['--pid', String(slot.pid), `--data=${dataLimitBytes(memoryMb)}:`]);
+    await run(file, args);
   } catch (thrown) {
+    // A process that has ended meanwhile is told by its own outcome.
+    if (slot.pid === undefined) return;
     slot.kill('startup_failed');
     throw new PlatformError('internal', 'the memory limit of an instance could not be set', {
       cause: thrown,

@@ -90,10 +90,10 @@ describe('wall time', () => {
     const { instanceId, path } = await world.run({
       id: 'default/never@1',
       limits: { cpuMs: 60_000, timeoutMs: 60_000 },
-      modules: [main(LOOP)],
+      modules: [main("export default { fetch() { console.log('looping'); for (;;) {} } };")],
     });
     const call = failed(callSocket(path));
-    await waitFor('the loop to run', async () => true);
+    await waitFor('the loop to run', async () => (await world.logs('never')).includes('looping'));
     await overdue(instanceId, { requestId: 'r-slow', kind: 'timeout', ageMs: 100, inFlight: 1 });
     expect(await exitOf(instanceId)).toEqual({ ended: true, reason: 'timeout', blamedRequestId: 'r-slow' });
     expect(await call).toBe('failed');

@@ -72,11 +72,30 @@ export function slotCommand(profile: SandboxProfile, paths: SlotPaths, data: Dat
   return { file, args, sandboxed: profile.bwrap !== undefined };
 }
 
+function identityOf({ dropTo }: SandboxProfile): readonly string[] {
+  return dropTo === undefined
+    ? []
+    : ['--reuid', String(dropTo.uid), '--regid', String(dropTo.gid), '--clear-groups'];
+}
+
+/**
+ * Moves the soft limit of a running slot. As the slot's own user: root in a container may lack the
+ * capability to change limits of others, the same user needs none. Inside, the filter refuses the call.
+ */
+export function dataLimitCommand(
+  profile: SandboxProfile,
+  pid: number,
+  softBytes: number,
+): readonly [file: string, ...args: string[]] | undefined {
+  if (profile.prlimit === undefined) return undefined;
+  const options = ['--pid', String(pid), `--data=${softBytes}:`];
+  if (profile.setpriv === undefined || profile.dropTo === undefined) return [profile.prlimit, ...options];
+  return [profile.setpriv, ...identityOf(profile), profile.prlimit, ...options];
+}
+
 function setprivWords(profile: SandboxProfile): readonly string[] {
   if (profile.setpriv === undefined) return [];
-  const drop = profile.dropTo;
-  const identity =
-    drop === undefined ? [] : ['--reuid', String(drop.uid), '--regid', String(drop.gid), '--clear-groups'];
+  const identity = identityOf(profile);
   // bwrap has --die-with-parent; without it setpriv must see to that.
   const alone = profile.bwrap === undefined ? ['--pdeathsig', 'KILL', '--no-new-privs'] : [];
   const options = [...identity, ...alone];

@@ -225,6 +225,15 @@ export class World implements AsyncDisposable {
     return this.start(this.control.publish(version));
   }
 
+  /** Newline-delimited entries of a function's log. */
+  async logs(functionName: string): Promise<string> {
+    const bytes = await this.peer.bytes(
+      `/v1/logs?account=default&function=${functionName}&tail=2000`,
+      64_000_000,
+    );
+    return Buffer.from(bytes).toString('utf8');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stopAgent();
     await this.peer.close();
