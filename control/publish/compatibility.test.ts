@@ -28,7 +28,7 @@ const c :W.Config = (
     compatibilityFlags = [${flags.map((flag) => `"${flag}"`).join(', ')}]))],
   sockets = [(name = "h", address = "unix:${folder.path}/s", service = "m")]);`,
   );
-  return new Promise((resolve) => {
+  return await new Promise((resolve) => {
     execFile(WORKERD, ['serve', path], { timeout: 20_000 }, (_error, _stdout, stderr) => resolve(stderr));
   });
 }

@@ -1,7 +1,7 @@
 /** A whole control plane in one process for tests: real libSQL file, real blobs, scripted nodes. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CreateKey, PublishMetadata, PublishReply } from '#shared/contracts/api.ts';
+import type { CreateKey, PublishReply } from '#shared/contracts/api.ts';
 import { credentialsSchema } from '#shared/contracts/credentials.ts';
 import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
@@ -209,7 +209,7 @@ export class World implements AsyncDisposable {
 export interface PublishOptions {
   readonly account?: string;
   readonly config?: Partial<FunctionConfigInput>;
-  readonly metadata?: Partial<Record<keyof PublishMetadata, unknown>>;
+  readonly metadata?: Readonly<Record<string, unknown>>;
   readonly maps?: Record<string, string>;
   readonly call?: CallOptions;
 }
@@ -280,7 +280,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     timers,
     latestDate: '2026-11-17',
     checkTimeoutMs: 5_000,
-    authenticator: new Authenticator({ db, kek, clock: { ...clock, wallMs: () => clock.wallMs() } }),
+    authenticator: new Authenticator({ db, kek, clock }),
     uploads: new Semaphore(4, 64),
     mapper: new StackMapper({ db, blobs, log }),
     baseDomain: 'localhost',

@@ -1,0 +1,132 @@
+/** Logs through the API: merged from nodes, mapped to sources, followed until the client leaves. */
+import { describe, test } from 'vitest';
+import type { LogEntry } from '#shared/contracts/nodes.ts';
+import type { Problem } from '#shared/errors.ts';
+import { versionIdSchema } from '#shared/ids.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
+import { scriptedNode, world, type World } from '../testing/world.ts';
+import { mapFrame } from './source-maps.ts';
+
+const LOGS = '/v1/accounts/default/functions/hello/logs';
+
+function entry(atMs: number, message: string, stack?: string): LogEntry {
+  return {
+    atMs,
+    versionId: versionIdSchema.parse('default/hello@1'),
+    instanceId: 'i',
+    kind: stack === undefined ? 'console' : 'exception',
+    level: 'log',
+    message,
+    ...(stack === undefined ? {} : { stack }),
+  };
+}
+
+async function read(w: World, query = ''): Promise<LogEntry[]> {
+  const response = await w.response('GET', LOGS + query);
+  const text = await response.text();
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as LogEntry);
+}
+
+describe('logs', () => {
+  test('entries of all nodes come in order of time, the newest `tail` of them', async ({ expect }) => {
+    const [one, two] = [scriptedNode('node-1'), scriptedNode('node-2')];
+    one.onLogs = async function* () {
+      yield* [entry(1, 'a'), entry(3, 'c')];
+    };
+    two.onLogs = async function* () {
+      yield* [entry(2, 'b'), entry(4, 'd')];
+    };
+    await using w = await world({ nodes: [one, two] });
+    await w.publish('hello');
+    expect((await read(w)).map((line) => line.message)).toEqual(['a', 'b', 'c', 'd']);
+    expect((await read(w, '?tail=2')).map((line) => line.message)).toEqual(['c', 'd']);
+  });
+
+  test('stacks are mapped with the source map of that version', async ({ expect }) => {
+    const node = scriptedNode();
+    node.onLogs = async function* () {
+      yield entry(1, 'Error: x', 'Error: x\n    at fetch (main.js:1:3)\n    at other (lib.js:1:1)');
+    };
+    await using w = await world({ nodes: [node] });
+    const map = JSON.stringify({ version: 3, sources: ['src/index.ts'], names: [], mappings: 'AAKE' });
+    await w.publish('hello', { 'main.js': 'x', 'lib.js': 'y' }, { maps: { 'main.js': map } });
+    expect((await read(w))[0]?.stack).toBe(
+      'Error: x\n    at fetch (src/index.ts:6:3)\n    at other (lib.js:1:1)',
+    );
+  });
+
+  test('a damaged source map costs the positions, not the log', async ({ expect }) => {
+    const node = scriptedNode();
+    const stack = 'Error: x\n    at main.js:1:3';
+    node.onLogs = async function* () {
+      yield entry(1, 'Error: x', stack);
+    };
+    await using w = await world({ nodes: [node] });
+    await w.publish('hello', { 'main.js': 'x' }, { maps: { 'main.js': 'no map' } });
+    expect((await read(w))[0]?.stack).toBe(stack);
+  });
+
+  test('following delivers as things happen and ends on the node when the client leaves', async ({
+    expect,
+  }) => {
+    const node = scriptedNode();
+    let stopped = false;
+    let emit: (line: LogEntry) => void = () => undefined;
+    node.onLogs = async function* (query, signal) {
+      expect(query.follow).toBe(true);
+      try {
+        while (!signal.aborted)
+          yield await new Promise<LogEntry>((resolve, reject) => {
+            emit = resolve;
+            signal.addEventListener('abort', () => reject(new Error('aborted')));
+          });
+      } finally {
+        stopped = true;
+      }
+    };
+    await using w = await world({ nodes: [node] });
+    await w.publish('hello');
+    const response = await w.response('GET', `${LOGS}?follow=1`);
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    for (const message of ['first', 'second']) {
+      const arriving = reader.read();
+      await waitFor('the node to wait', () => emit.length === 1);
+      emit(entry(1, message));
+      expect(new TextDecoder().decode((await arriving).value)).toContain(message);
+    }
+    await reader.cancel();
+    await waitFor('the node to stop', () => stopped);
+  });
+
+  test('no node → node_unavailable; no function → function_not_found', async ({ expect }) => {
+    const node = scriptedNode();
+    // eslint-disable-next-line require-yield -- it fails before its first entry
+    node.onLogs = async function* () {
+      throw new Error('connection refused');
+    };
+    await using w = await world({ nodes: [node] });
+    expect((await w.call<Problem>('GET', LOGS)).body.code).toBe('function_not_found');
+    await w.publish('hello');
+    expect((await w.call<Problem>('GET', LOGS)).body.code).toBe('node_unavailable');
+  });
+
+  test('frames with spaces, brackets and no function are read from their end', ({ expect }) => {
+    const asked: string[] = [];
+    const ask = (line: string) =>
+      mapFrame(line, (name) => {
+        asked.push(name);
+        return undefined;
+      });
+    for (const line of [
+      '    at a (b (1).js:2:3)',
+      '    at dir/x y.js:1:1',
+      'Error: no frame',
+      '    at f (native)',
+    ])
+      expect(ask(line)).toBe(line);
+    expect(asked).toEqual(['b (1).js', 'dir/x y.js']);
+  });
+});
