@@ -1,4 +1,5 @@
 /** What every {@link UpstreamClient} must do, against real servers on Unix sockets. */
+/* oxlint-disable max-lines-per-function -- one suite, whichever the implementation */
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -61,7 +62,6 @@ function record(
   };
 }
 
-// oxlint-disable-next-line max-lines-per-function -- one suite, whichever the implementation
 export function upstreamSuite(name: string, create: () => UpstreamClient): void {
   describe(`${name} as an upstream client`, () => {
     let folder: TempFolder | undefined;
