@@ -40,15 +40,16 @@ async function load(file: string): Promise<string> {
 
 /** Named exports pass through, so that named class entrypoints can be bound to; `default` is ours. */
 function entrySource({ style, main, functionName, functionVersion }: EntryOptions): string {
-  const specifier = JSON.stringify(`/${main}`);
+  // Relative: compatibility dates with the newer module registry resolve an absolute specifier elsewhere.
+  const specifier = JSON.stringify(`../${main}`);
   const wrapped =
     style === 'event'
       ? `wrapEvent(user, ${JSON.stringify({ functionName, functionVersion })})`
       : 'wrapModule(user)';
   // The console is imported first: top-level code of the user must already log through it.
-  return `import "/isoplane/console.worker.ts";
+  return `import "./console.worker.ts";
 import * as user from ${specifier};
-import { ${style === 'event' ? 'wrapEvent' : 'wrapModule'} } from "/isoplane/runtime.worker.ts";
+import { ${style === 'event' ? 'wrapEvent' : 'wrapModule'} } from "./runtime.worker.ts";
 ${style === 'event' ? '' : `export * from ${specifier};\n`}export default ${wrapped};
 `;
 }
