@@ -1,7 +1,7 @@
 /** Reads a folder as the modules of a layer. */
 import { readdir, readFile } from 'node:fs/promises';
-import { join, relative, sep } from 'node:path';
-import { transform } from 'esbuild';
+import { dirname, join, relative, sep } from 'node:path';
+import { build, type Plugin } from 'esbuild';
 import { moduleNameProblem, type ModuleType } from '#shared/contracts/modules.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { CliError } from '../failure.ts';
@@ -73,14 +73,36 @@ async function moduleContent(
   const bytes = new Uint8Array(await readFile(path));
   if (extension !== 'ts' && extension !== 'mts') return bytes;
   try {
-    const { code } = await transform(bytes, {
-      loader: 'ts',
+    const result = await build({
+      stdin: {
+        contents: new TextDecoder().decode(bytes),
+        loader: 'ts',
+        sourcefile: file,
+        resolveDir: dirname(path),
+      },
+      bundle: true,
+      write: false,
       format: 'esm',
+      platform: 'neutral',
       target: 'es2024',
-      sourcefile: file,
+      charset: 'utf8',
+      logLevel: 'silent',
+      plugins: [keepImports],
     });
-    return new TextEncoder().encode(code);
+    return new Uint8Array(result.outputFiles[0]?.contents ?? []);
   } catch (thrown) {
     throw bundleFailure(thrown);
   }
 }
+
+/** Modules of a layer import one another where the function runs; only the name of a compiled one changes. */
+const keepImports: Plugin = {
+  name: 'isoplane-keep-imports',
+  setup(context) {
+    context.onResolve({ filter: /.*/ }, ({ path, kind }) =>
+      kind === 'entry-point'
+        ? undefined
+        : { path: /^\.{0,2}\//.test(path) ? path.replace(/\.m?ts$/, '.js') : path, external: true },
+    );
+  },
+};

@@ -1,0 +1,143 @@
+/** Configuration files as people write them, right and wrong; each fault is found where it stands. */
+import { describe, test } from 'vitest';
+import { CliError } from '../failure.ts';
+import { tempProject } from '../testing/temp-project.ts';
+import { readProject } from './read-project.ts';
+
+const MAIN = { 'src/index.ts': 'export default {}' };
+
+async function read(files: Readonly<Record<string, string>>): Promise<unknown> {
+  await using folder = await tempProject({ ...MAIN, ...files });
+  try {
+    const { name, config, rules, warnings } = await readProject(folder.path);
+    return { name, config, rules, warnings };
+  } catch (thrown) {
+    if (!(thrown instanceof CliError)) throw thrown;
+    return {
+      code: thrown.code,
+      problems: thrown.problems.map(({ at, message, hint }) => ({
+        at: at?.replace(/^.*\//, ''),
+        message,
+        ...(hint === undefined ? {} : { hint }),
+      })),
+    };
+  }
+}
+
+describe('readProject()', () => {
+  test('reads isoplane.jsonc with comments and trailing commas, and fills in the defaults', async ({
+    expect,
+  }) => {
+    const found = await read({
+      'isoplane.jsonc': `{
+        // comment
+        "$schema": "x", "name": "a", "main": "src/index.ts", "compatibilityDate": "2026-11-01",
+        "vars": { "N": 1 }, "limits": { "cpuMs": 50 }, "rules": [{ "type": "Text", "globs": ["**/*.md"] }],
+      }`,
+    });
+    expect(found).toMatchObject({
+      name: 'a',
+      config: {
+        style: 'module',
+        vars: { N: 1 },
+        auth: { mode: 'signed' },
+        limits: { cpuMs: 50, memoryMb: 128 },
+        layers: [],
+      },
+      rules: [{ type: 'Text', globs: ['**/*.md'] }],
+      warnings: [],
+    });
+    expect(found).not.toHaveProperty('config.name');
+    expect(found).not.toHaveProperty('config.$schema');
+  });
+
+  test('reports every problem at once with its position and the spelling that was meant', async ({
+    expect,
+  }) => {
+    const found = await read({
+      'isoplane.jsonc': `{
+  "name": "Not A Name",
+  "main": "src/index.ts",
+  "compatibilityDate": "yesterday",
+  "compatability_flags": [],
+  "limits": { "cpuMs": 1, "memoryMB": 64 },
+  "auth": { "mode": "jwt" },
+  "zzz": 1
+}`,
+    });
+    expect(found).toMatchObject({ code: 'config_invalid' });
+    const { problems } = found as { problems: { at: string; message: string; hint?: string }[] };
+    expect(problems.map(({ at, hint }) => [at, hint]).sort()).toEqual([
+      ['isoplane.jsonc:2:3', undefined],
+      ['isoplane.jsonc:4:3', undefined],
+      ['isoplane.jsonc:5:3', 'did you mean "compatibilityFlags"?'],
+      ['isoplane.jsonc:6:15', undefined],
+      ['isoplane.jsonc:6:27', 'did you mean "memoryMb"?'],
+      ['isoplane.jsonc:7:3', undefined],
+      ['isoplane.jsonc:8:3', undefined],
+    ]);
+  });
+
+  test('says where JSONC and TOML do not parse', async ({ expect }) => {
+    expect(await read({ 'isoplane.jsonc': '{\n  "name": "a",\n  "main" "b"\n}' })).toMatchObject({
+      problems: [{ at: 'isoplane.jsonc:3:10', message: 'not valid JSONC: ColonExpected' }],
+    });
+    expect(await read({ 'wrangler.toml': 'name = "a"\nmain = = 1' })).toMatchObject({
+      code: 'config_invalid',
+      problems: [{ at: expect.stringMatching(/^wrangler\.toml:2:\d+$/) as unknown }],
+    });
+    expect(await read({ 'isoplane.jsonc': '' })).toMatchObject({ code: 'config_invalid' });
+  });
+
+  test('reads the common subset of wrangler files and names what it ignores', async ({ expect }) => {
+    const toml = await read({
+      'wrangler.toml': `
+name = "w"
+main = "src/index.ts"
+compatibility_date = "2026-11-01"
+compatibility_flags = ["nodejs_compat"]
+account_id = "x"
+kv_namespaces = []
+[vars]
+A = "1"
+B = { c = true }
+[[rules]]
+type = "Text"
+globs = ["**/*.md"]
+fallthrough = true
+[[rules]]
+type = "ESModule"
+globs = ["**/*.mjs"]
+`,
+    });
+    const expected = {
+      name: 'w',
+      config: { compatibilityFlags: ['nodejs_compat'], vars: { A: '1', B: { c: true } } },
+      rules: [{ type: 'Text', globs: ['**/*.md'] }],
+    };
+    expect(toml).toMatchObject(expected);
+    expect(toml).toHaveProperty('warnings', [
+      expect.stringContaining('ignored kv_namespaces'),
+      expect.stringContaining('rule of type ESModule'),
+    ]);
+    expect(
+      await read({
+        'wrangler.jsonc': '{"name":"w","main":"src/index.ts","compatibility_date":"2026-11-01"}',
+      }),
+    ).toMatchObject({ name: 'w', warnings: [] });
+  });
+
+  test('isoplane.jsonc wins over wrangler.toml; a missing entry file and a missing project are named', async ({
+    expect,
+  }) => {
+    const good = '{"name":"a","main":"src/index.ts","compatibilityDate":"2026-11-01"}';
+    expect(await read({ 'isoplane.jsonc': good, 'wrangler.toml': 'name = "b"' })).toMatchObject({
+      name: 'a',
+    });
+    expect(await read({ 'isoplane.jsonc': good.replace('index', 'gone') })).toEqual({
+      code: 'config_invalid',
+      problems: [{ at: 'isoplane.jsonc:1:13', message: 'main: there is no file src/gone.ts' }],
+    });
+    expect(await read({})).toMatchObject({ code: 'project_not_found' });
+  });
+});
