@@ -133,7 +133,7 @@ describe('isoplane deploy', () => {
     });
     const result = await isoplane(['deploy'], { cwd: folder.path });
     expect(result.code).toBe(1);
-    expect(result.stderr).toContain('isoplane.jsonc:1:58 unknown key "var"');
+    expect(result.stderr).toContain('isoplane.jsonc:1:57 unknown key "var"');
     expect(result.stderr).toContain('did you mean "vars"?');
   });
 });
