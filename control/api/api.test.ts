@@ -197,7 +197,7 @@ describe('bounds and forms', () => {
 
   test('health, metrics, the document and its page need no key', async ({ expect }) => {
     await using w = await world();
-    const get = (path: string) => w.call<Record<string, unknown>>('GET', path, { anonymous: true });
+    const get = (path: string) => w.call('GET', path, { anonymous: true });
     expect((await get('/healthz')).body).toEqual({ ok: true });
     expect((await get('/readyz')).status).toBe(200);
     expect((await get('/metrics')).body).toContain('isoplane_control_revision ');

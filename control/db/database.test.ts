@@ -36,7 +36,7 @@ describe('Database', () => {
         column.getSQLType().toUpperCase(),
         column.notNull || column.primary,
       ]);
-      expect([table.name, actual.sort()]).toEqual([table.name, declared.sort()]);
+      expect([table.name, actual]).toEqual([table.name, declared]);
     }
     const { rows } = await client.execute(
       "SELECT count(*) AS n FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'migration'",

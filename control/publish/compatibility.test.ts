@@ -49,7 +49,7 @@ describe('compatibility', () => {
     const expected = [...COMPATIBILITY_FLAGS]
       .filter(([flag, row]) => row.defaultSince !== undefined && flag !== always)
       .map(([flag, row]) => [flag, row.defaultSince]);
-    expect(defaults.sort()).toEqual(expected.sort());
+    expect(new Map(defaults as [string, string][])).toEqual(new Map(expected as [string, string][]));
     expect(COMPATIBILITY_FLAGS.size).toBeGreaterThan(200);
   });
 

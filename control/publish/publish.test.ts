@@ -104,12 +104,7 @@ describe('what is refused', () => {
       'compatibility_invalid',
     ],
     ['python', main, { config: { compatibilityFlags: ['python_workers'] } }, 'compatibility_invalid'],
-    [
-      'a missing layer',
-      main,
-      { config: { layers: [{ name: 'none', version: 1 } as never] } },
-      'layer_not_found',
-    ],
+    ['a missing layer', main, { config: { layers: [{ name: 'none', version: 1 }] } }, 'layer_not_found'],
     ['an unknown member', main, { metadata: { nonsense: 1 } }, 'config_invalid'],
     ['an alias that is no name', main, { metadata: { alias: 'Not A Name' } }, 'config_invalid'],
   ];
@@ -171,7 +166,7 @@ describe('what is refused', () => {
       },
       body: endless,
       duplex: 'half',
-    } as RequestInit);
+    });
     expect(response.status).toBe(413);
     expect(((await response.json()) as Problem).code).toBe('bundle_too_large');
     expect(sent).toBeLessThan(40);
@@ -184,7 +179,7 @@ describe('what is refused', () => {
     const reply = await w.publish(
       'hello',
       { 'main.js': half },
-      { config: { layers: [{ name: 'big', version: 1 } as never] } },
+      { config: { layers: [{ name: 'big', version: 1 }] } },
     );
     expect(reply.body.code).toBe('bundle_too_large');
   });
