@@ -23,7 +23,7 @@ function withoutLocalDefinitions(value: unknown): unknown {
   );
 }
 
-export function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
+function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
   return withoutLocalDefinitions(z.toJSONSchema(schema, { io, unrepresentable: 'any' })) as JsonSchema;
 }
 

@@ -16,7 +16,7 @@ import type { Principal } from '../auth/authenticate.ts';
 import type { Upload } from '../publish/upload.ts';
 
 /** `read` and `deploy`: deployers and owners; `own`: owners. Invokers have nothing to do here. */
-export type Access = 'read' | 'deploy' | 'own';
+type Access = 'read' | 'deploy' | 'own';
 
 const GRANTS: Record<Role, readonly Access[]> = {
   owner: ['read', 'deploy', 'own'],
@@ -24,7 +24,7 @@ const GRANTS: Record<Role, readonly Access[]> = {
   invoker: [],
 };
 
-export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 export type Reply = z.ZodType | 'empty' | 'bytes' | 'ndjson';
 
 export interface Operation<
@@ -49,7 +49,7 @@ export interface Operation<
   readonly replies: Readonly<Record<number, Reply>>;
 }
 
-export interface Call<P, Q, B> {
+interface Call<P, Q, B> {
   readonly principal: Principal;
   readonly params: P;
   readonly query: Q;

@@ -21,7 +21,7 @@ import { eq, lte } from 'drizzle-orm';
 export type Orm = LibSQLDatabase;
 
 /** A change of one account's things, as the audit keeps it. */
-export interface AuditEntry {
+interface AuditEntry {
   readonly account: AccountName;
   /** Key id. */
   readonly actor: string;
@@ -58,7 +58,7 @@ const HEADER = 'SQLite format 3\0';
 type CommitListener = (revision: number) => void;
 
 /** The SQLite code anywhere in the chain of causes (Drizzle wraps what libSQL throws). */
-export function sqliteCode(thrown: unknown): string | undefined {
+function sqliteCode(thrown: unknown): string | undefined {
   let current: unknown = thrown;
   for (let depth = 0; depth < 5 && current instanceof Error; depth += 1) {
     const code: unknown = 'code' in current ? current.code : undefined;

@@ -37,7 +37,7 @@ function view(row: FunctionRow, pointing: readonly AliasRow[], latest: number | 
   };
 }
 
-export async function findFunction(orm: Orm, ref: FunctionRef): Promise<FunctionRow | undefined> {
+async function findFunction(orm: Orm, ref: FunctionRef): Promise<FunctionRow | undefined> {
   const [row] = await orm.select().from(functions).where(isFunction(ref));
   return row;
 }

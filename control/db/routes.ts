@@ -36,7 +36,7 @@ export async function listRoutes(
 }
 
 /** @throws {PlatformError} `route_not_found`. */
-export async function requireRoute(orm: Orm, account: AccountName, id: string): Promise<RouteRow> {
+async function requireRoute(orm: Orm, account: AccountName, id: string): Promise<RouteRow> {
   const [row] = await orm
     .select()
     .from(routes)

@@ -135,7 +135,7 @@ export function planLayer(metadata: LayerMetadata, parts: readonly UploadedPart[
 }
 
 /** Layer modules under `opt/`; of two layers with the same module the first listed wins. */
-export function mountLayers(layers: readonly (readonly ModuleRef[])[]): readonly ModuleRef[] {
+function mountLayers(layers: readonly (readonly ModuleRef[])[]): readonly ModuleRef[] {
   const mounted = new Map<string, ModuleRef>();
   for (const modules of layers)
     for (const module of modules) {

@@ -1,7 +1,7 @@
 /** Publishing: what is refused and how, and that a failure at any step leaves nothing visible. */
 import { describe, test } from 'vitest';
 import { writeFile } from 'node:fs/promises';
-import type { Problem } from '#shared/errors.ts';
+import { PlatformError, type Problem } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { realDisk, type Disk } from '../blobs/store.ts';
 import { sha256 } from '../blobs/store.ts';
@@ -250,6 +250,16 @@ describe('the trial start', () => {
     expect(reply.body.code).toBe('node_unavailable');
     expect(reply.headers.get('retry-after')).toBe('2');
     expect(await visible(w)).toEqual(before);
+  });
+});
+
+describe('what a node says', () => {
+  test('a damaged layer blob is told as such, not as a missing node', async ({ expect }) => {
+    const node = scriptedNode();
+    node.onCheck = () => Promise.reject(new PlatformError('blob_corrupt', 'digest differs'));
+    await using w = await world({ nodes: [node, scriptedNode('node-2')] });
+    const reply = await w.publish('hello');
+    expect([reply.status, reply.body.code]).toEqual([500, 'blob_corrupt']);
   });
 });
 

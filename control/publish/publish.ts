@@ -13,7 +13,7 @@ import {
 } from '#shared/contracts/api.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { CheckReply } from '#shared/contracts/nodes.ts';
-import { asPlatformError, PlatformError } from '#shared/errors.ts';
+import { asPlatformError, PlatformError, type ErrorCode } from '#shared/errors.ts';
 import { versionId, type Digest } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { sha256, type BlobStore } from '../blobs/store.ts';
@@ -76,6 +76,13 @@ async function resolveLayers(
   });
 }
 
+/** Answers of a node that another node would repeat: the fault lies in what is stored here. */
+const NOT_ABOUT_THE_NODE: ReadonlySet<ErrorCode> = new Set([
+  'blob_corrupt',
+  'blob_not_found',
+  'storage_full',
+]);
+
 /** Asks the nodes in turn; the first that answers decides. */
 async function startOnce(deps: PublishDeps, runnable: Runnable): Promise<CheckReply> {
   let last: unknown;
@@ -83,6 +90,7 @@ async function startOnce(deps: PublishDeps, runnable: Runnable): Promise<CheckRe
     try {
       return await node.check(runnable, AbortSignal.timeout(deps.checkTimeoutMs));
     } catch (thrown) {
+      if (thrown instanceof PlatformError && NOT_ABOUT_THE_NODE.has(thrown.code)) throw thrown;
       last = thrown;
       deps.log.warn('check_unreachable', { node: node.nodeId, error: thrown });
     }
