@@ -295,6 +295,29 @@ describe('failures in the middle', () => {
     }
   });
 
+  test('a full database answers storage_full, changes nothing, and works again with space', async ({
+    expect,
+  }) => {
+    await using w = await world();
+    await w.publish('hello', { 'main.js': '0' });
+    const { sql } = await import('drizzle-orm');
+    // The writer has one connection, and the bound is a property of the connection.
+    const bound = (pages: number) =>
+      w.deps.db.write((tx) => tx.orm.run(sql.raw(`PRAGMA max_page_count = ${pages}`)));
+    await bound(1);
+    const message = 'x'.repeat(1_000);
+    let reply = await w.publish('hello', { 'main.js': '1' }, { metadata: { message } });
+    let before = await visible(w);
+    for (let code = 2; reply.status < 400 && code < 100; code += 1) {
+      before = await visible(w);
+      reply = await w.publish('hello', { 'main.js': String(code) }, { metadata: { message } });
+    }
+    expect([reply.status, reply.body.code]).toEqual([507, 'storage_full']);
+    expect(await visible(w)).toEqual(before);
+    await bound(1_000_000);
+    expect((await w.publish('hello', { 'main.js': 'more' }, { metadata: { message } })).status).toBe(201);
+  });
+
   test('a transaction that fails leaves no version, no number and no change', async ({ expect }) => {
     await using w = await world();
     await w.publish('hello');
