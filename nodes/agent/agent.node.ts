@@ -1,6 +1,6 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
 import { mkdir, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import process from 'node:process';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
@@ -22,6 +22,7 @@ import { Instances } from '../instances/instances.node.ts';
 import type { LaunchOptions } from '../instances/launch.node.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
 import { LogStore } from '../logs/store.node.ts';
+import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
 import { detectSandbox, spawnSlot, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
 import { SlotPool } from '../slots/pool.node.ts';
 import { Heartbeat } from './heartbeat.node.ts';
@@ -42,7 +43,7 @@ const ENCODED_BYTES_MAX = 128 * 1_048_576;
 const RUNNABLE_WAIT_MS = 5_000;
 
 /** Short, and when the agent is root outside the private run folder, so that the slots' user can pass. */
-function boxFolder(layout: Layout, nodeId: string): string {
+export function boxFolder(layout: Layout, nodeId: string): string {
   return process.getuid?.() === 0 ? `${layout.runDir}-box-${nodeId}` : join(layout.runDir, `box-${nodeId}`);
 }
 
@@ -68,6 +69,7 @@ interface Parts {
   readonly options: AgentOptions;
   readonly layout: Layout;
   readonly sandbox: Sandbox;
+  readonly group: Cgroups | undefined;
   readonly pool: SlotPool;
   readonly programs: Programs;
   readonly code: CodeCache;
@@ -91,6 +93,9 @@ async function openParts(options: AgentOptions): Promise<Parts> {
     log,
     fetchBlob: (digest) => control.bytes(`/internal/blobs/${digest}`, LIMITS.bundleBytesMax),
   });
+  const group =
+    options.sandbox === 'off' ? undefined : openCgroups(`${basename(layout.runDir)}-${options.nodeId}`);
+  log.info('memory_groups', { version: group?.version ?? 'none' });
   let slotNumber = 0;
   const pool = new SlotPool({
     size: options.slots,
@@ -98,13 +103,14 @@ async function openParts(options: AgentOptions): Promise<Parts> {
     log,
     spawn: () => {
       slotNumber += 1;
-      return spawnSlot(sandbox, join(sandbox.slotsDir, slotNumber.toString(36)));
+      return spawnSlot(sandbox, join(sandbox.slotsDir, slotNumber.toString(36)), group);
     },
   });
   return {
     options,
     layout,
     sandbox,
+    group,
     pool,
     code,
     programs: new Programs({ code, entry: await loadEntryModules(), bytesMax: ENCODED_BYTES_MAX }),
@@ -160,6 +166,7 @@ function assemble(parts: Parts, socket: string): Running {
   const launchOptions: LaunchOptions = {
     pool,
     profile: sandbox.profile,
+    ...(parts.group === undefined ? {} : { group: parts.group }),
     timers: systemTimers,
     clock: systemClock,
   };
@@ -242,6 +249,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await feed.close();
       watchdog.close();
       await pool.close();
+      parts.group?.close();
       await closeServer(server, 500);
       await logs.close();
       await Promise.all([parts.control.close(), parts.scheduler.close()]);

@@ -9,6 +9,7 @@ import type { ExitReason } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import type { Cgroups } from '../sandbox/cgroup.node.ts';
 import { dataLimitBytes, dataLimitCommand, type SandboxProfile } from '../sandbox/profile.ts';
 import type { SlotPool } from '../slots/pool.node.ts';
 import type { Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
@@ -24,8 +25,7 @@ export interface LaunchOptions {
   readonly profile: SandboxProfile;
   readonly timers: Timers;
   readonly clock: Clock;
-  /** Puts the process into its memory group; called before any user code runs. */
-  readonly confine?: (pid: number, memoryMb: number) => void;
+  readonly group?: Pick<Cgroups, 'setMemory'>;
 }
 
 export type LaunchOutcome =
@@ -82,13 +82,15 @@ function explain(outcome: Extract<StartOutcome, { kind: 'ended' }>, overdue: boo
 
 async function setMemoryLimit(options: LaunchOptions, slot: Slot, memoryMb: number): Promise<void> {
   if (slot.pid === undefined) return;
-  options.confine?.(slot.pid, memoryMb);
-  // Slots wait with the limit of the default size, so most starts spawn nothing here.
-  if (memoryMb === LIMITS.memoryMbDefault) return;
-  const command = dataLimitCommand(options.profile, slot.pid, dataLimitBytes(memoryMb));
-  if (command === undefined) return;
-  const [file, ...args] = command;
   try {
+    options.group?.setMemory(slot.pid, memoryMb);
+    // Slots wait with the limit of the default size, so most starts spawn nothing here.
+    const command =
+      memoryMb === LIMITS.memoryMbDefault
+        ? undefined
+        : dataLimitCommand(options.profile, slot.pid, dataLimitBytes(memoryMb));
+    if (command === undefined) return;
+    const [file, ...args] = command;
     await run(file, args);
   } catch (thrown) {
     // A process that has ended meanwhile is told by its own outcome.

@@ -20,6 +20,7 @@ import {
   type SandboxProfile,
   type SlotCommand,
 } from './profile.ts';
+import type { Cgroups } from './cgroup.node.ts';
 import { findProgram, findWorkerd } from './programs.node.ts';
 import { buildRootfs, ensureTraversableFolder } from './rootfs.node.ts';
 import { encodeBpf, seccompProgram } from './seccomp.ts';
@@ -65,6 +66,11 @@ const BARE: SandboxProfile = {
   dropTo: undefined,
 };
 
+/** Even bare processes must not outlive the agent, where that can be had. */
+async function bareProfile(): Promise<SandboxProfile> {
+  return { ...BARE, setpriv: process.platform === 'linux' ? await findProgram('setpriv') : undefined };
+}
+
 async function candidates(missing: string[]): Promise<readonly Candidate[]> {
   const [setpriv, prlimit, bwrap] = await Promise.all(['setpriv', 'prlimit', 'bwrap'].map(findProgram));
   const root = process.getuid?.() === 0;
@@ -97,8 +103,13 @@ export async function detectSandbox(options: DetectOptions): Promise<Sandbox> {
   if (process.arch === 'x64' || process.arch === 'arm64')
     await writeFile(seccompFile, encodeBpf(seccompProgram(process.arch)), { mode: 0o600 });
   const missing: string[] = [];
-  const list =
-    options.mode === 'off' ? [{ level: 'none', profile: BARE } as const] : await candidates(missing);
+  const list: readonly Candidate[] =
+    options.mode === 'off'
+      ? [
+          { level: 'none', profile: await bareProfile() },
+          { level: 'none', profile: BARE },
+        ]
+      : await candidates(missing);
   if (options.mode === 'off') missing.push('everything: switched off by ISOPLANE_SANDBOX=off');
   const failures: string[] = [];
   for (const { profile, level } of list) {
@@ -176,17 +187,13 @@ async function confinementProblem(pid: number | undefined): Promise<string | und
 }
 
 /** Spawns a slot; its folder belongs to the user that it runs as. */
-export async function spawnSlot(
-  sandbox: Sandbox,
-  slotDir: string,
-  ranOutOfMemory?: (pid: number) => boolean,
-): Promise<Slot> {
+export async function spawnSlot(sandbox: Sandbox, slotDir: string, group?: Cgroups): Promise<Slot> {
   return Slot.spawn({
     command: sandbox.command(slotDir),
     slotDir,
     owner: sandbox.profile.dropTo,
     seccompFile: sandbox.seccompFile,
     timers: systemTimers,
-    ...(ranOutOfMemory === undefined ? {} : { ranOutOfMemory }),
+    ...(group === undefined ? {} : { group }),
   });
 }

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
+import type { Cgroups } from '../sandbox/cgroup.node.ts';
 import { CONTROL_FD, INFO_FD, SOCKET_NAME, type SlotCommand } from '../sandbox/profile.ts';
 import { nextSlotState, type SlotEvent, type SlotState } from './lifecycle.ts';
 import { saysOutOfMemory } from './stderr.ts';
@@ -26,8 +27,8 @@ export interface SlotOptions {
   readonly owner: { readonly uid: number; readonly gid: number } | undefined;
   readonly seccompFile: string;
   readonly timers: Timers;
-  /** True when the kernel says that this process' memory group ran full. */
-  readonly ranOutOfMemory?: (pid: number) => boolean;
+  /** Group of the process, when the machine has such: entered while it waits, left after its end. */
+  readonly group?: Pick<Cgroups, 'add' | 'ranOutOfMemory' | 'remove'>;
 }
 
 export interface SlotSink {
@@ -167,9 +168,20 @@ export class Slot {
       report?.({ kind: 'ended', reason: this.#state.reason, stderr: this.#stderrTail });
   }
 
-  #useOwnPid(): Promise<void> {
-    this.#pid = this.#child.pid;
+  #enter(pid: number): void {
+    this.#pid = pid;
+    try {
+      this.#options.group?.add(pid);
+    } catch (thrown) {
+      this.#stderrTail += `\nthe process could not enter its group: ${String(thrown)}`;
+      this.kill('crashed');
+      return;
+    }
     this.#apply({ kind: 'spawned' });
+  }
+
+  #useOwnPid(): Promise<void> {
+    if (this.#child.pid !== undefined) this.#enter(this.#child.pid);
     return Promise.resolve();
   }
 
@@ -181,8 +193,7 @@ export class Slot {
         if (text.length < 4_096) text += chunk.toString('utf8');
         const match = /"child-pid":\s*(\d+)/.exec(text);
         if (match === null || this.#pid !== undefined) return;
-        this.#pid = Number(match[1]);
-        this.#apply({ kind: 'spawned' });
+        this.#enter(Number(match[1]));
         resolve();
       });
       info.on('error', () => resolve());
@@ -196,7 +207,9 @@ export class Slot {
       const finish = (): void => {
         if (finished) return;
         finished = true;
-        const killedByKernel = this.#pid !== undefined && this.#options.ranOutOfMemory?.(this.#pid) === true;
+        const killedByKernel =
+          this.#pid !== undefined && this.#options.group?.ranOutOfMemory(this.#pid) === true;
+        if (this.#pid !== undefined) this.#options.group?.remove(this.#pid);
         this.#apply({ kind: 'exited', outOfMemory: killedByKernel || saysOutOfMemory(this.#stderrTail) });
         this.#reportStart();
         const reason = this.#state.kind === 'ended' ? this.#state.reason : 'crashed';

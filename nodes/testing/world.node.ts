@@ -3,6 +3,7 @@
  * publish versions as plain sources and call instances over their sockets as a gateway would.
  */
 import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import type { FeedLine, Runnable } from '#shared/contracts/feed.ts';
@@ -16,7 +17,7 @@ import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { memoryLog, type LoggedLine } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { problemResponse, PlatformError } from '#shared/errors.ts';
-import { startAgent, type AgentOptions } from '../agent/agent.node.ts';
+import { boxFolder, startAgent, type AgentOptions } from '../agent/agent.node.ts';
 
 export interface SourceModule {
   readonly name: string;
@@ -238,6 +239,8 @@ export class World implements AsyncDisposable {
     await this.stopAgent();
     await this.peer.close();
     await this.control.close();
+    await rm(boxFolder(this.layout, 'node-1'), { recursive: true, force: true });
+    await rm(this.layout.runDir, { recursive: true, force: true });
     await this.#folder[Symbol.asyncDispose]();
   }
 }
