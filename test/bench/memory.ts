@@ -37,11 +37,7 @@ async function call(connection: RawConnection, platform: BenchPlatform, name: st
 
 export async function benchMemory(scale: BenchScale): Promise<Row[]> {
   await using platform = await BenchPlatform.start({ gateways: 1, sandbox: scale.sandbox });
-  const full = await waitFor('slots to be full', async () => {
-    const { freeSlots } = await platform.nodeStatus();
-    await pause(500);
-    return freeSlots > 0 && (await platform.nodeStatus()).freeSlots === freeSlots ? freeSlots : undefined;
-  });
+  const full = platform.slots;
   const slotsKb = await sandboxKb(platform);
   const config = { ...PUBLIC, scaling: { idleTimeoutMs: 600_000 } };
   using connection = await RawConnection.open(platform.gatewayUrl);
@@ -50,7 +46,7 @@ export async function benchMemory(scale: BenchScale): Promise<Row[]> {
     await platform.api.deploy(name, { modules: { 'index.js': saying(name) }, config });
     await call(connection, platform, name);
   }
-  await platform.slotsReady(full);
+  await platform.slotsReady();
   const withInstancesKb = await sandboxKb(platform);
   const status = await platform.nodeStatus();
   const perSlotKb = slotsKb / full;
@@ -87,6 +83,7 @@ export async function benchFleet(scale: BenchScale): Promise<Row[]> {
   await call(connection, platform, 'first');
   await settled(platform);
   const startKb = treeMemory(platform.rootPid).pssKb;
+  const planesAtStart = platform.planesKb();
 
   const names = Array.from({ length: scale.fleet }, (_, index) => `fleet-${index}`);
   let revision = 0;
@@ -107,6 +104,9 @@ export async function benchFleet(scale: BenchScale): Promise<Row[]> {
   });
   await settled(platform);
   const endKb = await lowest(platform, startKb * 1.2);
+  const planesAtEnd = platform.planesKb();
+  for (const [name, kb] of Object.entries(planesAtEnd))
+    process.stderr.write(`  fleet: ${name} ${mib(planesAtStart[name] ?? 0)} → ${mib(kb)}\n`);
   const ratio = endKb / startKb;
   return [
     {
@@ -115,7 +115,7 @@ export async function benchFleet(scale: BenchScale): Promise<Row[]> {
       absolute: `${answered} answered; ${mib(startKb)} → deployed ${mib(deployedKb)} → peak ${mib(peakKb)} → ${mib(endKb)}`,
       goal: '≤ 1.20',
       reached: answered === scale.fleet && ratio <= 1.2,
-      details: { startKb, deployedKb, peakKb, endKb, answered },
+      details: { startKb, deployedKb, peakKb, endKb, answered, planesAtStart, planesAtEnd },
     },
   ];
 }

@@ -5,7 +5,14 @@ import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { ControlApi } from '../support/api.ts';
+import { pssKb } from '../support/proc.ts';
 import { fromHostSchema, type FromHost, type HostOptions } from './platform-messages.ts';
+
+interface Started {
+  readonly child: ChildProcess;
+  readonly folder: TempFolder;
+  readonly ready: Extract<FromHost, { type: 'ready' }>;
+}
 
 export class BenchPlatform implements AsyncDisposable {
   readonly gatewayUrl: string;
@@ -14,15 +21,15 @@ export class BenchPlatform implements AsyncDisposable {
   readonly api: ControlApi;
   readonly rootPid: number;
   readonly gatewayPids: readonly number[];
+  /** Slots that wait when nothing happens. */
+  readonly slots: number;
+  readonly #pids: Readonly<Record<string, number>>;
   readonly #child: ChildProcess;
   readonly #folder: TempFolder;
 
-  private constructor(
-    child: ChildProcess,
-    folder: TempFolder,
-    ready: Extract<FromHost, { type: 'ready' }>,
-    api: ControlApi,
-  ) {
+  private constructor({ child, folder, ready }: Started, api: ControlApi, slots: number) {
+    this.slots = slots;
+    this.#pids = ready.pids;
     this.#child = child;
     this.#folder = folder;
     this.rootPid = child.pid ?? 0;
@@ -48,9 +55,8 @@ export class BenchPlatform implements AsyncDisposable {
       env: { ...process.env, ISOPLANE_LOG_LEVEL: 'error' },
     });
     const ready = await answerOf(child, 'ready');
-    const platform = new BenchPlatform(child, folder, ready, await ControlApi.open(ready));
-    await platform.slotsReady();
-    return platform;
+    const slots = await settledSlots(child);
+    return new BenchPlatform({ child, folder, ready }, await ControlApi.open(ready), slots);
   }
 
   /** Host header under which the gateway serves a function. */
@@ -58,15 +64,22 @@ export class BenchPlatform implements AsyncDisposable {
     return `${name}.localhost:${new URL(this.gatewayUrl).port}`;
   }
 
-  async nodeStatus(): Promise<NodeStatus> {
-    const answer = answerOf(this.#child, 'status');
-    this.#child.send({ type: 'status' });
-    return (await answer).status;
+  nodeStatus(): Promise<NodeStatus> {
+    return statusOf(this.#child);
   }
 
-  /** Waits until a slot is ready, so that a cold start is one from a warm slot. */
-  async slotsReady(least = 1): Promise<void> {
-    await waitFor('free slots', async () => (await this.nodeStatus()).freeSlots >= least, 30_000);
+  /** Waits until all slots are ready: no other start disturbs the one that is measured next. */
+  async slotsReady(): Promise<void> {
+    await waitFor(
+      'all slots to be ready',
+      async () => (await this.nodeStatus()).freeSlots >= this.slots,
+      60_000,
+    );
+  }
+
+  /** Memory of each plane's own process, in KiB. */
+  planesKb(): Record<string, number> {
+    return Object.fromEntries(Object.entries(this.#pids).map(([name, pid]) => [name, pssKb(pid) ?? 0]));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -75,6 +88,26 @@ export class BenchPlatform implements AsyncDisposable {
     await ended;
     await this.#folder[Symbol.asyncDispose]();
   }
+}
+
+async function statusOf(child: ChildProcess): Promise<NodeStatus> {
+  const answer = answerOf(child, 'status');
+  child.send({ type: 'status' });
+  return (await answer).status;
+}
+
+/** The number of free slots once it has stopped to rise. */
+function settledSlots(child: ChildProcess): Promise<number> {
+  let seen = { slots: 0, sinceMs: performance.now() };
+  return waitFor(
+    'the slots to settle',
+    async () => {
+      const { freeSlots } = await statusOf(child);
+      if (freeSlots !== seen.slots) seen = { slots: freeSlots, sinceMs: performance.now() };
+      return freeSlots > 0 && performance.now() - seen.sinceMs > 1_000 ? freeSlots : undefined;
+    },
+    30_000,
+  );
 }
 
 function answerOf<T extends FromHost['type']>(

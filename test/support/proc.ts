@@ -62,7 +62,7 @@ export function treeCpuMs(root: number): number {
 }
 
 /** Proportional set size in KiB; undefined when it cannot be read. */
-function pssKb(pid: number): number | undefined {
+export function pssKb(pid: number): number | undefined {
   const found = /^Pss:\s+(\d+) kB/m.exec(readText(`/proc/${pid}/smaps_rollup`) ?? '')?.[1];
   return found === undefined ? undefined : Number(found);
 }
