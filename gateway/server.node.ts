@@ -66,6 +66,8 @@ export function createNodeServer(app: Hono<NodeEnv>, newRequestId: () => string)
   const server = createServer(
     {
       insecureHTTPParser: false,
+      // A missing Host is refused as a problem document, by the listener.
+      requireHostHeader: false,
       // The header bound proper is checked on the parsed head; this one stops the parser.
       maxHeaderSize: LIMITS.headerBytesMax + LIMITS.urlBytesMax + REQUEST_LINE_EXTRA_BYTES,
       headersTimeout: HEADERS_TIMEOUT_MS,
@@ -109,8 +111,13 @@ function hasResponse(socket: Duplex): boolean {
 
 function parserError(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): PlatformError {
   const code = PARSER_CODES[error.code ?? ''] ?? 'bad_request';
-  // A packet without a line end that overflows is still inside the request line.
-  const inUrl = code === 'headers_too_large' && error.rawPacket?.includes('\r\n') === false;
+  const packet = error.rawPacket ?? Buffer.alloc(0);
+  const lineEnd = packet.indexOf('\r\n');
+  // The packet begins with a request line, and it is this line that is too long.
+  const inUrl =
+    code === 'headers_too_large' &&
+    (lineEnd < 0 || lineEnd > LIMITS.urlBytesMax) &&
+    /^[A-Z]+ /.test(packet.toString('latin1', 0, 16));
   return new PlatformError(inUrl ? 'url_too_long' : code, 'the parser refused the request', { cause: error });
 }
 

@@ -18,7 +18,6 @@ export interface NodeBindings {
   readonly outgoing: ServerResponse | undefined;
   /** Set for a WebSocket upgrade, which has no response object. */
   readonly upgrade?: { readonly socket: Duplex; readonly head: Buffer };
-  readonly expectsContinue?: boolean;
 }
 
 function bodyBytesOf(incoming: IncomingMessage): number | undefined {
@@ -59,6 +58,11 @@ export class NodeCall implements Call {
     return upgrade === undefined ? (outgoing?.destroyed ?? true) : upgrade.socket.destroyed;
   }
 
+  get #expectsContinue(): boolean {
+    const { headers, httpVersion } = this.#bindings.incoming;
+    return headers.expect !== undefined && httpVersion === '1.1' && /100-continue/i.test(headers.expect);
+  }
+
   header(name: string): string | undefined {
     const value = this.#bindings.incoming.headers[name];
     return typeof value === 'string' || value === undefined ? value : value.join(', ');
@@ -72,15 +76,15 @@ export class NodeCall implements Call {
   }
 
   async buffer(bytesMax: number): Promise<BodyRead> {
-    const { incoming, outgoing, expectsContinue } = this.#bindings;
-    if (expectsContinue === true) outgoing?.writeContinue();
+    const { incoming, outgoing } = this.#bindings;
+    if (this.#expectsContinue) outgoing?.writeContinue();
     const read = await readWhole(incoming, bytesMax);
     if (read.kind === 'body') this.#buffered = read.bytes;
     return read;
   }
 
   forward(plan: ForwardPlan): Promise<ForwardOutcome> {
-    const { incoming, outgoing, upgrade, expectsContinue } = this.#bindings;
+    const { incoming, outgoing, upgrade } = this.#bindings;
     const target = this.path + this.query;
     if (upgrade !== undefined) return tunnel({ incoming, ...upgrade, target }, plan, this.#runtime.watch);
     return new Promise((resolve) => {
@@ -92,7 +96,7 @@ export class NodeCall implements Call {
           target,
           bodyBytes: this.bodyBytes,
           buffered: this.#buffered,
-          expectsContinue: expectsContinue === true,
+          expectsContinue: this.#expectsContinue,
         },
         plan,
         this.#runtime.watch,

@@ -143,7 +143,8 @@ export class Harness implements AsyncDisposable {
   /** Starts an instance and queues a lease for it. */
   async instance(listener: RequestListener, options?: InstanceOptions): Promise<Server> {
     const path = join(this.folder, `i${this.#servers.length}.sock`);
-    const server = createServer(listener);
+    // As generous as workerd, so that the bounds met are the gateway's.
+    const server = createServer({ maxHeaderSize: 1_048_576 }, listener);
     await new Promise<void>((resolve) => server.listen(path, resolve));
     this.#servers.push(server);
     this.grant(path, options);
