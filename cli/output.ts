@@ -108,9 +108,11 @@ export function plain(text: string): string {
   return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '\u{fffd}');
 }
 
-export function renderFailure(failure: Described): string {
+function renderFailure(failure: Described): string {
   const lines = [`${colors.red('error')} ${plain(failure.message)} ${colors.dim(`[${failure.code}]`)}`];
-  if (failure.detail !== undefined) lines.push(`  ${plain(failure.detail)}`);
+  // A stack starts with its message: once is enough.
+  if (failure.detail !== undefined && failure.stack?.includes(failure.detail) !== true)
+    lines.push(`  ${plain(failure.detail)}`);
   for (const problem of failure.problems ?? []) {
     const at = problem.at === undefined ? '' : `${colors.cyan(plain(problem.at))} `;
     lines.push(`  ${at}${plain(problem.message)}`);

@@ -5,7 +5,6 @@
  * code instead of in it, so publishing again is recognised by digest.
  */
 import { readFile } from 'node:fs/promises';
-import { basename, extname, relative } from 'node:path';
 import { build, type BuildOptions, type Message, type Metafile, type Plugin } from 'esbuild';
 import { LIMITS } from '#shared/limits.ts';
 import type { ModuleType } from '#shared/contracts/modules.ts';
@@ -202,9 +201,4 @@ function separateModules(project: Project, modules: Map<string, BundledModule>):
       });
     },
   };
-}
-
-/** For messages: the entry as the user wrote it. */
-export function mainLabel(project: Project): string {
-  return relative(project.root, project.main) || basename(project.main, extname(project.main));
 }

@@ -15,7 +15,7 @@ import {
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { CliError, EXIT } from '../failure.ts';
 
-export const DATA_FOLDER = '.isoplane';
+const DATA_FOLDER = '.isoplane';
 
 export interface Connection {
   readonly dataDir: string;

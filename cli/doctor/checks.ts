@@ -1,12 +1,12 @@
 /** What `isoplane doctor` looks at. Each check says what it found, what a lack means and what to do. */
 import { execFile } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
-import { readFile, rm, stat, statfs } from 'node:fs/promises';
+import { readFile, stat, statfs } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
+import { diagnoseSandbox } from '#nodes/doctor.ts';
 import { findDataDir } from '../client/connection.ts';
 import { bytesText } from '../output.ts';
 import { DEFAULTS } from '../up/platform.ts';
@@ -32,13 +32,12 @@ export async function allChecks(named: string | undefined): Promise<Check[]> {
     () => true,
     () => false,
   );
-  return Promise.all([
+  const containment = checkContainment();
+  const checks = await Promise.all([
     checkNode(),
     checkWorkerd(),
-    checkSandbox(),
     checkUserNamespaces(),
     checkSeccomp(),
-    checkCgroups(),
     checkDisk(dataDir),
     checkDataFolder(dataDir),
     checkPort('gateway port', DEFAULTS.gatewayPort, '--port', running),
@@ -46,6 +45,7 @@ export async function allChecks(named: string | undefined): Promise<Check[]> {
     checkClock(),
     checkNames(),
   ]);
+  return [...checks.slice(0, 2), ...(await containment), ...checks.slice(2)];
 }
 
 async function checkNode(): Promise<Check> {
@@ -68,30 +68,41 @@ async function checkWorkerd(): Promise<Check> {
   }
 }
 
-/** The node's own detection: it really starts workerd in a sandbox. */
-async function checkSandbox(): Promise<Check> {
+/** The node's own detection: it really starts workerd in a sandbox, and says what bounds memory. */
+async function checkContainment(): Promise<Check[]> {
   const required = process.env['ISOPLANE_SANDBOX'] === 'required';
-  const folder = join(tmpdir(), `isoplane-doctor-${process.pid}`);
   try {
-    const { detectSandbox } = await import('#nodes/sandbox/detect.node.ts');
-    const { status } = await detectSandbox({ folder, mode: 'auto' });
-    if (status.level === 'full') return { name: 'sandbox', status: 'ok', found: 'full' };
-    return {
-      name: 'sandbox',
-      status: required ? 'fail' : 'warn',
-      found: `${status.level}: ${status.missing.join('; ')}`,
-      means: 'Functions are not contained by the operating system: run only code that you trust.',
-      fix: 'apt-get install bubblewrap util-linux; and allow unprivileged user namespaces.',
-    };
+    const found = await diagnoseSandbox();
+    const sandbox: Check =
+      found.level === 'full'
+        ? { name: 'sandbox', status: 'ok', found: 'full' }
+        : {
+            name: 'sandbox',
+            status: required ? 'fail' : 'warn',
+            found: `${found.level}: ${found.missing.join('; ')}`,
+            means: 'Functions are not contained by the operating system: run only code that you trust.',
+            fix: 'apt-get install bubblewrap util-linux; and allow unprivileged user namespaces.',
+          };
+    const memory: Check = found.memory.startsWith('cgroup')
+      ? { name: 'memory limit', status: 'ok', found: found.memory }
+      : {
+          name: 'memory limit',
+          status: 'warn',
+          found: found.memory,
+          means: 'Memory is bounded more coarsely than by a control group.',
+          fix: 'run the platform where it may make cgroups: as root, or as a systemd service with Delegate=yes',
+        };
+    return [sandbox, memory];
   } catch (thrown) {
-    return {
-      name: 'sandbox',
-      status: 'fail',
-      found: thrown instanceof Error ? thrown.message : String(thrown),
-      means: 'No function can run, with or without a sandbox.',
-    };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+    return [
+      {
+        name: 'sandbox',
+        status: 'fail',
+        found: thrown instanceof Error ? thrown.message : String(thrown),
+        means: 'No function can run, with or without a sandbox.',
+        fix: 'See what workerd above says; then npm ci again.',
+      },
+    ];
   }
 }
 
@@ -149,20 +160,6 @@ async function checkSeccomp(): Promise<Check> {
     found: 'not available',
     means: 'A function could use any system call that its user may.',
     fix: 'use a kernel with CONFIG_SECCOMP_FILTER',
-  };
-}
-
-async function checkCgroups(): Promise<Check> {
-  if (process.platform !== 'linux') return notLinux('cgroups');
-  const v2 = await setting('/sys/fs/cgroup/cgroup.controllers');
-  const v1 = await setting('/proc/cgroups');
-  if (v2?.includes('memory') === true) return { name: 'cgroups', status: 'ok', found: `version 2 (${v2})` };
-  return {
-    name: 'cgroups',
-    status: 'warn',
-    found: v1 === undefined ? 'none' : 'version 1',
-    means: 'Memory is limited by the V8 heap, RLIMIT_DATA and sampling, which is coarser than memory.max.',
-    fix: 'boot with cgroup version 2 (systemd.unified_cgroup_hierarchy=1)',
   };
 }
 

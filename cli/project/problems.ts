@@ -49,7 +49,7 @@ export function lineAndColumn(text: string, offset: number): string {
 }
 
 /** The known key within two edits (or equal but for case and separators), else undefined. */
-export function closest(key: string, knownKeys: readonly string[]): string | undefined {
+function closest(key: string, knownKeys: readonly string[]): string | undefined {
   const bare = (text: string): string => text.toLowerCase().replaceAll(/[-_]/g, '');
   let best: { key: string; distance: number } | undefined;
   for (const known of knownKeys) {

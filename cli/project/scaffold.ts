@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const TEMPLATES = ['hello', 'event', 'streaming'] as const;
-export type Template = (typeof TEMPLATES)[number];
+type Template = (typeof TEMPLATES)[number];
 
 /** Versions that the templates are checked with (scaffold.test.ts compares them with package.json). */
 export const TYPES_VERSION = '5.20261117.1';
 export const TYPESCRIPT_VERSION = '7.0.2';
 
 /** What the templates are tested with. A fixed date: a newer one may change how the runtime behaves. */
-export const COMPATIBILITY_DATE = '2026-11-01';
+const COMPATIBILITY_DATE = '2026-11-01';
 
 export interface ScaffoldOptions {
   readonly name: string;

@@ -4,7 +4,7 @@ import { functionConfigSchema } from '#shared/contracts/config.ts';
 import { functionNameSchema } from '#shared/ids.ts';
 import { RULE_TYPES } from './project.ts';
 
-export const ruleSchema = z.strictObject({
+const ruleSchema = z.strictObject({
   type: z.enum(RULE_TYPES),
   globs: z.array(z.string().min(1)).min(1).max(100),
 });

@@ -5,11 +5,12 @@ import colors from 'picocolors';
 import { z } from 'zod';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import type { Context } from '../context.ts';
-import { CliError, EXIT } from '../failure.ts';
+import { ERRORS, PlatformError } from '#shared/errors.ts';
+import { CliError, describePlatformError, EXIT } from '../failure.ts';
 import { millisecondsText, plain } from '../output.ts';
 import { deferred } from './deferred.ts';
 import type { PlaneEvent } from './plane-process.ts';
-import { startPlatform, type Platform } from './platform.ts';
+import { startPlatform, type Platform, type PlatformOptions } from './platform.ts';
 
 const optionsSchema = z.object({
   host: z.string(),
@@ -38,7 +39,7 @@ export async function up(
   const platform = await output.step(
     'starting the platform',
     () =>
-      startPlatform({
+      start({
         dataDir,
         gatewayHost: options.host,
         gatewayPort: options.port,
@@ -71,6 +72,24 @@ export async function up(
     cause: reason,
     advice: `The logs are in ${dataDir}/logs.`,
   });
+}
+
+/** The operator is the one who reads: the detail that callers of the platform never see belongs here. */
+async function start(options: PlatformOptions): Promise<Platform> {
+  try {
+    return await startPlatform(options);
+  } catch (thrown) {
+    if (!(thrown instanceof PlatformError)) throw thrown;
+    const { advice } = describePlatformError(thrown);
+    throw new CliError(thrown.code, `${ERRORS[thrown.code].message} ${capitalised(thrown.message)}.`, {
+      cause: thrown,
+      ...(advice === undefined ? {} : { advice }),
+    });
+  }
+}
+
+function capitalised(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1).replace(/\.$/, '');
 }
 
 function stopRequests(): { readonly requested: Promise<'signal'> } {
@@ -143,7 +162,8 @@ function importantLine(line: string): string | undefined {
   if (!line.startsWith('{')) return line;
   try {
     const { level, event, at: _at, plane: _plane, ...fields } = logLineSchema.parse(JSON.parse(line));
-    if (level !== 'warn' && level !== 'error') return undefined;
+    // A plane that cannot start says so to the supervisor as well, which reports it once.
+    if ((level !== 'warn' && level !== 'error') || event === 'start_failed') return undefined;
     const detail = Object.keys(fields).length === 0 ? '' : ` ${JSON.stringify(fields)}`;
     return `${level} ${event}${detail}`;
   } catch {

@@ -31,7 +31,6 @@ export async function lockDataFolder(lockPath: string): Promise<DataLock> {
     if (isBusy(thrown)) {
       throw new PlatformError('data_folder_in_use', `${lockPath} is locked by a running platform`, {
         cause: thrown,
-        publicDetail: 'Stop the other platform, or choose another folder with --data.',
       });
     }
     throw thrown;

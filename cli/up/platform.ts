@@ -61,9 +61,9 @@ export const DEFAULTS = {
 } as const;
 
 const NODE_ID = 'n1';
+const KEEP_ALIVE_MS = 3_600_000;
 
-export const PLANES = ['control', 'scheduler', 'node', 'gateway'] as const;
-export type PlaneName = (typeof PLANES)[number];
+export type PlaneName = 'control' | 'scheduler' | 'node' | 'gateway';
 
 /** File that runs a plane: TypeScript beside this one in the repository, JavaScript in an installed package. */
 export function planeMain(plane: PlaneName): string {
@@ -89,6 +89,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       baseDomain: options.baseDomain ?? DEFAULTS.baseDomain,
       pid: process.pid,
     });
+    // When every plane is down at once, only restart timers are left, and those do not keep a process alive.
+    const keepAlive = setInterval(() => undefined, KEEP_ALIVE_MS);
     let closing: Promise<void> | undefined;
     return {
       ...urls,
@@ -100,6 +102,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       gaveUp: starting.gaveUp,
       close() {
         closing ??= (async () => {
+          clearInterval(keepAlive);
           await rm(platformFile, { force: true });
           await starting.stop();
           await rm(layout.runDir, { recursive: true, force: true });

@@ -96,6 +96,8 @@ export async function runPlane(plane: string, start: (log: Log) => Promise<Runni
   process.on('SIGINT', () => stop('SIGINT'));
   process.on('disconnect', () => stop('supervisor gone'));
   process.on('unhandledRejection', (error) => log.error('unhandled_rejection', { error }));
+  // The supervisor went away during the start: the event is past, and nobody would ever stop this process.
+  if (process.send !== undefined && !process.connected) stop('supervisor gone');
   tell({ type: 'ready', addresses: { ...running.addresses } });
   log.info('ready', running.addresses);
 }

@@ -1,0 +1,30 @@
+/** The lock on the data folder lives exactly as long as the process that holds it. */
+import { spawn } from 'node:child_process';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { describe, test } from 'vitest';
+import { tempFolder } from '#shared/testing/temp.node.ts';
+import { lockDataFolder } from './data-lock.ts';
+
+const HOLDER = fileURLToPath(new URL('../testing/hold-lock.ts', import.meta.url));
+
+describe('lockDataFolder()', () => {
+  test('is refused while another process holds it and free at once after kill -9 of that process', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const path = join(folder.path, 'lock.db');
+    const holder = spawn(process.execPath, [HOLDER, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await new Promise((resolve) => holder.stdout.once('data', resolve));
+    await expect(lockDataFolder(path)).rejects.toMatchObject({ code: 'data_folder_in_use' });
+    const ended = new Promise((resolve) => holder.once('exit', resolve));
+    holder.kill('SIGKILL');
+    await ended;
+    const lock = await lockDataFolder(path);
+    await expect(lockDataFolder(path)).rejects.toMatchObject({ code: 'data_folder_in_use' });
+    await lock.release();
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+  });
+});
