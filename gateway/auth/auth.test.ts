@@ -1,0 +1,262 @@
+/** Who gets in, and the code each refusal has. Time stands unless a test moves it. */
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
+import { describe, test } from 'vitest';
+import type { Auth } from '#shared/contracts/config.ts';
+import type { FeedItem } from '#shared/contracts/feed.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { toBase64Url } from '#shared/seal.ts';
+import { NonceCache } from '#shared/signatures/replay.ts';
+import { importSigningKey, signRequest, type SigningKey } from '#shared/signatures/sign.ts';
+import { FakeClock } from '#shared/testing/fakes.ts';
+import type { Call } from '../ports.ts';
+import { Router } from '../routing/router.ts';
+import { fakeCall, type FakeCallParts } from '../testing/fake-call.ts';
+import { functionItems, keyItem, stateOf } from '../testing/items.ts';
+import { createAuthenticator } from './authenticator.ts';
+import { createKeyRing } from './keys.ts';
+
+const pair = generateKeyPairSync('ed25519');
+const publicKey = pair.publicKey.export({ format: 'jwk' }).x ?? '';
+const signingKey: SigningKey = await importSigningKey({
+  keyId: 'k1',
+  algorithm: 'ed25519',
+  secret: toBase64Url(pair.privateKey.export({ format: 'der', type: 'pkcs8' })),
+});
+
+function setUp(items: readonly FeedItem[], noncesMax = 100) {
+  const clock = new FakeClock();
+  const state = stateOf(items);
+  const router = new Router({ state: () => state, baseDomain: 'localhost', random: () => 0 });
+  const authenticate = createAuthenticator({
+    clock,
+    nonces: new NonceCache({ clock, entriesMax: noncesMax }),
+    keys: createKeyRing(() => Promise.resolve(undefined)),
+    findKey: (id) => state.get('key', id),
+  });
+  const verdict = async (call: Call): Promise<string> => {
+    const found = router.lookup(call.host, call.path);
+    if (found.kind !== 'found') return found.kind;
+    const outcome = await authenticate(call, found.target);
+    return outcome.kind === 'refused'
+      ? outcome.error.code
+      : `${outcome.kind} ${'principal' in outcome ? outcome.principal : ''}`;
+  };
+  return { clock, state, router, authenticate, verdict };
+}
+
+const signedItems = (key: Partial<Parameters<typeof keyItem>[0]> = {}): FeedItem[] => [
+  ...functionItems('hello', { auth: { mode: 'signed' } }),
+  keyItem({ id: 'k1', material: { algorithm: 'ed25519', publicKey }, ...key }),
+];
+
+async function signed(
+  nowMs: number,
+  parts: FakeCallParts = {},
+  options: { ttlMs?: number; nonce?: string } = {},
+): Promise<FakeCallParts> {
+  const url = parts.url ?? 'http://hello.localhost/';
+  const headers = await signRequest(
+    { method: parts.method ?? 'GET', url, ...(parts.body === undefined ? {} : { body: parts.body }) },
+    signingKey,
+    { nowMs, ...options },
+  );
+  return { ...parts, headers: { ...headers, ...parts.headers } };
+}
+
+describe('mode signed', () => {
+  test('accepts a fresh signature once and refuses its replay', async ({ expect }) => {
+    const { clock, verdict } = setUp(signedItems());
+    const parts = await signed(clock.wallMs());
+    expect(await verdict(fakeCall(parts))).toBe('verified k1');
+    expect(await verdict(fakeCall(parts))).toBe('signature_replayed');
+  });
+
+  test('refuses a replay after the clock has jumped back', async ({ expect }) => {
+    const { clock, verdict } = setUp(signedItems());
+    const parts = await signed(clock.wallMs());
+    expect(await verdict(fakeCall(parts))).toBe('verified k1');
+    clock.advance(59_000);
+    clock.jumpWall(-59_000);
+    expect(await verdict(fakeCall(parts))).toBe('signature_replayed');
+    clock.advance(3_600_000);
+    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('verified k1');
+    clock.jumpWall(-3_600_000);
+    expect(await verdict(fakeCall(parts))).toBe('signature_expired');
+  });
+
+  test('refuses expired and not yet valid signatures', async ({ expect }) => {
+    const { clock, verdict } = setUp(signedItems());
+    const parts = await signed(clock.wallMs(), {}, { ttlMs: 10_000 });
+    clock.advance(10_000);
+    expect(await verdict(fakeCall(parts))).toBe('signature_expired');
+    const early = await signed(clock.wallMs() + LIMITS.signatureSkewMs + 1_000);
+    expect(await verdict(fakeCall(early))).toBe('signature_not_yet_valid');
+  });
+
+  test.for([
+    ['another path', { url: 'http://hello.localhost/other' }],
+    ['another query', { url: 'http://hello.localhost/?a=1' }],
+    ['another method', { method: 'DELETE' }],
+  ] as const)('refuses a signature made for %s', async ([, changed], { expect }) => {
+    const { clock, verdict } = setUp(signedItems());
+    const parts = await signed(clock.wallMs());
+    expect(await verdict(fakeCall({ ...parts, ...changed }))).toBe('signature_invalid');
+  });
+
+  test.for([
+    ['of another account', { account: 'other' }, 'signature_invalid'],
+    ['that is unknown', { id: 'k2' }, 'signature_invalid'],
+    ['that has expired', { expiresAtMs: 1 }, 'signature_invalid'],
+    [
+      'of another pair',
+      { material: { algorithm: 'ed25519', publicKey: toBase64Url(randomBytes(32)) } },
+      'signature_invalid',
+    ],
+    ['for other functions', { functions: ['world'] }, 'forbidden'],
+  ] as const)('refuses a key %s', async ([, key, code], { expect }) => {
+    const { clock, verdict } = setUp(signedItems(key as unknown as Parameters<typeof signedItems>[0]));
+    const answer = await verdict(fakeCall(await signed(clock.wallMs())));
+    expect(answer).toBe(code);
+  });
+
+  test('checks the body against its digest and bounds it', async ({ expect }) => {
+    const { clock, verdict } = setUp(signedItems());
+    const body = new TextEncoder().encode('payload');
+    const parts = await signed(clock.wallMs(), { method: 'POST', body });
+    expect(await verdict(fakeCall({ ...parts, body: new TextEncoder().encode('changed') }))).toBe(
+      'digest_mismatch',
+    );
+    expect(await verdict(fakeCall({ ...parts, chunked: true }))).toBe('verified k1');
+    const bare = await signed(clock.wallMs(), { method: 'POST' });
+    expect(await verdict(fakeCall({ ...bare, body }))).toBe('signature_invalid');
+    const bound = new Uint8Array(LIMITS.digestBodyBytesMax);
+    expect(await verdict(fakeCall(await signed(clock.wallMs(), { method: 'POST', body: bound })))).toBe(
+      'verified k1',
+    );
+    const over = new Uint8Array(LIMITS.digestBodyBytesMax + 1);
+    for (const chunked of [false, true])
+      expect(
+        await verdict(fakeCall(await signed(clock.wallMs(), { method: 'POST', body: over, chunked }))),
+      ).toBe('body_too_large');
+  });
+
+  test('refuses when no more nonces can be remembered, instead of forgetting one', async ({ expect }) => {
+    const { clock, verdict } = setUp(signedItems(), 1);
+    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('verified k1');
+    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('queue_full');
+  });
+
+  test('asks for a signature when there is none', async ({ expect }) => {
+    const { verdict } = setUp(signedItems());
+    expect(await verdict(fakeCall())).toBe('signature_missing');
+    expect(await verdict(fakeCall({ headers: { 'signature-input': 'x', signature: '' } }))).toBe(
+      'signature_invalid',
+    );
+  });
+});
+
+describe('mode jwt', async () => {
+  const secret = randomBytes(32);
+  const rsa = await generateKeyPair('RS256', { extractable: true });
+  const ec = await generateKeyPair('ES256', { extractable: true });
+  const ed = await generateKeyPair('EdDSA', { extractable: true });
+  const publicRsa = await exportJWK(rsa.publicKey);
+  const keys = [
+    { kty: 'oct' as const, kid: 'hs', k: toBase64Url(secret) },
+    { ...publicRsa, kty: 'RSA' as const, kid: 'rs' },
+    { ...(await exportJWK(ec.publicKey)), kty: 'EC' as const, kid: 'es' },
+    { ...(await exportJWK(ed.publicKey)), kty: 'OKP' as const, kid: 'ed' },
+  ];
+  const auth: Auth = { mode: 'jwt', jwks: { keys }, issuer: 'me', audience: 'hello' };
+  const signers = { HS256: secret, RS256: rsa.privateKey, ES256: ec.privateKey, EdDSA: ed.privateKey };
+  const kids = { HS256: 'hs', RS256: 'rs', ES256: 'es', EdDSA: 'ed' };
+
+  interface TokenParts {
+    readonly alg?: keyof typeof signers;
+    readonly kid?: string | undefined;
+    readonly claims?: Record<string, unknown>;
+    readonly key?: Parameters<SignJWT['sign']>[0];
+  }
+  const bearer = async (clock: FakeClock, parts: TokenParts = {}): Promise<Call> => {
+    const alg = parts.alg ?? 'EdDSA';
+    const nowS = Math.floor(clock.wallMs() / 1000);
+    const kid = 'kid' in parts ? parts.kid : kids[alg];
+    const token = await new SignJWT({ iss: 'me', aud: 'hello', sub: 'ada', exp: nowS + 60, ...parts.claims })
+      .setProtectedHeader({ alg, ...(kid === undefined ? {} : { kid }) })
+      .sign(parts.key ?? signers[alg]);
+    return fakeCall({ headers: { authorization: `Bearer ${token}` } });
+  };
+
+  test.for(['HS256', 'RS256', 'ES256', 'EdDSA'] as const)('accepts %s', async (alg, { expect }) => {
+    const { clock, verdict } = setUp(functionItems('hello', { auth }));
+    expect(await verdict(await bearer(clock, { alg }))).toBe('verified ada');
+    expect(await verdict(await bearer(clock, { alg, kid: undefined }))).toBe('verified ada');
+  });
+
+  test.for([
+    ['wrong audience', { claims: { aud: 'other' } }],
+    ['wrong issuer', { claims: { iss: 'other' } }],
+    ['no expiry', { claims: { exp: undefined } }],
+    ['not yet valid', { claims: { nbf: 4_000_000_000 } }],
+    ['unknown kid', { kid: 'nobody' }],
+    ['another key', { alg: 'HS256', key: randomBytes(32) }],
+    [
+      'a public key as shared secret',
+      { alg: 'HS256', kid: 'rs', key: new TextEncoder().encode(JSON.stringify(publicRsa)) },
+    ],
+    ['a kid of another type', { alg: 'HS256', kid: 'ed' }],
+  ] as const)('refuses a token with %s', async ([, parts], { expect }) => {
+    const { clock, verdict } = setUp(functionItems('hello', { auth }));
+    expect(await verdict(await bearer(clock, parts))).toBe('token_invalid');
+  });
+
+  test('refuses alg none, malformed and missing tokens', async ({ expect }) => {
+    const { verdict } = setUp(functionItems('hello', { auth }));
+    const none = new UnsecuredJWT({ iss: 'me', aud: 'hello' }).setExpirationTime('1h').encode();
+    for (const authorization of [
+      `Bearer ${none}`,
+      'Bearer a.b.c',
+      'Bearer',
+      'Basic abc',
+      `Bearer ${'a'.repeat(9_000)}.b.c`,
+    ])
+      expect(await verdict(fakeCall({ headers: { authorization } }))).toBe('token_invalid');
+    expect(await verdict(fakeCall())).toBe('token_missing');
+  });
+
+  test('remembers a token until it expires, and no longer', async ({ expect }) => {
+    const { clock, verdict } = setUp(functionItems('hello', { auth }));
+    const call = await bearer(clock);
+    expect(await verdict(call)).toBe('verified ada');
+    clock.advance(60_000);
+    expect(await verdict(call)).toBe('verified ada');
+    clock.advance(6_000);
+    expect(await verdict(call)).toBe('token_expired');
+  });
+
+  test('answers a remembered token without waiting, and forgets it with its keys', async ({ expect }) => {
+    const { clock, state, router, authenticate, verdict } = setUp(functionItems('hello', { auth }));
+    const call = await bearer(clock, { alg: 'HS256' });
+    expect(await verdict(call)).toBe('verified ada');
+    const found = router.lookup(call.host, call.path);
+    expect(found.kind === 'found' && authenticate(call, found.target)).toMatchObject({ kind: 'verified' });
+    const replaced: Auth = { ...auth, jwks: { keys: keys.slice(1) } };
+    router.changed(
+      state.apply({ type: 'delta', revision: 2, items: functionItems('hello', { auth: replaced }) }),
+    );
+    expect(await verdict(call)).toBe('token_invalid');
+  });
+
+  test("uses the account's issuer when the function has no keys of its own", async ({ expect }) => {
+    const { clock, state, router, verdict } = setUp(
+      functionItems('hello', { auth: { mode: 'jwt', audience: 'hello' } }),
+    );
+    expect(await verdict(await bearer(clock))).toBe('token_invalid');
+    const value = { name: 'default', issuer: { issuer: 'me', jwks: { keys } } };
+    const items = [{ kind: 'account', key: 'default', value }] as unknown as FeedItem[];
+    router.changed(state.apply({ type: 'delta', revision: 2, items }));
+    expect(await verdict(await bearer(clock))).toBe('verified ada');
+    expect(await verdict(await bearer(clock, { claims: { iss: 'you' } }))).toBe('token_invalid');
+  });
+});

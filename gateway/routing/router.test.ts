@@ -1,0 +1,136 @@
+/** Hosts, aliases, weights and routes: pure lookups on a snapshot. */
+import { describe, test } from 'vitest';
+import type { FeedItem } from '#shared/contracts/feed.ts';
+import { seededRandom } from '#shared/testing/fakes.ts';
+import { functionItems, routeItem, stateOf } from '../testing/items.ts';
+import { Router } from './router.ts';
+
+function lookup(items: readonly FeedItem[], random = () => 0): (host: string, path?: string) => string {
+  const state = stateOf(items);
+  const router = new Router({ state: () => state, baseDomain: 'Fn.Test', random });
+  return (host, path = '/') => {
+    const found = router.lookup(host, path);
+    return found.kind === 'found' ? found.target.version.id : found.kind;
+  };
+}
+
+describe('Router', () => {
+  test('finds functions by host, however it is written', ({ expect }) => {
+    const find = lookup([
+      ...functionItems('hello'),
+      ...functionItems('hello', { account: 'acme', version: 7 }),
+    ]);
+    expect(
+      ['hello.fn.test', 'HELLO.Fn.Test:8787', 'hello.fn.test.', 'hello.default.fn.test'].map((host) =>
+        find(host),
+      ),
+    ).toEqual(Array.from({ length: 4 }, () => 'default/hello@1'));
+    expect(find('hello.acme.fn.test')).toBe('acme/hello@7');
+    expect(['fn.test', 'FN.TEST.:1', '127.0.0.1:8787', '[::1]:8787'].map((host) => find(host))).toEqual(
+      Array.from({ length: 4 }, () => 'bare'),
+    );
+    for (const host of [
+      '',
+      '.',
+      'other.fn.test',
+      'a.b.hello.fn.test',
+      'hellofn.test',
+      'hello.fn.test.evil',
+      '__proto__.fn.test',
+      '[::',
+      '--hello.fn.test',
+    ])
+      expect([host, find(host)]).toEqual([host, 'not_found']);
+  });
+
+  test('follows aliases, refuses unknown ones and disabled functions', ({ expect }) => {
+    const aliases = { live: [{ version: 1, weight: 100 }], next: [{ version: 2, weight: 100 }] };
+    const find = lookup([
+      ...functionItems('hello', { aliases }),
+      ...functionItems('off', { enabled: false }),
+    ]);
+    expect(
+      ['hello', 'next--hello', 'gone--hello', 'constructor--hello', 'off'].map((name) =>
+        find(`${name}.fn.test`),
+      ),
+    ).toEqual(['default/hello@1', 'default/hello@2', 'not_found', 'not_found', 'disabled']);
+  });
+
+  test('spreads a weighted alias by its weights', ({ expect }) => {
+    const aliases = {
+      live: [
+        { version: 1, weight: 90 },
+        { version: 2, weight: 10 },
+      ],
+    };
+    const find = lookup(functionItems('hello', { aliases }), seededRandom(1));
+    const second = Array.from({ length: 2_000 }, () => find('hello.fn.test')).filter((id) =>
+      id.endsWith('@2'),
+    ).length;
+    expect(second).toBeGreaterThan(140);
+    expect(second).toBeLessThan(260);
+  });
+
+  test('matches routes: exact before prefix, the longest prefix first, on segment borders', ({ expect }) => {
+    const find = lookup([
+      ...['all', 'api', 'users', 'exact'].flatMap((name) => functionItems(name)),
+      routeItem('1', { host: 'shop.example', path: '/*', function: 'all' }),
+      routeItem('2', { host: 'shop.example', path: '/api/*', function: 'api' }),
+      routeItem('3', { host: 'shop.example', path: '/api/users/*', function: 'users' }),
+      routeItem('4', { host: 'Shop.Example', path: '/api/users/me', function: 'exact' }),
+    ]);
+    const paths = [
+      '/',
+      '/x',
+      '/apix',
+      '/api',
+      '/api/',
+      '/api/v1',
+      '/api/users/1/2',
+      '/api/users/me',
+      '/api/users/me/',
+    ];
+    expect(paths.map((path) => find('SHOP.example.:443', path).slice('default/'.length, -2))).toEqual([
+      'all',
+      'all',
+      'all',
+      'api',
+      'api',
+      'api',
+      'users',
+      'exact',
+      'users',
+    ]);
+    expect(find('other.example', '/api')).toBe('not_found');
+  });
+
+  test("lets a route take a path on the host of its own account's function, not on a neighbour's", ({
+    expect,
+  }) => {
+    const find = lookup([
+      ...functionItems('hello'),
+      ...functionItems('other'),
+      ...functionItems('evil', { account: 'acme' }),
+      routeItem('1', { host: 'hello.fn.test', path: '/own/*', function: 'other' }),
+      routeItem('2', { host: 'hello.fn.test', path: '/*', function: 'evil', account: 'acme' }),
+    ]);
+    expect([find('hello.fn.test', '/own/x'), find('hello.fn.test', '/x')]).toEqual([
+      'default/other@1',
+      'default/hello@1',
+    ]);
+  });
+
+  test('sees a change of the snapshot at once', ({ expect }) => {
+    const state = stateOf(functionItems('hello'));
+    const router = new Router({ state: () => state, baseDomain: 'fn.test', random: () => 0 });
+    const find = (): string => {
+      const found = router.lookup('hello.fn.test', '/');
+      return found.kind === 'found' ? found.target.version.id : found.kind;
+    };
+    expect(find()).toBe('default/hello@1');
+    router.changed(
+      state.apply({ type: 'delta', revision: 2, items: functionItems('hello', { version: 2 }) }),
+    );
+    expect(find()).toBe('default/hello@2');
+  });
+});
