@@ -1,0 +1,193 @@
+/** Slots, queues and leases on a clock that stands: every conversation with the scheduler is scripted. */
+import { describe, test } from 'vitest';
+import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
+import type { VersionItem } from '#shared/contracts/feed.ts';
+import type { GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { FakeClock, memoryLog } from '#shared/testing/fakes.ts';
+import type { Admitted, Permit } from '../ports.ts';
+import { functionItems } from '../testing/items.ts';
+import { LeaseManager, type AcquireOutcome } from './source.ts';
+
+function setUp(scaling: Partial<Scaling> = {}) {
+  const clock = new FakeClock();
+  const version = functionItems('hello', { scaling: scalingSchema.parse(scaling) })[1]?.value as VersionItem;
+  const acquires: { waiting: number; deadlineMs: number; answer: (outcome: AcquireOutcome) => void }[] = [];
+  const heartbeats: GatewayHeartbeat[] = [];
+  const script = { revoked: [] as string[] };
+  const manager = new LeaseManager({
+    clock,
+    timers: clock,
+    log: memoryLog(),
+    scheduler: {
+      acquire: ({ waiting, deadlineMs }) =>
+        new Promise((answer) => {
+          acquires.push({ waiting, deadlineMs, answer });
+        }),
+      heartbeat: (report) => {
+        heartbeats.push(report);
+        return Promise.resolve({ revoked: script.revoked });
+      },
+    },
+  });
+  const results: string[] = [];
+  const permits: Permit[] = [];
+  const admit = (waiting: { cancel?: () => void } = {}): void => {
+    const at = results.push('waiting') - 1;
+    const settle = (admitted: Admitted): void => {
+      results[at] = admitted.kind === 'refused' ? admitted.error.code : admitted.kind;
+      if (admitted.kind === 'admitted') permits.push(admitted.permit);
+    };
+    const admitted = manager.admit(version, waiting);
+    if (admitted instanceof Promise) void admitted.then(settle);
+    else settle(admitted);
+  };
+  const grant = (slots: number, instanceId = `i${acquires.length}`): AcquireOutcome => ({
+    kind: 'lease',
+    lease: { leaseId: `l-${instanceId}`, instanceId, slots } as Lease,
+  });
+  return { clock, manager, acquires, heartbeats, script, results, permits, admit, grant };
+}
+
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('LeaseManager', () => {
+  test('asks once for all who wait, and fills the slots in order', async ({ expect }) => {
+    const { acquires, results, permits, admit, grant } = setUp();
+    for (let count = 0; count < 3; count += 1) admit();
+    expect(acquires.map(({ waiting, deadlineMs }) => [waiting, deadlineMs])).toEqual([[1, 10_000]]);
+    acquires[0]?.answer(grant(2));
+    await settled();
+    expect(results).toEqual(['admitted', 'admitted', 'waiting']);
+    expect(permits.map((permit) => permit.coldStart)).toEqual([true, true]);
+    expect(acquires.length).toBe(2);
+    permits[0]?.release();
+    permits[0]?.release();
+    await settled();
+    expect(results).toEqual(['admitted', 'admitted', 'admitted']);
+    expect([permits[2]?.coldStart, permits[2]?.inFlight()]).toEqual([false, 2]);
+  });
+
+  test('spreads over instances by least in flight', async ({ expect }) => {
+    const { acquires, permits, admit, grant } = setUp();
+    admit();
+    admit();
+    acquires[0]?.answer(grant(1));
+    await settled();
+    acquires[1]?.answer(grant(3));
+    await settled();
+    permits[0]?.release();
+    admit();
+    admit();
+    expect(permits.map((permit) => permit.lease.instanceId)).toEqual(['i1', 'i2', 'i1', 'i2']);
+  });
+
+  test('refuses one past the depth of the queue; a cold version holds the one it starts for', async ({
+    expect,
+  }) => {
+    const { acquires, results, admit, grant } = setUp({ queueDepth: 1 });
+    for (let count = 0; count < 3; count += 1) admit();
+    expect(results).toEqual(['waiting', 'waiting', 'queue_full']);
+    acquires[0]?.answer(grant(1));
+    await settled();
+    admit();
+    expect(results).toEqual(['admitted', 'waiting', 'queue_full', 'queue_full']);
+  });
+
+  test('ends waits at their deadline, and frees the place of a client that has gone', async ({ expect }) => {
+    const { clock, results, admit } = setUp({ queueTimeoutMs: 500, queueDepth: 1 });
+    const waiting: { cancel?: () => void } = {};
+    admit();
+    admit(waiting);
+    waiting.cancel?.();
+    clock.advance(490);
+    admit();
+    await settled();
+    expect(results).toEqual(['waiting', 'cancelled', 'waiting']);
+    clock.advance(20);
+    await settled();
+    expect(results).toEqual(['queue_timeout', 'cancelled', 'waiting']);
+  });
+
+  test('gives back leases that nobody used, and keeps those in use', async ({ expect }) => {
+    const { clock, acquires, heartbeats, permits, admit, grant } = setUp();
+    admit();
+    acquires[0]?.answer(grant(1));
+    await settled();
+    for (let beat = 0; beat < 5; beat += 1) {
+      clock.advance(LIMITS.heartbeatMs);
+      await settled();
+    }
+    expect(heartbeats.at(-1)?.leases).toEqual([{ leaseId: 'l-i1', inFlight: 1 }]);
+    permits[0]?.release();
+    for (let beat = 0; beat < 4; beat += 1) {
+      clock.advance(LIMITS.heartbeatMs);
+      await settled();
+    }
+    expect(heartbeats.slice(-4).map(({ leases }) => leases.length)).toEqual([1, 1, 0, 0]);
+    admit();
+    acquires[1]?.answer(grant(1, 'i1'));
+    await settled();
+    expect(permits[1]?.coldStart).toBe(false);
+  });
+
+  test('drains a revoked lease: no new requests, dropped once the last one is over', async ({ expect }) => {
+    const { clock, script, acquires, heartbeats, permits, results, admit, grant } = setUp();
+    admit();
+    acquires[0]?.answer(grant(5));
+    await settled();
+    script.revoked = ['l-i1'];
+    clock.advance(LIMITS.heartbeatMs);
+    await settled();
+    admit();
+    expect([results[1], acquires.length]).toEqual(['waiting', 2]);
+    permits[0]?.release();
+    clock.advance(LIMITS.heartbeatMs);
+    await settled();
+    expect(heartbeats.at(-1)?.leases).toEqual([]);
+  });
+
+  test('tells all who wait why the scheduler refused', async ({ expect }) => {
+    const { acquires, results, admit } = setUp();
+    admit();
+    admit();
+    acquires[0]?.answer({ kind: 'refused', error: new PlatformError('startup_failed', 'scripted') });
+    await settled();
+    expect(results).toEqual(['startup_failed', 'startup_failed']);
+  });
+
+  test('waits a moment for a scheduler that is gone, and longer where slots will be freed', async ({
+    expect,
+  }) => {
+    const { clock, acquires, permits, results, admit, grant } = setUp();
+    const silence = async (): Promise<void> => {
+      for (let count = 0; count < 30; count += 1) {
+        acquires.at(-1)?.answer({ kind: 'unavailable', error: new Error('gone') });
+        await settled();
+        clock.advance(100);
+        await settled();
+      }
+    };
+    admit();
+    await silence();
+    expect(results).toEqual(['scheduler_unavailable']);
+    admit();
+    acquires.at(-1)?.answer(grant(1));
+    await settled();
+    admit();
+    await silence();
+    expect(results).toEqual(['scheduler_unavailable', 'admitted', 'waiting']);
+    permits[0]?.release();
+    await settled();
+    expect(results[2]).toBe('admitted');
+  });
+
+  test('refuses who waits when it closes, and gives every lease back', async ({ expect }) => {
+    const { manager, heartbeats, results, admit } = setUp();
+    admit();
+    await manager.close();
+    await settled();
+    expect([results, heartbeats.at(-1)]).toEqual([['scheduler_unavailable'], { leases: [] }]);
+  });
+});
