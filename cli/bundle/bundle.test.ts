@@ -81,7 +81,7 @@ describe('bundleProject()', () => {
       'src/index.ts':
         "import { g } from '/opt/greet.js'; import { env } from 'cloudflare:workers'; export default { g, env };",
     });
-    expect(textOf(made)).toContain('from "/opt/greet.js"');
+    expect(textOf(made)).toContain('from "./opt/greet.js"');
     expect(textOf(made)).toContain('from "cloudflare:workers"');
   });
 

@@ -162,13 +162,17 @@ function largestInputs(
   return [...inputs, ...files].sort((left, right) => right.bytes - left.bytes).slice(0, LARGEST_SHOWN);
 }
 
-/** Layer modules and the runtime's own modules exist only where the function runs. */
+/**
+ * Layer modules and the runtime's own modules exist only where the function runs. Layers are named
+ * relative to the one module at the root that the bundle becomes: an absolute specifier means another
+ * place to the module registry of newer compatibility dates.
+ */
 function external(): Plugin {
   return {
     name: 'isoplane-external',
     setup(context) {
       context.onResolve({ filter: /^(\/opt\/|cloudflare:|workerd:)/ }, ({ path }) => ({
-        path,
+        path: path.startsWith('/') ? `.${path}` : path,
         external: true,
       }));
     },

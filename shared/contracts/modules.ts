@@ -1,8 +1,9 @@
 /**
  * Modules of a version: names, types and where layers are mounted.
  *
- * Layer modules live under `/opt/` (written `import x from '/opt/greet.js'`), where workerd resolves an
- * absolute specifier without rewriting. `opt/` and `isoplane/` are therefore reserved: a function's
+ * Layer modules live under `opt/`. Sources write `import x from '/opt/greet.js'`; the CLI makes that
+ * `./opt/greet.js`, which every module registry of workerd resolves from a main module at the root.
+ * `opt/` and `isoplane/` are therefore reserved: a function's
  * own modules cannot shadow a layer or the platform's entry module.
  */
 import { z } from 'zod';
