@@ -49,8 +49,8 @@ describe('onSample()', () => {
 
   test('kills over the memory bound, not at it', ({ expect }) => {
     const watch = newWatch(limits);
-    expect(onSample(watch, sample(0, 0, 192)).action.kind).toBe('none');
-    expect(onSample(watch, sample(0, 0, 193)).action).toMatchObject({
+    expect(onSample(watch, sample(0, 0, 224)).action.kind).toBe('none');
+    expect(onSample(watch, sample(0, 0, 225)).action).toMatchObject({
       kind: 'kill',
       reason: 'memory_exceeded',
     });

@@ -23,6 +23,7 @@ export interface CollectorOptions {
 /** A JSON line is longer than its message: escapes and our keys. */
 const LINE_BYTES_MAX = 2 * LIMITS.logEntryBytesMax;
 const STACK_LINES_MAX = 50;
+const STACK_WAIT_MS = 50;
 const DROP_REPORT_MS = 1_000;
 
 export class LogCollector {
@@ -31,6 +32,7 @@ export class LogCollector {
   readonly #stderr: LineSplitter;
   #dropped = 0;
   #dropTimer: Timer | undefined;
+  #openTimer: Timer | undefined;
   /** An error of workerd whose indented lines are still coming. */
   #open: { readonly parsed: ParsedLine; readonly stack: string[] } | undefined;
 
@@ -48,7 +50,9 @@ export class LogCollector {
 
   stderr(chunk: Uint8Array): void {
     this.#push(this.#stderr, chunk);
-    this.#closeOpen();
+    // A stack may be torn over chunks: it is waited for a moment.
+    if (this.#open !== undefined)
+      this.#openTimer ??= this.#options.timers.after(STACK_WAIT_MS, () => this.#closeOpen());
   }
 
   /** Something the platform did, for the function's owner to read. Not metered. */
@@ -85,6 +89,8 @@ export class LogCollector {
   }
 
   #closeOpen(): void {
+    this.#openTimer?.cancel();
+    this.#openTimer = undefined;
     if (this.#open === undefined) return;
     const { parsed, stack } = this.#open;
     this.#open = undefined;

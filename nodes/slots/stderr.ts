@@ -1,7 +1,7 @@
 /** What workerd says on stderr about a start that failed or a process that died. Pure. */
 
-/** Printed by every start inside a root without /proc. */
-const NOISE = /^Unable to find and open the program executable/;
+/** Printed by every start inside a root without /proc, and with garbage collector flags. */
+const NOISE = /^Unable to find and open the program executable|compile cache failed its compatibility check/;
 /** V8's last words when the heap is full, and the allocator's. */
 const OUT_OF_MEMORY =
   /Reached heap limit|JavaScript heap out of memory|Fatal process out of memory|std::bad_alloc|Cannot allocate memory/;

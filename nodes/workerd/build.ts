@@ -12,6 +12,13 @@ const CF_HEADER = 'isoplane-cf';
 /** Flags that give the entry module AsyncLocalStorage; several of them at once are refused by workerd. */
 const ALS_FLAGS = ['nodejs_als', 'nodejs_compat', 'nodejs_compat_v2'];
 
+/**
+ * Request objects hold memory outside the heap that V8 does not count and only a full collection frees.
+ * With V8's own sizes a hello world under load grew to 215–305 MB; with these to 60 MB, at the same CPU
+ * per request (measured, 10,000 requests/s). They cost the built-in compile cache: 0.5 ms of start-up.
+ */
+const GC_FLAGS = ['--initial-old-space-size=2', '--max-semi-space-size=2'];
+
 function bindingOf([name, value]: [string, unknown]): WorkerdBinding {
   return typeof value === 'string'
     ? { name, kind: 'text', text: value }
@@ -43,6 +50,6 @@ export function buildWorkerdConfig(
       { name: 'internet', kind: 'network', allow: [] },
     ],
     sockets: [{ name: INSTANCE_SOCKET, service: 'main', cfBlobHeader: CF_HEADER }],
-    v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`],
+    v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...GC_FLAGS],
   };
 }
