@@ -238,6 +238,20 @@ describe('streams through the gateway', () => {
     sockets.close();
   });
 
+  test('an open WebSocket does not keep the gateway from stopping', async ({ expect }) => {
+    await start();
+    const server = await harness.instance((_request, response) => response.end());
+    const sockets = new WebSocketServer({ server });
+    const client = new WebSocket(`ws://127.0.0.1:${harness.plane.port}/`, {
+      headers: { host: 'hello.localhost' },
+    });
+    await new Promise((resolve, reject) => client.once('open', resolve).once('error', reject));
+    const closed = new Promise<number>((resolve) => client.once('close', resolve));
+    await harness.plane.close(20);
+    expect(await closed).toBe(1006);
+    sockets.close();
+  });
+
   test('a WebSocket is refused like any other call', async ({ expect }) => {
     await start({ auth: { mode: 'signed' } });
     const client = new WebSocket(`ws://127.0.0.1:${harness.plane.port}/`, {

@@ -9,7 +9,7 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
-import { closeServer, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
@@ -69,7 +69,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     log,
   });
   const server = createNodeServer(gateway.app, randomUUID);
-  const port = await listen(server, options);
+  const port = await listen(server.server, options);
   const controlPeer = new UnixPeer(layout.sockets.control);
   const feed: FeedConsumer = await startFeedConsumer({
     peer: controlPeer,
@@ -88,7 +88,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     gateway,
     addresses: { gateway: `http://${options.host}:${port}` },
     close: async (graceMs) => {
-      await Promise.all([feed.close(), closeServer(server, graceMs)]);
+      await Promise.all([feed.close(), server.close(graceMs)]);
       await leases.close();
       await Promise.all([client.close(), scheduler.close(), agent.close(), controlPeer.close()]);
     },

@@ -6,6 +6,7 @@ import { getRequestListener } from '@hono/node-server';
 import type { Context, Hono } from 'hono';
 import { PlatformError, problemResponse, type ErrorCode } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
+import { closeServer } from '#shared/runtime/unix-http.node.ts';
 import { checkRequestHeaders } from './forward/headers.ts';
 import { NodeCall, type NodeBindings, type NodeRuntime } from './forward/node-call.node.ts';
 import { headText } from './forward/tunnel.node.ts';
@@ -56,7 +57,13 @@ function checkAbsolute(url: string, host: string | undefined): void {
     throw new PlatformError('header_invalid', 'the request target names another host than the Host header');
 }
 
-export function createNodeServer(app: Hono<NodeEnv>, newRequestId: () => string): Server {
+export interface NodeServer {
+  readonly server: Server;
+  /** Lets what is in flight finish for `graceMs`; open WebSockets end then. */
+  close(graceMs: number): Promise<void>;
+}
+
+export function createNodeServer(app: Hono<NodeEnv>, newRequestId: () => string): NodeServer {
   const listener = getRequestListener((request, env) => app.fetch(request, env), {
     overrideGlobalObjects: false,
     // Raised before the app is reached: no usable Host or target.
@@ -83,10 +90,13 @@ export function createNodeServer(app: Hono<NodeEnv>, newRequestId: () => string)
   server.maxHeadersCount = 0;
   // The app decides when the client may send its body: not before it was let in.
   server.on('checkContinue', (incoming, outgoing) => void listener(incoming, outgoing));
-  server.on(
-    'upgrade',
-    (incoming, socket, head) => void upgrade(app, newRequestId(), { incoming, socket, head }),
-  );
+  // Node forgets a connection once it is upgraded, and still waits for its end when it closes.
+  const upgraded = new Set<Duplex>();
+  server.on('upgrade', (incoming, socket, head) => {
+    upgraded.add(socket);
+    socket.on('close', () => upgraded.delete(socket));
+    void upgrade(app, newRequestId(), { incoming, socket, head });
+  });
   server.on('connect', (_incoming, socket) =>
     refuseOn(socket, new PlatformError('method_not_allowed', 'CONNECT'), newRequestId()),
   );
@@ -95,7 +105,16 @@ export function createNodeServer(app: Hono<NodeEnv>, newRequestId: () => string)
     if (!socket.writable || error.code === 'ECONNRESET' || hasResponse(socket)) return void socket.destroy();
     refuseOn(socket, parserError(error), newRequestId());
   });
-  return server;
+  return {
+    server,
+    close: async (graceMs) => {
+      const force = setTimeout(() => {
+        for (const socket of upgraded) socket.destroy();
+      }, graceMs);
+      await closeServer(server, graceMs);
+      clearTimeout(force);
+    },
+  };
 }
 
 /** Node keeps the response under way on its socket, and does so for clientError handlers. */
