@@ -3,7 +3,7 @@
  * leases on demand, an agent that answers what the test tells it, and instances that are HTTP servers.
  * Its snapshot comes from disk: there is no control plane, as after a restart without one.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -185,6 +185,7 @@ export class Harness implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.plane.close(0);
     await Promise.all(this.#servers.map((server) => closeServer(server, 0)));
+    await rm(this.layout.runDir, { recursive: true, force: true });
     await this.#folder[Symbol.asyncDispose]();
   }
 }
