@@ -35,6 +35,7 @@ export interface AgentOptions {
   readonly capacity: number;
   readonly sandbox: DetectOptions['mode'];
   readonly codeCacheBytes: number;
+  readonly startupMsMax?: number;
   readonly log: Log;
 }
 
@@ -166,6 +167,7 @@ function assemble(parts: Parts, socket: string): Running {
   const launchOptions: LaunchOptions = {
     pool,
     profile: sandbox.profile,
+    ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),
     ...(parts.group === undefined ? {} : { group: parts.group }),
     timers: systemTimers,
     clock: systemClock,

@@ -12,7 +12,7 @@ export interface EntryModules {
   of(options: EntryOptions): readonly WorkerdModule[];
 }
 
-export interface EntryOptions {
+interface EntryOptions {
   readonly style: Style;
   readonly main: string;
   readonly functionName: string;

@@ -18,12 +18,14 @@ import { parseStartupFailure, type StartupFailure } from '../slots/stderr.ts';
 const run = promisify(execFile);
 
 /** Top-level code that takes longer than this is refused, an endless loop included. */
-export const STARTUP_MS_MAX = 10_000;
+const STARTUP_MS_MAX = 10_000;
 
 export interface LaunchOptions {
   readonly pool: SlotPool;
   readonly profile: SandboxProfile;
   readonly timers: Timers;
+  /** Default {@link STARTUP_MS_MAX}. */
+  readonly startupMsMax?: number;
   readonly clock: Clock;
   readonly group?: Pick<Cgroups, 'setMemory'>;
 }
@@ -46,10 +48,11 @@ export function launch(
 ): Promise<LaunchOutcome> {
   return options.pool.withSlot(async (slot) => {
     const startedMs = options.clock.monotonicMs();
+    const startupMsMax = options.startupMsMax ?? STARTUP_MS_MAX;
     hooks.onSlot(slot);
     await slot.spawned();
     let overdue = false;
-    const timer = options.timers.after(STARTUP_MS_MAX, () => {
+    const timer = options.timers.after(startupMsMax, () => {
       overdue = true;
       slot.kill('startup_failed');
     });
@@ -63,14 +66,21 @@ export function launch(
       return { kind: 'started', slot, startMs: options.clock.monotonicMs() - startedMs };
     // The folder goes and the last output is read before the failure is told.
     await slot.ended;
-    return { kind: 'failed', reason: outcome.reason, failure: explain(outcome, overdue) };
+    return {
+      kind: 'failed',
+      reason: outcome.reason,
+      failure: explain(outcome, overdue ? startupMsMax : undefined),
+    };
   });
 }
 
-function explain(outcome: Extract<StartOutcome, { kind: 'ended' }>, overdue: boolean): StartupFailure {
-  if (overdue)
+function explain(
+  outcome: Extract<StartOutcome, { kind: 'ended' }>,
+  overdueMs: number | undefined,
+): StartupFailure {
+  if (overdueMs !== undefined)
     return {
-      message: `the code did not finish starting within ${STARTUP_MS_MAX / 1_000} s; is there an endless loop at its top level?`,
+      message: `the code did not finish starting within ${overdueMs / 1_000} s; is there an endless loop at its top level?`,
       stack: undefined,
     };
   if (outcome.reason === 'memory_exceeded')

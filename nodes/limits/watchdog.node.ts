@@ -21,7 +21,7 @@ export interface WatchedInstance {
   readonly limits: Pick<FunctionLimits, 'cpuMs' | 'memoryMb'>;
 }
 
-export type KillAction = Extract<Action, { kind: 'kill' }>;
+type KillAction = Extract<Action, { kind: 'kill' }>;
 
 export interface WatchdogOptions {
   readonly clock: Clock;

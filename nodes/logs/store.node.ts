@@ -30,7 +30,7 @@ const PENDING_MAX = 10_000;
 const FOLLOWER_ENTRIES_MAX = 1_000;
 const FOLLOWERS_PER_FUNCTION_MAX = 32;
 
-export interface Follower {
+interface Follower {
   readonly entry: (entry: LogEntry) => void;
 }
 

@@ -119,17 +119,17 @@ export class Slot {
     });
   }
 
-  /** Lets requests in flight finish for `graceMs`, then kills. */
+  /** Lets requests in flight finish for `graceMs`, then kills. A second call may only shorten the grace. */
   stop(graceMs: number): void {
-    if (this.#state.kind === 'ended' || this.#state.kind === 'draining') return;
-    const ready = this.#state.kind === 'running';
+    if (this.#state.kind === 'ended') return;
+    const before = this.#state.kind;
     this.#apply({ kind: 'stop_requested' });
-    if (!ready || graceMs <= 0) {
+    if (graceMs <= 0 || (before !== 'running' && before !== 'draining')) {
       this.#signal('SIGKILL');
       return;
     }
     // workerd drains on SIGTERM: no new connections, requests in flight go on.
-    this.#signal('SIGTERM');
+    if (before === 'running') this.#signal('SIGTERM');
     const timer = this.#options.timers.after(graceMs, () => this.#signal('SIGKILL'));
     void this.ended.then(() => timer.cancel());
   }

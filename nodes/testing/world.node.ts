@@ -33,7 +33,7 @@ export interface TestVersion extends Partial<
 }
 
 /** Control's feed and blobs, from memory. */
-export class FakeControl {
+class FakeControl {
   readonly blobs = new Map<string, Uint8Array>();
   blobReads = 0;
   readonly #items = new Map<string, Runnable>();

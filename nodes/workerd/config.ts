@@ -29,7 +29,7 @@ export type WorkerdService =
     }
   | { readonly name: string; readonly kind: 'network'; readonly allow: readonly string[] };
 
-export interface WorkerdSocket {
+interface WorkerdSocket {
   readonly name: string;
   readonly service: string;
   /** Header that carries `request.cf`; without one workerd fills it with the peer's pid and uid. */
