@@ -40,12 +40,13 @@ let neighbourCalls: number;
 let watching: AbortController;
 let watcher: Promise<void>;
 
-async function deployBad(name: string): Promise<void> {
+/** @param ampleMs - CPU and wall time for functions that must run into something else. */
+async function deployBad(name: string, ampleMs?: number): Promise<void> {
   await platform.api.deploy(name, {
     modules: { 'index.js': BAD },
     config: {
       ...PUBLIC,
-      limits: { cpuMs: CPU_MS, timeoutMs: 1_500, memoryMb: 64 },
+      limits: { cpuMs: ampleMs ?? CPU_MS, timeoutMs: ampleMs ?? 1_500, memoryMb: 64 },
       scaling: { maxInstances: 2 },
     },
   });
@@ -100,12 +101,12 @@ describe('a function that', () => {
   });
 
   test('fills its heap is stopped as memory_exceeded', async ({ expect }) => {
-    await deployBad('hog');
+    await deployBad('hog', 20_000);
     expect(await bad('hog', '/heap')).toMatchObject({ status: 500, code: 'memory_exceeded' });
   });
 
   test('fills its array buffers hits a limit too', async ({ expect }) => {
-    await deployBad('buffers');
+    await deployBad('buffers', 20_000);
     const answer = await bad('buffers', '/buffers');
     // Refused by the allocator (a RangeError that the function did not catch) or stopped by the node.
     expect(answer.status).toBe(500);
@@ -145,7 +146,7 @@ describe('a function that', () => {
   });
 
   test('crashes its own process takes nothing else along', async ({ expect }) => {
-    await deployBad('dying');
+    await deployBad('dying', 20_000);
     const answer = await bad('dying', '/die');
     expect(answer.status).toBeGreaterThanOrEqual(500);
     expect(['crashed', 'memory_exceeded']).toContain(answer.code);

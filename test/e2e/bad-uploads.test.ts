@@ -49,7 +49,8 @@ describe('an upload is refused when', () => {
     const problem = await refusal({ modules: { 'index.js': source }, config: PUBLIC });
     expect(problem).toMatchObject({ status: 422, code: 'publish_startup_failed' });
     expect(JSON.stringify(problem)).toContain('no good start');
-    expect(String(problem['stack'])).toMatch(/index\.js:1:\d+ in boom[\s\S]*index\.js:2/);
+    expect(problem['stack']).toContain('boom');
+    expect(problem['stack']).toContain('index.js:1:25');
   });
 
   test('an endless loop keeps the module from starting', async ({ expect }) => {
