@@ -17,6 +17,8 @@ import type { PlatformError } from '#shared/errors.ts';
 export interface HeldLease {
   readonly lease: Lease;
   inFlight: number;
+  /** Requests sent since the last heartbeat: short ones are never seen in flight. */
+  started: number;
   /** Takes no new request: revoked by the scheduler, or its instance does not answer. */
   draining: boolean;
   /** The instance was unknown to this gateway before. */
@@ -67,6 +69,7 @@ export class VersionPool {
     const held = this.#waiting.size === 0 ? this.#pick() : undefined;
     if (held !== undefined) {
       held.inFlight += 1;
+      held.started += 1;
       return { kind: 'admitted', held };
     }
     const depth = this.scaling.queueDepth + (this.usable === 0 ? 1 : 0);
@@ -94,7 +97,7 @@ export class VersionPool {
 
   /** A lease arrived. Requests that waited while its instance started are told so. */
   granted(lease: Lease, fresh: boolean, nowMs: number): void {
-    const held: HeldLease = { lease, inFlight: 0, draining: false, fresh, lastUsedMs: nowMs };
+    const held: HeldLease = { lease, inFlight: 0, started: 0, draining: false, fresh, lastUsedMs: nowMs };
     this.#held.push(held);
     this.#admitWaiting(fresh ? held : undefined);
   }
@@ -164,6 +167,7 @@ export class VersionPool {
       const held = this.#pick();
       if (held === undefined) return;
       held.inFlight += 1;
+      held.started += 1;
       this.#waiting.delete(waiter);
       waiter.admit(held, held === started);
     }

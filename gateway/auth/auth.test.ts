@@ -144,7 +144,7 @@ describe('mode signed', () => {
   test('refuses when no more nonces can be remembered, instead of forgetting one', async ({ expect }) => {
     const { clock, verdict } = setUp(signedItems(), 1);
     expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('verified k1');
-    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('queue_full');
+    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('replay_window_full');
   });
 
   test('asks for a signature when there is none', async ({ expect }) => {

@@ -113,7 +113,7 @@ function claimNonce(deps: SignedDeps, signature: ParsedSignature): AuthOutcome {
     case 'full':
       return {
         kind: 'refused',
-        error: new PlatformError('queue_full', 'the nonce cache is full', {
+        error: new PlatformError('replay_window_full', 'the nonce cache is full', {
           publicDetail: 'Too many signed requests within the lifetime of their signatures.',
           retryAfterMs: 5_000,
         }),

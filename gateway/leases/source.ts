@@ -243,7 +243,10 @@ export class LeaseManager implements LeaseSource {
       const leases: GatewayHeartbeat['leases'] = [];
       for (const [id, pool] of this.#pools) {
         pool.releaseIdle(beforeMs);
-        for (const held of pool.held) leases.push({ leaseId: held.lease.leaseId, inFlight: held.inFlight });
+        for (const held of pool.held) {
+          leases.push({ leaseId: held.lease.leaseId, inFlight: held.inFlight, started: held.started });
+          held.started = 0;
+        }
         if (pool.empty) this.#pools.delete(id);
       }
       const reply = await this.#options.scheduler.heartbeat({ leases });
