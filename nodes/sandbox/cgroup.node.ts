@@ -109,11 +109,13 @@ function removeStale(folder: string): void {
     if (entry.isDirectory()) tryRemove(join(folder, entry.name));
 }
 
-function tryRemove(folder: string): void {
+/** False when a dying process is still in it. */
+function tryRemove(folder: string): boolean {
   try {
     rmdirSync(folder);
-  } catch {
-    // A dying process is still in it; the next start of the agent removes it.
+    return true;
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === 'ENOENT';
   }
 }
 
@@ -133,6 +135,11 @@ export function openCgroups(name: string): Cgroups | undefined {
 
 function createCgroups(version: 1 | 2, hierarchies: readonly Hierarchy[]): Cgroups {
   const groupOf = (hierarchy: Hierarchy, pid: number): string => join(hierarchy.folder, String(pid));
+  /** Groups to be removed; one that is busy now is tried again when the next slot ends. */
+  const leftovers = new Set<string>();
+  const sweep = (): void => {
+    for (const group of leftovers) if (tryRemove(group)) leftovers.delete(group);
+  };
   return {
     version,
     add: (pid) => {
@@ -156,9 +163,11 @@ function createCgroups(version: 1 | 2, hierarchies: readonly Hierarchy[]): Cgrou
         }
       }),
     remove: (pid) => {
-      for (const hierarchy of hierarchies) tryRemove(groupOf(hierarchy, pid));
+      for (const hierarchy of hierarchies) leftovers.add(groupOf(hierarchy, pid));
+      sweep();
     },
     close: () => {
+      sweep();
       for (const { folder } of hierarchies) tryRemove(folder);
     },
   };
