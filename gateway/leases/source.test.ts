@@ -119,7 +119,7 @@ describe('LeaseManager', () => {
       clock.advance(LIMITS.heartbeatMs);
       await settled();
     }
-    expect(heartbeats.at(-1)?.leases).toEqual([{ leaseId: 'l-i1', inFlight: 1 }]);
+    expect(heartbeats.at(-1)?.leases).toEqual([{ leaseId: 'l-i1', inFlight: 1, started: 0 }]);
     permits[0]?.release();
     for (let beat = 0; beat < 4; beat += 1) {
       clock.advance(LIMITS.heartbeatMs);
