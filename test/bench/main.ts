@@ -24,6 +24,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]
+    [--connections 1,16,32] [--rounds N]
 `;
 
 interface Options {
@@ -39,6 +40,8 @@ function readOptions(): Options {
       only: { type: 'string', default: Object.keys(PARTS).join(',') },
       json: { type: 'string' },
       sandbox: { type: 'string', default: 'auto' },
+      connections: { type: 'string' },
+      rounds: { type: 'string' },
     },
   });
   const { sandbox } = values;
@@ -47,7 +50,12 @@ function readOptions(): Options {
   const parts = values.only.split(',');
   const unknown = parts.filter((part) => !Object.hasOwn(PARTS, part));
   if (unknown.length > 0) throw new Error(`--only ${unknown.join(',')}: there is no such part`);
-  return { scale: { ...(values.quick ? QUICK : FULL), sandbox }, parts, json: values.json };
+  const amounts = values.quick ? QUICK : FULL;
+  const connections = values.connections?.split(',').map(Number) ?? amounts.connections;
+  const warmRounds = Number(values.rounds ?? amounts.warmRounds);
+  if (![...connections, warmRounds].every((count) => Number.isInteger(count) && count > 0))
+    throw new Error('--connections and --rounds are positive whole numbers');
+  return { scale: { ...amounts, connections, warmRounds, sandbox }, parts, json: values.json };
 }
 
 async function sandboxState(scale: BenchScale): Promise<string> {

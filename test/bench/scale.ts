@@ -5,6 +5,8 @@ export interface BenchScale {
   readonly warmRounds: number;
   readonly warmRoundMs: number;
   readonly warmUpMs: number;
+  /** Once per candidate, before the first round. */
+  readonly firstWarmUpMs: number;
   readonly coldFunctions: number;
   readonly coldAtOnce: number;
   readonly publishes: number;
@@ -20,6 +22,7 @@ export const FULL: Amounts = {
   warmRounds: 5,
   warmRoundMs: 3_000,
   warmUpMs: 700,
+  firstWarmUpMs: 3_000,
   coldFunctions: 100,
   coldAtOnce: 50,
   publishes: 40,
@@ -33,6 +36,7 @@ export const QUICK: Amounts = {
   warmRounds: 1,
   warmRoundMs: 800,
   warmUpMs: 300,
+  firstWarmUpMs: 1_500,
   coldFunctions: 8,
   coldAtOnce: 8,
   publishes: 5,
