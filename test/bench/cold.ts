@@ -21,8 +21,8 @@ async function deployMany(platform: BenchPlatform, prefix: string, count: number
   const names = Array.from({ length: count }, (_, index) => `${prefix}-${index}`);
   let revision = 0;
   for (const name of names) {
-    // The instances of the previous ones must be gone, or they would fill the node.
-    const config = { ...PUBLIC, scaling: { idleTimeoutMs: 500, queueTimeoutMs: 60_000 } };
+    // No instance is stopped meanwhile: the end of one is no part of the start of another.
+    const config = { ...PUBLIC, scaling: { idleTimeoutMs: 60_000, queueTimeoutMs: 60_000 } };
     const reply = await platform.api.publish(name, { modules: { 'index.js': saying(name) }, config });
     revision = reply.deployment?.revision ?? revision;
   }
