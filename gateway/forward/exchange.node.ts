@@ -10,7 +10,7 @@ import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
 import type { UpstreamClient, UpstreamExchange, UpstreamFailure, UpstreamHandler } from './upstream.ts';
-import type { Watch, Watched } from './watch.ts';
+import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from './watch.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 
@@ -32,7 +32,8 @@ export class Exchange implements UpstreamHandler, Watched {
   #upstream: UpstreamExchange | undefined;
   #startedMs = 0;
   #lastActiveMs = 0;
-  #slowReported = false;
+  /** Age at which the agent is told next that the request is slow. */
+  #reportAtMs = 0;
   #bodyBytes = 0;
   #pumping = false;
   #headSent = false;
@@ -145,8 +146,8 @@ export class Exchange implements UpstreamHandler, Watched {
       return this.#cut();
     }
     const ageMs = nowMs - this.#startedMs;
-    if (ageMs >= limits.cpuMs && !this.#slowReported) {
-      this.#slowReported = true;
+    if (ageMs >= Math.max(limits.cpuMs, this.#reportAtMs)) {
+      this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
       this.#plan.onSlow(ageMs);
     }
     if (ageMs < limits.timeoutMs) return;

@@ -5,7 +5,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
-import type { Watch, Watched } from './watch.ts';
+import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from './watch.ts';
 
 const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 
@@ -38,7 +38,8 @@ class Tunnel implements Watched {
   #instance: Duplex | undefined;
   #startedMs = 0;
   #lastActiveMs = 0;
-  #slowReported = false;
+  /** Age at which the agent is told next that the request is slow. */
+  #reportAtMs = 0;
   #over = false;
 
   // oxlint-disable-next-line max-params -- the same shape as Exchange
@@ -82,8 +83,8 @@ class Tunnel implements Watched {
       return this.#answered('cut');
     }
     const ageMs = nowMs - this.#startedMs;
-    if (ageMs >= limits.cpuMs && !this.#slowReported) {
-      this.#slowReported = true;
+    if (ageMs >= Math.max(limits.cpuMs, this.#reportAtMs)) {
+      this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
       this.#plan.onSlow(ageMs);
     }
     if (ageMs >= limits.timeoutMs) this.#finish({ kind: 'timeout', ageMs });

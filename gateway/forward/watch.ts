@@ -8,6 +8,12 @@ import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 
 const TICK_MS = 10;
 
+/**
+ * A request that stays slow is reported again after its CPU budget, since code that yields between bursts
+ * may have been within it the first time; but no oftener than this.
+ */
+export const SLOW_REPORT_MS_MIN = 100;
+
 export interface Watched {
   /** @param nowMs - monotonic. May remove itself. */
   tick(nowMs: number): void;
