@@ -281,7 +281,7 @@ export function asPlatformError(thrown: unknown): PlatformError {
   return new PlatformError('internal', 'unexpected failure', { cause: thrown });
 }
 
-export function toProblem(error: PlatformError, requestId?: string): Problem {
+function toProblem(error: PlatformError, requestId?: string): Problem {
   const row = ERRORS[error.code];
   return {
     ...error.extensions,

@@ -14,6 +14,21 @@ import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from './watch.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 
+/**
+ * workerd itself answers a request whose promise can never settle, with a bare 500 of this length and no
+ * other header. A function's own response always carries a content type or another header beside it.
+ */
+const RUNTIME_FAILURE_LENGTH = String('Internal Server Error'.length);
+
+function isRuntimeFailure(status: number, raw: readonly string[]): boolean {
+  return (
+    status === 500 &&
+    raw.length === 2 &&
+    raw[0]?.toLowerCase() === 'content-length' &&
+    raw[1] === RUNTIME_FAILURE_LENGTH
+  );
+}
+
 export interface ExchangeRequest {
   readonly incoming: IncomingMessage;
   readonly outgoing: ServerResponse;
@@ -93,7 +108,7 @@ export class Exchange implements UpstreamHandler, Watched {
 
   onHead(status: number, reason: string, raw: readonly string[]): void {
     const { headers, outcome } = responseHeaders(raw, this.#plan.responseHeaders, OUTCOME);
-    if (outcome === 'function_error') {
+    if (outcome === 'function_error' || isRuntimeFailure(status, raw)) {
       this.#discarding = true;
       return;
     }

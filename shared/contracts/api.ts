@@ -187,7 +187,7 @@ export const routeViewSchema = createRouteSchema.extend({
 });
 
 export const createAccountSchema = z.strictObject({ name: accountNameSchema });
-export const issuerSchema = z.strictObject({ issuer: z.string().min(1).max(1_024), jwks: jwksSchema });
+const issuerSchema = z.strictObject({ issuer: z.string().min(1).max(1_024), jwks: jwksSchema });
 export const patchAccountSchema = z.strictObject({ issuer: issuerSchema.nullable() });
 export const accountViewSchema = z.object({
   name: accountNameSchema,

@@ -68,7 +68,7 @@ export const varsSchema = z.record(
   z.json(),
 );
 
-export const layerRefSchema = z.strictObject({ name: layerNameSchema, version: versionNumberSchema });
+const layerRefSchema = z.strictObject({ name: layerNameSchema, version: versionNumberSchema });
 
 export const STYLES = ['module', 'event'] as const;
 

@@ -25,7 +25,7 @@ import { authSchema, jwksSchema, limitsSchema, scalingSchema, STYLES, varsSchema
 import { moduleRefSchema } from './modules.ts';
 
 /** Function and where its aliases point. Key: `account/name`. */
-export const functionItemSchema = z.object({
+const functionItemSchema = z.object({
   account: accountNameSchema,
   name: functionNameSchema,
   enabled: z.boolean(),
@@ -37,7 +37,7 @@ export const functionItemSchema = z.object({
 });
 
 /** What a gateway must know of a version that an alias points at. Key: version id. */
-export const versionItemSchema = z.object({
+const versionItemSchema = z.object({
   id: versionIdSchema,
   style: z.enum(STYLES),
   auth: authSchema,
@@ -61,7 +61,7 @@ export const runnableItemSchema = z.object({
 });
 
 /** Key: route id. `path` is a prefix pattern: `/api/*`, or an exact path; `host` is lower case. */
-export const routeItemSchema = z.object({
+const routeItemSchema = z.object({
   id: z.string(),
   account: accountNameSchema,
   host: z.string(),
@@ -73,7 +73,7 @@ export const routeItemSchema = z.object({
 export const ROLES = ['owner', 'deployer', 'invoker'] as const;
 
 /** A key that may sign invocations. Key: key id. Revoked keys are deleted from the feed. */
-export const keyItemSchema = z.object({
+const keyItemSchema = z.object({
   id: z.string(),
   account: accountNameSchema,
   role: z.enum(ROLES),
@@ -90,12 +90,12 @@ export const keyItemSchema = z.object({
 });
 
 /** Key: account name. */
-export const accountItemSchema = z.object({
+const accountItemSchema = z.object({
   name: accountNameSchema,
   issuer: z.object({ issuer: z.string(), jwks: jwksSchema }).optional(),
 });
 
-export const feedItemSchema = z.discriminatedUnion('kind', [
+const feedItemSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('account'), key: z.string(), value: accountItemSchema.nullable() }),
   z.object({ kind: z.literal('function'), key: z.string(), value: functionItemSchema.nullable() }),
   z.object({ kind: z.literal('version'), key: z.string(), value: versionItemSchema.nullable() }),

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { digestSchema } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 
-export const MODULE_TYPES = ['esm', 'commonjs', 'wasm', 'text', 'data', 'json'] as const;
+const MODULE_TYPES = ['esm', 'commonjs', 'wasm', 'text', 'data', 'json'] as const;
 export type ModuleType = (typeof MODULE_TYPES)[number];
 
 export const LAYER_MOUNT = 'opt/';

@@ -30,7 +30,7 @@ import { runnableItemSchema } from './feed.ts';
 import { endpointSchema } from './leases.ts';
 
 /** Why an instance ended. `stopped`: on request. `bystander` is decided by the gateway, not here. */
-export const EXIT_REASONS = [
+const EXIT_REASONS = [
   'stopped',
   'crashed',
   'cpu_exceeded',
@@ -38,7 +38,7 @@ export const EXIT_REASONS = [
   'timeout',
   'startup_failed',
 ] as const;
-export const exitReasonSchema = z.enum(EXIT_REASONS);
+const exitReasonSchema = z.enum(EXIT_REASONS);
 
 export const startRequestSchema = z.object({
   instanceId: z.string().min(1).max(100),
@@ -126,7 +126,6 @@ export type ExitReport = z.infer<typeof exitReportSchema>;
 export type OverdueReport = z.infer<typeof overdueReportSchema>;
 export type NodeHeartbeat = z.infer<typeof nodeHeartbeatSchema>;
 export type NodeHeartbeatReply = z.infer<typeof nodeHeartbeatReplySchema>;
-export type CheckRequest = z.infer<typeof checkRequestSchema>;
 export type CheckReply = z.infer<typeof checkReplySchema>;
 export type LogEntry = z.infer<typeof logEntrySchema>;
 export type NodeStatus = z.infer<typeof nodeStatusSchema>;

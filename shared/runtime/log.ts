@@ -19,7 +19,7 @@ const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 const CAUSE_DEPTH_MAX = 8;
 
 /** Error → plain value with its chain of causes, at most 8 deep. */
-export function describeError(thrown: unknown, depth = 0): unknown {
+function describeError(thrown: unknown, depth = 0): unknown {
   if (!(thrown instanceof Error))
     return typeof thrown === 'object' || typeof thrown === 'string' ? thrown : typeof thrown;
   const { name, message, stack } = thrown;

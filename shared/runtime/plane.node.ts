@@ -12,12 +12,12 @@ import { createLog, type Log } from './log.ts';
 import { systemClock } from './clock.ts';
 
 /** Sent once, when the plane serves. `addresses` are URLs or socket paths for people. */
-export const readyMessageSchema = z.object({
+const readyMessageSchema = z.object({
   type: z.literal('ready'),
   addresses: z.record(z.string(), z.string()),
 });
 /** Sent instead of `ready` when the plane cannot start; `code` is from the error table. */
-export const failedMessageSchema = z.object({
+const failedMessageSchema = z.object({
   type: z.literal('failed'),
   code: z.string(),
   message: z.string(),
@@ -37,7 +37,7 @@ export function readEnvironment<S extends z.ZodType>(
   });
 }
 
-export function planeLog(plane: string): Log {
+function planeLog(plane: string): Log {
   const level = z
     .enum(['debug', 'info', 'warn', 'error'])
     .catch('info')

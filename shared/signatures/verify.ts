@@ -27,7 +27,7 @@ export interface ParsedSignature {
   readonly coversDigest: boolean;
 }
 
-export interface SignatureRefusal {
+interface SignatureRefusal {
   readonly kind: 'refused';
   readonly code: Extract<ErrorCode, `signature_${string}` | 'digest_mismatch'>;
   /** Safe to show: says what is wrong with the caller's own headers. */
