@@ -20,12 +20,10 @@ const ONE_WRITE_BYTES_MAX = 16_384;
  */
 const RUNTIME_FAILURE_LENGTH = String('Internal Server Error'.length);
 
-function isRuntimeFailure(status: number, raw: readonly string[]): boolean {
+/** @param headers - the instance's only header, then ours. */
+function isRuntimeFailure(status: number, headers: readonly string[]): boolean {
   return (
-    status === 500 &&
-    raw.length === 2 &&
-    raw[0]?.toLowerCase() === 'content-length' &&
-    raw[1] === RUNTIME_FAILURE_LENGTH
+    status === 500 && headers[0]?.toLowerCase() === 'content-length' && headers[1] === RUNTIME_FAILURE_LENGTH
   );
 }
 
@@ -108,7 +106,8 @@ export class Exchange implements UpstreamHandler, Watched {
 
   onHead(status: number, reason: string, raw: readonly string[]): void {
     const { headers, outcome } = responseHeaders(raw, this.#plan.responseHeaders, OUTCOME);
-    if (outcome === 'function_error' || isRuntimeFailure(status, raw)) {
+    const ownLength = headers.length - this.#plan.responseHeaders.length;
+    if (outcome === 'function_error' || (ownLength === 2 && isRuntimeFailure(status, headers))) {
       this.#discarding = true;
       return;
     }
