@@ -45,6 +45,7 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT'
 
 const EXIT_CODES: Record<ExitReason, ErrorCode> = {
   stopped: 'instance_lost',
+  evicted: 'evicted',
   crashed: 'crashed',
   cpu_exceeded: 'cpu_exceeded',
   memory_exceeded: 'memory_exceeded',

@@ -39,6 +39,7 @@ interface JsonSchema {
   readonly minimum?: number;
   readonly maximum?: number;
   readonly enum?: readonly unknown[];
+  readonly required?: readonly string[];
 }
 
 function configRows(schema: JsonSchema, prefix: string): string[] {
@@ -49,7 +50,8 @@ function configRows(schema: JsonSchema, prefix: string): string[] {
       field.enum === undefined
         ? [field.minimum, field.maximum].filter((bound) => bound !== undefined).join(' to ')
         : field.enum.map(String).join(', ');
-    const fallback = field.default === undefined ? 'required' : `\`${JSON.stringify(field.default)}\``;
+    const absent = schema.required?.includes(name) === true ? 'required' : '—';
+    const fallback = field.default === undefined ? absent : `\`${JSON.stringify(field.default)}\``;
     return [`| \`${path}\` | ${range} | ${fallback} |`];
   });
 }

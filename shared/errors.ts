@@ -134,6 +134,41 @@ export const ERRORS = {
       'The instance was stopped while it handled this request, for a cause outside the request. Retry.',
   },
 
+  evicted: {
+    status: 503,
+    retry: 'elsewhere',
+    message: 'The platform stopped the instance before this request was done. Retry.',
+  },
+  call_depth_exceeded: {
+    status: 508,
+    retry: 'never',
+    message: 'Functions call each other in a chain that is too long. Is there a circle?',
+  },
+
+  // What a function reaches
+  egress_denied: {
+    status: 403,
+    retry: 'never',
+    message: 'The rules of this function do not allow that address. See `egress` in its configuration.',
+  },
+  egress_failed: { status: 502, retry: 'later', message: 'The address could not be reached.' },
+  egress_timeout: { status: 504, retry: 'later', message: 'The address did not answer in time.' },
+  subrequests_exceeded: {
+    status: 429,
+    retry: 'never',
+    message: 'The request caused more outbound requests than its limit.',
+  },
+  connections_exceeded: {
+    status: 429,
+    retry: 'later',
+    message: 'The instance has as many outbound connections open as its limit allows.',
+  },
+  binding_not_found: { status: 404, retry: 'never', message: 'The version has no such binding.' },
+  kv_invalid: { status: 400, retry: 'never', message: 'The KV call is malformed.' },
+  kv_value_too_large: { status: 413, retry: 'never', message: 'The KV value is larger than the limit.' },
+  kv_full: { status: 507, retry: 'never', message: 'The account has no room left in KV.' },
+  kv_unavailable: { status: 503, retry: 'later', message: 'KV cannot answer right now. Retry shortly.' },
+
   // Control API: names and references
   account_not_found: { status: 404, retry: 'never', message: 'There is no such account.' },
   version_not_found: { status: 404, retry: 'never', message: 'There is no such version of this function.' },
@@ -142,6 +177,8 @@ export const ERRORS = {
   key_not_found: { status: 404, retry: 'never', message: 'There is no such key.' },
   route_not_found: { status: 404, retry: 'never', message: 'There is no such route.' },
   deployment_not_found: { status: 404, retry: 'never', message: 'There is no such deployment.' },
+  secret_not_found: { status: 404, retry: 'never', message: 'There is no such secret.' },
+  namespace_not_found: { status: 404, retry: 'never', message: 'There is no such KV namespace.' },
   blob_not_found: { status: 404, retry: 'never', message: 'There is no such blob.' },
   name_taken: { status: 409, retry: 'never', message: 'That name is already in use.' },
   in_use: {

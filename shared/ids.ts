@@ -20,6 +20,8 @@ export const accountNameSchema = nameSchema.brand<'AccountName'>();
 export const functionNameSchema = nameSchema.brand<'FunctionName'>();
 export const aliasNameSchema = nameSchema.brand<'AliasName'>();
 export const layerNameSchema = nameSchema.brand<'LayerName'>();
+export const kvNamespaceNameSchema = nameSchema.brand<'KvNamespaceName'>();
+export const secretNameSchema = nameSchema.brand<'SecretName'>();
 export const versionNumberSchema = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 export const digestSchema = z
   .string()
@@ -33,6 +35,8 @@ export const versionIdSchema = z
 export type AccountName = z.infer<typeof accountNameSchema>;
 export type FunctionName = z.infer<typeof functionNameSchema>;
 export type AliasName = z.infer<typeof aliasNameSchema>;
+export type KvNamespaceName = z.infer<typeof kvNamespaceNameSchema>;
+export type SecretName = z.infer<typeof secretNameSchema>;
 export type LayerName = z.infer<typeof layerNameSchema>;
 /** sha-256, 64 lower-case hexadecimal digits. */
 export type Digest = z.infer<typeof digestSchema>;

@@ -16,6 +16,8 @@ export const LIMITS = {
   varsBytesMax: 64 * KIB,
   layersPerFunctionMax: 5,
   sourceMapBytesMax: 32 * MIB,
+  /** Service bindings of one version, and as many KV bindings. */
+  bindingsMax: 32,
 
   // Requests at the gateway
   requestBodyBytesMax: 100 * MIB,
@@ -46,6 +48,24 @@ export const LIMITS = {
   /** Longest silence on an open response stream or WebSocket before it is cut. */
   streamIdleMsDefault: 300_000,
   streamIdleMsMax: 3_600_000,
+  /** Outbound requests that one request may cause. */
+  subrequestsDefault: 1_000,
+  subrequestsMax: 100_000,
+  /** Outbound connections that one instance may have open. */
+  connectionsDefault: 64,
+  connectionsMax: 1_000,
+  /** Calls from function to function that one request may set off, one below the other. */
+  callDepthMax: 32,
+  /** After an alias has left a version, requests in flight may go on for this long. */
+  drainMsDefault: 30_000,
+  drainMsMax: 900_000,
+  instanceAgeMsMin: 1_000,
+  instanceAgeMsMax: 7 * 24 * 3_600_000,
+  requestsPerInstanceMax: 1_000_000_000,
+  /** Instances that an alias may keep ready. */
+  provisionedMax: 1_000,
+  hookTimeoutMsDefault: 5_000,
+  hookTimeoutMsMax: 90_000,
 
   // Signatures
   signatureAgeMsMax: 300_000,
@@ -63,6 +83,8 @@ export const LIMITS = {
   logEntryBytesMax: 16 * KIB,
   logEntriesPerFunctionMax: 2_000,
   logBytesPerSecondMax: 256 * KIB,
+
+  usageReportMs: 10_000,
 } as const;
 
 function must(condition: boolean, law: string): void {
@@ -76,5 +98,7 @@ must(
   LIMITS.requestBodyBytesDefault <= LIMITS.requestBodyBytesMax,
   'default body bound is within the maximum',
 );
+must(LIMITS.subrequestsDefault <= LIMITS.subrequestsMax, 'default subrequests are within the maximum');
+must(LIMITS.drainMsDefault <= LIMITS.drainMsMax, 'the default drain is within the maximum');
 must(LIMITS.digestBodyBytesMax <= LIMITS.requestBodyBytesMax, 'digest bound is within the body bound');
 must(LIMITS.queueTimeoutMsDefault <= LIMITS.queueTimeoutMsMax, 'default queue wait is within the maximum');

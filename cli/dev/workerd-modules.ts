@@ -53,6 +53,7 @@ export function miniflareModules(
   const own = entry.of({
     style: project.config.style,
     main,
+    hooks: project.config.hooks,
     functionName: project.name,
     functionVersion: 0,
   });

@@ -2,18 +2,36 @@
 import { and, asc, eq, gt, inArray, or, sql } from 'drizzle-orm';
 import type { FeedItem, FeedRole } from '#shared/contracts/feed.ts';
 import { FEED_KINDS } from '#shared/contracts/feed.ts';
-import { accountNameSchema, functionNameSchema, parseVersionId, versionIdSchema } from '#shared/ids.ts';
+import {
+  accountNameSchema,
+  functionNameSchema,
+  parseVersionId,
+  secretNameSchema,
+  versionIdSchema,
+} from '#shared/ids.ts';
 import {
   accountItem,
   functionItem,
   keyItem,
   liveVersionIds,
+  placementItem,
   routeItem,
   runnableItem,
+  secretItem,
   versionItem,
 } from '../feed/items.ts';
 import { newestRevision, type Orm } from './database.ts';
-import { accounts, aliases, changes, functions, keys, routes, versions, type ChangeKind } from './schema.ts';
+import {
+  accounts,
+  aliases,
+  changes,
+  functions,
+  keys,
+  routes,
+  secrets,
+  versions,
+  type ChangeKind,
+} from './schema.ts';
 
 type VersionRow = typeof versions.$inferSelect;
 
@@ -51,9 +69,35 @@ function forVersion(role: FeedRole, key: string, row: VersionRow | undefined): F
     : { kind: 'runnable', key, value: row === undefined ? null : runnableItem(row) };
 }
 
+/** Kinds of the wire that a change of `kind` brings about. */
+const WIRE_KINDS: Readonly<Record<ChangeKind, readonly FeedItem['kind'][]>> = {
+  account: ['account'],
+  function: ['function', 'placement'],
+  version: ['version', 'runnable'],
+  route: ['route'],
+  key: ['key'],
+  secret: ['secret'],
+};
+
 function concerns(role: FeedRole, kind: ChangeKind): boolean {
   const kinds: readonly string[] = FEED_KINDS[role];
-  return kinds.includes(kind) || (kind === 'version' && kinds.includes('runnable'));
+  return WIRE_KINDS[kind].some((wire) => kinds.includes(wire));
+}
+
+function forFunction(
+  role: FeedRole,
+  key: string,
+  found: {
+    readonly row: typeof functions.$inferSelect | undefined;
+    readonly pointing: readonly (typeof aliases.$inferSelect)[];
+    readonly versionOf: (id: string) => VersionRow | undefined;
+  },
+): FeedItem {
+  const { row, pointing } = found;
+  if (role !== 'scheduler')
+    return { kind: 'function', key, value: row === undefined ? null : functionItem(row, pointing) };
+  const live = [...liveVersionIds(pointing)].flatMap((id) => found.versionOf(id) ?? []);
+  return { kind: 'placement', key, value: row === undefined ? null : placementItem(row, pointing, live) };
 }
 
 async function versionsById(orm: Orm, ids: readonly string[]): Promise<ReadonlyMap<string, VersionRow>> {
@@ -84,21 +128,29 @@ export async function readSnapshot(orm: Orm, role: FeedRole): Promise<FeedSnapsh
   const pointing = await orm.select().from(aliases);
   const live = liveVersionIds(pointing);
   const rows = await versionsById(orm, [...live]);
-  const items: FeedItem[] = [...live].map((id) => forVersion(role, id, rows.get(id)));
-  if (role === 'node') return { revision, items };
+  const items: FeedItem[] = concerns(role, 'version')
+    ? [...live].map((id) => forVersion(role, id, rows.get(id)))
+    : [];
   const aliasesByFunction = grouped(pointing, (alias) => `${alias.account}/${alias.functionName}`);
-  for (const row of await orm.select().from(accounts))
-    items.push({ kind: 'account', key: row.name, value: accountItem(row) });
   for (const row of await orm.select().from(functions)) {
     const key = `${row.account}/${row.name}`;
-    items.push({ kind: 'function', key, value: functionItem(row, aliasesByFunction.get(key) ?? []) });
+    const pointingHere = aliasesByFunction.get(key) ?? [];
+    items.push(forFunction(role, key, { row, pointing: pointingHere, versionOf: (id) => rows.get(id) }));
   }
-  for (const row of await orm.select().from(routes))
-    items.push({ kind: 'route', key: row.id, value: routeItem(row) });
-  for (const row of await orm.select().from(keys)) {
-    const value = keyItem(row);
-    if (value !== undefined) items.push({ kind: 'key', key: row.id, value });
-  }
+  if (concerns(role, 'account'))
+    for (const row of await orm.select().from(accounts))
+      items.push({ kind: 'account', key: row.name, value: accountItem(row) });
+  if (concerns(role, 'secret'))
+    for (const row of await orm.select().from(secrets))
+      items.push({ kind: 'secret', key: `${row.account}/${row.name}`, value: secretItem(row) });
+  if (concerns(role, 'route'))
+    for (const row of await orm.select().from(routes))
+      items.push({ kind: 'route', key: row.id, value: routeItem(row) });
+  if (concerns(role, 'key'))
+    for (const row of await orm.select().from(keys)) {
+      const value = keyItem(row);
+      if (value !== undefined) items.push({ kind: 'key', key: row.id, value });
+    }
   return { revision, items };
 }
 
@@ -134,7 +186,11 @@ async function versionItems(orm: Orm, role: FeedRole, ids: readonly string[]): P
   return ids.map((id) => forVersion(role, id, rows.get(id)));
 }
 
-async function functionItems(orm: Orm, keyList: readonly string[]): Promise<readonly FeedItem[]> {
+async function functionItems(
+  orm: Orm,
+  role: FeedRole,
+  keyList: readonly string[],
+): Promise<readonly FeedItem[]> {
   const items: FeedItem[] = [];
   for (const key of keyList) {
     const ref = functionRef(key);
@@ -147,7 +203,8 @@ async function functionItems(orm: Orm, keyList: readonly string[]): Promise<read
       .from(aliases)
       .where(and(eq(aliases.account, ref.account), eq(aliases.functionName, ref.functionName)))
       .orderBy(asc(aliases.name));
-    items.push({ kind: 'function', key, value: row === undefined ? null : functionItem(row, pointing) });
+    const rows = role === 'scheduler' ? await versionsById(orm, [...liveVersionIds(pointing)]) : undefined;
+    items.push(forFunction(role, key, { row, pointing, versionOf: (id) => rows?.get(id) }));
   }
   return items;
 }
@@ -162,7 +219,7 @@ async function currentItems(
     case 'version':
       return versionItems(orm, role, keyList);
     case 'function':
-      return functionItems(orm, keyList);
+      return functionItems(orm, role, keyList);
     case 'account': {
       const names = keyList.map((key) => accountNameSchema.parse(key));
       const rows = await orm.select().from(accounts).where(inArray(accounts.name, names));
@@ -171,6 +228,23 @@ async function currentItems(
         const row = found.get(key);
         return { kind, key, value: row === undefined ? null : accountItem(row) };
       });
+    }
+    case 'secret': {
+      const items: FeedItem[] = [];
+      for (const key of keyList) {
+        const slash = key.indexOf('/');
+        const [row] = await orm
+          .select()
+          .from(secrets)
+          .where(
+            and(
+              eq(secrets.account, accountNameSchema.parse(key.slice(0, slash))),
+              eq(secrets.name, secretNameSchema.parse(key.slice(slash + 1))),
+            ),
+          );
+        items.push({ kind, key, value: row === undefined ? null : secretItem(row) });
+      }
+      return items;
     }
     case 'route': {
       const rows = await orm
@@ -211,7 +285,7 @@ export async function readDelta(orm: Orm, role: FeedRole, from: number): Promise
   const items: FeedItem[] = [];
   const byKind = grouped(touched, (row) => row.kind);
   // Versions first: see moveAlias.
-  for (const kind of ['version', 'function', 'account', 'route', 'key'] as const) {
+  for (const kind of ['version', 'secret', 'function', 'account', 'route', 'key'] as const) {
     const keyList = (byKind.get(kind) ?? []).map((row) => row.key);
     if (!concerns(role, kind)) continue;
     for (const part of chunks(keyList)) items.push(...(await currentItems(orm, role, kind, part)));

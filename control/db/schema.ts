@@ -4,12 +4,21 @@
  * Instants are ms since the epoch. JSON columns hold values that were parsed by the shared schemas before
  * they were written, so they are typed, not parsed again.
  */
-import { integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import { integer, primaryKey, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 import type { AccountView, Weights } from '#shared/contracts/api.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
-import type { FeedItem, Role } from '#shared/contracts/feed.ts';
+import type { FeedItem, Role, Runnable } from '#shared/contracts/feed.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
-import type { AccountName, AliasName, Digest, FunctionName, LayerName } from '#shared/ids.ts';
+import type { Ceilings, Provision } from '#shared/contracts/provision.ts';
+import type {
+  AccountName,
+  AliasName,
+  Digest,
+  FunctionName,
+  KvNamespaceName,
+  LayerName,
+  SecretName,
+} from '#shared/ids.ts';
 
 const instantMs = (name: string) => integer(name).notNull();
 const accountColumn = () => text('account').$type<AccountName>().notNull();
@@ -21,6 +30,7 @@ export const accounts = sqliteTable('account', {
   name: text('name').$type<AccountName>().primaryKey(),
   issuer: text('issuer', { mode: 'json' }).$type<AccountView['issuer']>(),
   createdAt: instantMs('created_at'),
+  ceilings: text('ceilings', { mode: 'json' }).$type<Ceilings>(),
 });
 
 export const functions = sqliteTable(
@@ -60,6 +70,7 @@ export const versions = sqliteTable(
     message: text('message'),
     createdAt: instantMs('created_at'),
     createdBy: text('created_by').notNull(),
+    kv: text('kv', { mode: 'json' }).$type<Runnable['kv']>().notNull(),
   },
   (table) => [primaryKey({ columns: [table.account, table.functionName, table.number] })],
 );
@@ -72,6 +83,7 @@ export const aliases = sqliteTable(
     name: text('name').$type<AliasName>().notNull(),
     weights: text('weights', { mode: 'json' }).$type<Weights>().notNull(),
     updatedAt: instantMs('updated_at'),
+    provision: text('provision', { mode: 'json' }).$type<Provision>(),
   },
   (table) => [primaryKey({ columns: [table.account, table.functionName, table.name] })],
 );
@@ -128,6 +140,51 @@ export const keys = sqliteTable('key', {
   createdBy: text('created_by').notNull(),
 });
 
+export const secrets = sqliteTable(
+  'secret',
+  {
+    account: accountColumn(),
+    name: text('name').$type<SecretName>().notNull(),
+    /** Under the nodes' key, context `secret/ACCOUNT/NAME`. */
+    sealed: text('sealed').notNull(),
+    updatedAt: instantMs('updated_at'),
+    updatedBy: text('updated_by').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.name] })],
+);
+
+export const kvNamespaces = sqliteTable('kv_namespace', {
+  id: text('id').primaryKey(),
+  account: accountColumn(),
+  name: text('name').$type<KvNamespaceName>().notNull(),
+  createdAt: instantMs('created_at'),
+  createdBy: text('created_by').notNull(),
+});
+
+export const usage = sqliteTable(
+  'usage',
+  {
+    account: accountColumn(),
+    functionName: functionColumn(),
+    hour: instantMs('hour'),
+    requests: integer('requests').notNull(),
+    errors: integer('errors').notNull(),
+    cpuMs: real('cpu_ms').notNull(),
+    memoryMbMs: real('memory_mb_ms').notNull(),
+    requestBytes: integer('request_bytes').notNull(),
+    responseBytes: integer('response_bytes').notNull(),
+    egressRequests: integer('egress_requests').notNull(),
+    egressBytes: integer('egress_bytes').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.functionName, table.hour] })],
+);
+
+export const usageSources = sqliteTable('usage_source', {
+  source: text('source').primaryKey(),
+  sequence: integer('sequence').notNull(),
+  at: instantMs('at'),
+});
+
 export const audits = sqliteTable('audit', {
   id: integer('id').primaryKey({ autoIncrement: true }),
   at: instantMs('at'),
@@ -138,8 +195,11 @@ export const audits = sqliteTable('audit', {
   detail: text('detail', { mode: 'json' }).$type<Readonly<Record<string, unknown>>>(),
 });
 
-/** `version` stands for both feed kinds of a version: `version` (gateways) and `runnable` (nodes). */
-export type ChangeKind = Exclude<FeedItem['kind'], 'runnable'>;
+/**
+ * `version` stands for both feed kinds of a version: `version` (gateways) and `runnable` (nodes); `function`
+ * for `function` and `placement` (schedulers).
+ */
+export type ChangeKind = Exclude<FeedItem['kind'], 'runnable' | 'placement'>;
 
 export const changes = sqliteTable('change', {
   revision: integer('revision').primaryKey({ autoIncrement: true }),

@@ -1,6 +1,7 @@
 import { and, desc, eq, lt } from 'drizzle-orm';
 import type { VersionView } from '#shared/contracts/api.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
+import type { Runnable } from '#shared/contracts/feed.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Digest } from '#shared/ids.ts';
@@ -17,6 +18,7 @@ export interface NewVersion {
   readonly modules: readonly ModuleRef[];
   readonly maps: Readonly<Record<string, Digest>>;
   readonly config: FunctionConfig;
+  readonly kv: Runnable['kv'];
   readonly message: string | undefined;
 }
 
@@ -106,6 +108,7 @@ export async function insertVersion(
       modules: [...content.modules],
       maps: content.maps,
       config: content.config,
+      kv: content.kv,
       message: content.message,
       createdAt: tx.nowMs,
       createdBy: actor,

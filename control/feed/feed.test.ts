@@ -92,8 +92,11 @@ describe('feed', () => {
     await w.publish('hello');
     const line = await (await openFeed(w, 'node')).next();
     if (line.type !== 'snapshot') throw new Error('no snapshot');
-    expect(keysOf(line)).toEqual(['+runnable default/hello@1']);
-    expect(line.items[0]?.value).toMatchObject({ main: 'main.js', compatibilityDate: '2026-01-01' });
+    expect(keysOf(line)).toEqual(['+function default/hello', '+runnable default/hello@1']);
+    expect(line.items.find((item) => item.kind === 'runnable')?.value).toMatchObject({
+      main: 'main.js',
+      compatibilityDate: '2026-01-01',
+    });
   });
 
   test('a publish arrives as one delta: the new version comes, the old one goes', async ({ expect }) => {
@@ -110,7 +113,11 @@ describe('feed', () => {
       '+version default/hello@2',
       '-version default/hello@1',
     ]);
-    expect(keysOf(forNode)).toEqual(['+runnable default/hello@2', '-runnable default/hello@1']);
+    expect(keysOf(forNode)).toEqual([
+      '+function default/hello',
+      '+runnable default/hello@2',
+      '-runnable default/hello@1',
+    ]);
     expect(forGateway.revision).toBe(w.deps.db.revision);
   });
 

@@ -1,20 +1,28 @@
 /** Feed values from rows. Pure: shape only, no look-ups. */
+import { functionConfigSchema } from '#shared/contracts/config.ts';
+import { egressRulesOf } from '#shared/contracts/egress.ts';
 import type {
   AccountItem,
   FunctionItem,
   KeyItem,
+  PlacementItem,
   RouteItem,
   Runnable,
+  SecretItem,
   VersionItem,
 } from '#shared/contracts/feed.ts';
 import { versionId } from '#shared/ids.ts';
-import type { accounts, aliases, functions, keys, routes, versions } from '../db/schema.ts';
+import type { accounts, aliases, functions, keys, routes, secrets, versions } from '../db/schema.ts';
 
 type AliasRow = typeof aliases.$inferSelect;
 type VersionRow = typeof versions.$inferSelect;
 
 export function accountItem(row: typeof accounts.$inferSelect): AccountItem {
-  return { name: row.name, ...(row.issuer == null ? {} : { issuer: row.issuer }) };
+  return {
+    name: row.name,
+    ...(row.issuer == null ? {} : { issuer: row.issuer }),
+    ...(row.ceilings == null ? {} : { ceilings: row.ceilings }),
+  };
 }
 
 export function functionItem(
@@ -30,12 +38,16 @@ export function functionItem(
 }
 
 export function versionItem(row: VersionRow): VersionItem {
-  const { style, auth, limits, scaling } = row.config;
+  const { style, auth, limits, scaling } = functionConfigSchema.parse(row.config);
   return { id: versionId(row.account, row.functionName, row.number), style, auth, limits, scaling };
 }
 
-export function runnableItem(row: VersionRow): Runnable {
-  const { style, compatibilityDate, compatibilityFlags, vars, limits, scaling } = row.config;
+export function runnableItem(
+  row: Pick<VersionRow, 'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv'>,
+): Runnable {
+  // Versions stored by an earlier release lack what was added since: the schema fills it in.
+  const config = functionConfigSchema.parse(row.config);
+  const { style, compatibilityDate, compatibilityFlags, vars, limits, scaling } = config;
   return {
     id: versionId(row.account, row.functionName, row.number),
     style,
@@ -46,7 +58,38 @@ export function runnableItem(row: VersionRow): Runnable {
     vars,
     limits,
     scaling,
+    egress: egressRulesOf(config),
+    services: config.services,
+    kv: row.kv,
+    entrypoints: config.entrypoints,
+    hooks: config.hooks,
+    tier: config.tier,
   };
+}
+
+export function placementItem(
+  row: typeof functions.$inferSelect,
+  pointing: readonly AliasRow[],
+  live: readonly VersionRow[],
+): PlacementItem {
+  return {
+    account: row.account,
+    name: row.name,
+    enabled: row.enabled,
+    aliases: pointing.map(({ name, weights, provision }) => ({
+      name,
+      weights,
+      ...(provision == null ? {} : { provision }),
+    })),
+    versions: live.map((version) => ({
+      id: versionId(version.account, version.functionName, version.number),
+      scaling: functionConfigSchema.parse(version.config).scaling,
+    })),
+  };
+}
+
+export function secretItem(row: typeof secrets.$inferSelect): SecretItem {
+  return { account: row.account, name: row.name, sealed: row.sealed };
 }
 
 export function routeItem(row: typeof routes.$inferSelect): RouteItem {

@@ -14,7 +14,7 @@ import {
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { CheckReply } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, type ErrorCode } from '#shared/errors.ts';
-import { versionId, type Digest } from '#shared/ids.ts';
+import type { Digest } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { sha256, type BlobStore } from '../blobs/store.ts';
 import { moveAlias } from '../db/aliases.ts';
@@ -28,6 +28,7 @@ import {
   type NewVersion,
   type VersionRow,
 } from '../db/versions.ts';
+import { runnableItem } from '../feed/items.ts';
 import { mapStack } from '../logs/source-maps.ts';
 import type { NodePort } from '../nodes.ts';
 import { parseOrRefuse } from '../validation.ts';
@@ -172,6 +173,7 @@ export async function publishVersion(
     modules: plan.modules,
     maps: plan.maps,
     config: metadata.config,
+    kv: [],
     message: metadata.message,
   };
   // Also for content that is known: a damaged blob is healed by publishing again.
@@ -182,18 +184,7 @@ export async function publishVersion(
   }));
   let startMs: number | undefined;
   if (known === undefined) {
-    const { config } = metadata;
-    const runnable: Runnable = {
-      id: versionId(ref.account, ref.functionName, number),
-      style: config.style,
-      main: metadata.main,
-      modules: [...plan.modules],
-      compatibilityDate: config.compatibilityDate,
-      compatibilityFlags: config.compatibilityFlags,
-      vars: config.vars,
-      limits: config.limits,
-      scaling: config.scaling,
-    };
+    const runnable = runnableItem({ ...ref, ...content, modules: [...content.modules], number });
     startMs = await check(deps, runnable, upload);
   }
   const reply = await deps.db.write((tx) => commit(tx, ref, { content, metadata, actor }));

@@ -1,4 +1,5 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
+import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
@@ -114,7 +115,12 @@ async function openParts(options: AgentOptions): Promise<Parts> {
     group,
     pool,
     code,
-    programs: new Programs({ code, entry: await loadEntryModules(), bytesMax: ENCODED_BYTES_MAX }),
+    programs: new Programs({
+      code,
+      entry: await loadEntryModules(),
+      rpcHost: `${randomUUID()}:1`,
+      bytesMax: ENCODED_BYTES_MAX,
+    }),
     logs: await LogStore.open({
       folder: join(nodeDir, 'logs'),
       clock: systemClock,
@@ -171,6 +177,7 @@ function assemble(parts: Parts, socket: string): Running {
     ...(parts.group === undefined ? {} : { group: parts.group }),
     timers: systemTimers,
     clock: systemClock,
+    attachments: [],
   };
   const instances = new Instances({
     launch: launchOptions,

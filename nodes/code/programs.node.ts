@@ -5,14 +5,12 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Runnable } from '#shared/contracts/feed.ts';
-import type { EntryModules } from '../entry/pack.node.ts';
-import { buildWorkerdConfig } from '../workerd/build.ts';
+import { buildWorkerdConfig, type BuildOptions } from '../workerd/build.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
 import type { CodeCache } from './cache.node.ts';
 
-export interface ProgramsOptions {
+export interface ProgramsOptions extends BuildOptions {
   readonly code: CodeCache;
-  readonly entry: EntryModules;
   readonly bytesMax: number;
 }
 
@@ -60,6 +58,6 @@ export class Programs {
       type,
       content: contents[index] ?? new Uint8Array(),
     }));
-    return encodeWorkerdConfig(buildWorkerdConfig(runnable, modules, this.#options.entry));
+    return encodeWorkerdConfig(buildWorkerdConfig(runnable, modules, this.#options));
   }
 }

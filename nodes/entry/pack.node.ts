@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { transform } from 'esbuild';
-import type { Style } from '#shared/contracts/config.ts';
+import type { Hooks, Style } from '#shared/contracts/config.ts';
 import type { WorkerdModule } from '../workerd/config.ts';
 
 export interface EntryModules {
@@ -15,9 +15,13 @@ export interface EntryModules {
 interface EntryOptions {
   readonly style: Style;
   readonly main: string;
+  readonly hooks: Hooks;
   readonly functionName: string;
   readonly functionVersion: number;
 }
+
+/** Class that the entry module exports for the agent's own calls. */
+export const HOOKS_ENTRYPOINT = 'IsoplaneHooks';
 
 const encoder = new TextEncoder();
 

@@ -30,7 +30,9 @@ export async function check(
     timers: options.launch.timers,
   });
   let slot: Slot | undefined;
-  const outcome = await launch(options.launch, runnable, config, {
+  // Nobody calls it, so it needs nothing to reach.
+  const outcome = await launch({ ...options.launch, attachments: [] }, runnable, config, {
+    instanceId: 'check',
     sink: collector,
     onSlot: (taken) => {
       slot = taken;

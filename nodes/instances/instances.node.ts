@@ -168,6 +168,7 @@ export class Instances {
       timers: this.#options.launch.timers,
     });
     const outcome = await launch(this.#options.launch, runnable, config, {
+      instanceId,
       sink: collector,
       onSlot: (slot) => {
         entry.slot = slot;

@@ -10,6 +10,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Cgroups } from '../sandbox/cgroup.node.ts';
+import type { AttachedSlot, Attachment } from './attachment.ts';
 import { dataLimitBytes, dataLimitCommand, type SandboxProfile } from '../sandbox/profile.ts';
 import type { SlotPool } from '../slots/pool.node.ts';
 import type { Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
@@ -28,6 +29,7 @@ export interface LaunchOptions {
   readonly startupMsMax?: number;
   readonly clock: Clock;
   readonly group?: Pick<Cgroups, 'setMemory'>;
+  readonly attachments: readonly Attachment[];
 }
 
 export type LaunchOutcome =
@@ -35,6 +37,7 @@ export type LaunchOutcome =
   | { readonly kind: 'failed'; readonly reason: ExitReason; readonly failure: StartupFailure };
 
 export interface LaunchHooks {
+  readonly instanceId: string;
   readonly sink: SlotSink;
   /** The slot is known before it listens, so that a stop can reach it. */
   readonly onSlot: (slot: Slot) => void;
@@ -60,6 +63,7 @@ export function launch(
     const [outcome] = await Promise.all([
       slot.start(config, hooks.sink),
       setMemoryLimit(options, slot, runnable.limits.memoryMb),
+      attach(options.attachments, slot, { instanceId: hooks.instanceId, runnable }),
     ]);
     timer.cancel();
     if (outcome.kind === 'listening')
@@ -72,6 +76,26 @@ export function launch(
       failure: explain(outcome, overdue ? startupMsMax : undefined),
     };
   });
+}
+
+/** A failure counts as one of the start: code that cannot reach what it is bound to must not serve. */
+async function attach(
+  attachments: readonly Attachment[],
+  slot: Slot,
+  { instanceId, runnable }: Pick<AttachedSlot, 'instanceId' | 'runnable'>,
+): Promise<void> {
+  void slot.ended.then(() => {
+    for (const attachment of attachments) attachment.detach(instanceId);
+  });
+  const { folder, owner } = slot;
+  try {
+    await Promise.all(
+      attachments.map((attachment) => attachment.attach({ instanceId, folder, owner, runnable })),
+    );
+  } catch (thrown) {
+    slot.kill('startup_failed');
+    throw thrown;
+  }
 }
 
 function explain(

@@ -10,7 +10,7 @@ import process from 'node:process';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { systemTimers } from '#shared/runtime/clock.ts';
 import type { WorkerdConfig } from '../workerd/config.ts';
-import { INSTANCE_SOCKET } from '../workerd/build.ts';
+import { INSTANCE_SOCKET } from '../slots/sockets.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
 import { Slot } from '../slots/slot.node.ts';
 import {

@@ -24,7 +24,7 @@ describe('slotCommand()', () => {
     expect(line).toContain('--cap-drop ALL');
     expect(line).toContain('--seccomp 4');
     expect(line).toMatch(
-      /\/bin\/workerd serve --binary - --socket-addr=instance=unix:\/run\/in\/w\.sock --control-fd=3$/,
+      /\/bin\/workerd serve --binary - --socket-addr=instance=unix:w\.sock --control-fd=3$/,
     );
     expect(line).not.toContain('/real/workerd');
   });
@@ -38,7 +38,7 @@ describe('slotCommand()', () => {
     expect(sandboxed).toBe(false);
     expect(args.join(' ')).toContain('--pdeathsig KILL --no-new-privs');
     expect(args.join(' ')).toContain('/real/workerd serve');
-    expect(args.join(' ')).toContain('unix:/box/s/1/w.sock');
+    expect(args.join(' ')).toContain('unix:w.sock');
   });
 
   test('with nothing at all workerd is run as it is', ({ expect }) => {

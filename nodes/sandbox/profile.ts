@@ -5,7 +5,7 @@
  * nothing), prlimit sets limits that the process can never raise, bwrap builds the empty world around
  * workerd and installs the system call filter last.
  */
-import { INSTANCE_SOCKET } from '../workerd/build.ts';
+import { INSTANCE_SOCKET, INSTANCE_SOCKET_FILE } from '../slots/sockets.ts';
 
 export interface SandboxProfile {
   /** Programs that are present and worked; undefined: done without. */
@@ -30,7 +30,6 @@ export const CONTROL_FD = 3;
 export const SECCOMP_FD = 4;
 export const INFO_FD = 5;
 
-export const SOCKET_NAME = 'w.sock';
 const INNER_DIR = '/run/in';
 const OPEN_FILES_MAX = 1_024;
 
@@ -48,7 +47,6 @@ export interface DataLimit {
 }
 
 export function slotCommand(profile: SandboxProfile, paths: SlotPaths, data: DataLimit): SlotCommand {
-  const inner = profile.bwrap === undefined ? paths.slotDir : INNER_DIR;
   const words = [
     ...setprivWords(profile),
     ...(profile.prlimit === undefined
@@ -65,7 +63,7 @@ export function slotCommand(profile: SandboxProfile, paths: SlotPaths, data: Dat
     'serve',
     '--binary',
     '-',
-    `--socket-addr=${INSTANCE_SOCKET}=unix:${inner}/${SOCKET_NAME}`,
+    `--socket-addr=${INSTANCE_SOCKET}=unix:${INSTANCE_SOCKET_FILE}`,
     `--control-fd=${CONTROL_FD}`,
   ];
   const [file = paths.workerd, ...args] = words;
@@ -119,7 +117,9 @@ function bwrapWords(profile: SandboxProfile, paths: SlotPaths): readonly string[
 
 function namespaceWords(profile: SandboxProfile, paths: SlotPaths): readonly string[] {
   return [
-    ...`--die-with-parent --new-session --clearenv --chdir / --unshare-all --unshare-user`.split(' '),
+    ...`--die-with-parent --new-session --clearenv --chdir ${INNER_DIR} --unshare-all --unshare-user`.split(
+      ' ',
+    ),
     ...(profile.disableUserns ? ['--disable-userns'] : []),
     '--ro-bind',
     paths.rootfs,

@@ -13,7 +13,8 @@ import type { Readable, Writable } from 'node:stream';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import type { Cgroups } from '../sandbox/cgroup.node.ts';
-import { CONTROL_FD, INFO_FD, SOCKET_NAME, type SlotCommand } from '../sandbox/profile.ts';
+import { CONTROL_FD, INFO_FD, type SlotCommand } from '../sandbox/profile.ts';
+import { INSTANCE_SOCKET_FILE } from './sockets.ts';
 import { nextSlotState, type SlotEvent, type SlotState } from './lifecycle.ts';
 import { saysOutOfMemory } from './stderr.ts';
 
@@ -56,7 +57,7 @@ export class Slot {
   private constructor(options: SlotOptions, child: ChildProcess) {
     this.#options = options;
     this.#child = child;
-    this.socketPath = join(options.slotDir, SOCKET_NAME);
+    this.socketPath = join(options.slotDir, INSTANCE_SOCKET_FILE);
     child.stdin?.on('error', () => undefined); // a process that died early is reported by its exit
     child.stdout?.on('data', (chunk: Uint8Array) => this.#sink?.stdout(chunk));
     child.stderr?.on('data', (chunk: Buffer) => {
@@ -80,7 +81,8 @@ export class Slot {
     try {
       const child = spawn(command.file, command.args, {
         env: {},
-        cwd: '/',
+        // Sockets are named relative to it, so that one config fits every slot.
+        cwd: options.slotDir,
         stdio: ['pipe', 'pipe', 'pipe', 'pipe', filter, command.sandboxed ? 'pipe' : 'ignore'],
       });
       return new Slot(options, child);
@@ -96,6 +98,15 @@ export class Slot {
   /** workerd's pid as this machine sees it; undefined until the sandbox is up and after the end. */
   get pid(): number | undefined {
     return this.#state.kind === 'ended' ? undefined : this.#pid;
+  }
+
+  /** Folder that the process has as its working folder. */
+  get folder(): string {
+    return this.#options.slotDir;
+  }
+
+  get owner(): SlotOptions['owner'] {
+    return this.#options.owner;
   }
 
   get stderrTail(): string {

@@ -8,6 +8,7 @@ import type { Server } from 'node:http';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import type { FeedLine, Runnable } from '#shared/contracts/feed.ts';
 import { functionConfigSchema, type FunctionConfigInput } from '#shared/contracts/config.ts';
+import { egressRulesOf } from '#shared/contracts/egress.ts';
 import type { ModuleType } from '#shared/contracts/modules.ts';
 import { startReplySchema, type StartReply } from '#shared/contracts/nodes.ts';
 import { digestSchema, versionIdSchema, type VersionId } from '#shared/ids.ts';
@@ -74,6 +75,12 @@ class FakeControl {
       vars: config.vars,
       limits: config.limits,
       scaling: config.scaling,
+      egress: egressRulesOf(config),
+      services: config.services,
+      kv: [],
+      entrypoints: config.entrypoints,
+      hooks: config.hooks,
+      tier: config.tier,
     };
   }
 

@@ -1,11 +1,24 @@
 /** From a runnable version to the workerd config of its instance. Pure. */
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { parseVersionId } from '#shared/ids.ts';
-import type { EntryModules } from '../entry/pack.node.ts';
-import type { WorkerdBinding, WorkerdConfig, WorkerdModule } from './config.ts';
+import { HOOKS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
+import {
+  EGRESS_SOCKET,
+  HOOKS_SOCKET,
+  INSTANCE_SOCKET,
+  kvSocket,
+  RPC_SOCKET,
+  rpcSocket,
+  serviceSocket,
+} from '../slots/sockets.ts';
+import type {
+  WorkerdBinding,
+  WorkerdConfig,
+  WorkerdModule,
+  WorkerdService,
+  WorkerdSocket,
+} from './config.ts';
 
-/** Name of the socket on workerd's command line. */
-export const INSTANCE_SOCKET = 'instance';
 /** The gateway deletes every `isoplane-` header from outside, so `request.cf` is always undefined. */
 const CF_HEADER = 'isoplane-cf';
 
@@ -19,37 +32,88 @@ const ALS_FLAGS = ['nodejs_als', 'nodejs_compat', 'nodejs_compat_v2'];
  */
 const GC_FLAGS = ['--initial-old-space-size=2', '--max-semi-space-size=2'];
 
+export interface BuildOptions {
+  readonly entry: EntryModules;
+  /** CONNECT target that begins RPC; user code must not know it (facts of workerd: it opens a raw session). */
+  readonly rpcHost: string;
+}
+
 function bindingOf([name, value]: [string, unknown]): WorkerdBinding {
   return typeof value === 'string'
     ? { name, kind: 'text', text: value }
     : { name, kind: 'json', json: JSON.stringify(value) };
 }
 
+/** Sockets of the agent in the slot's folder, one per binding: the socket is the identity. */
+function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService[] {
+  const host = { kind: 'external', style: 'host' } as const;
+  return [
+    ...(runnable.egress.allow.length === 0
+      ? []
+      : [{ name: 'egress', kind: 'external', style: 'proxy', socketName: EGRESS_SOCKET } as const]),
+    ...runnable.services.map((_, index) => ({
+      ...host,
+      name: `service-${index}`,
+      socketName: serviceSocket(index),
+      capnpConnectHost: rpcHost,
+    })),
+    ...runnable.kv.map((_, index) => ({ ...host, name: `kv-${index}`, socketName: kvSocket(index) })),
+  ];
+}
+
+function bindings(runnable: Runnable): readonly WorkerdBinding[] {
+  return [
+    ...Object.entries(runnable.vars).map(bindingOf),
+    ...runnable.services.map(
+      ({ binding }, index) => ({ name: binding, kind: 'service', service: `service-${index}` }) as const,
+    ),
+    ...runnable.kv.map(
+      ({ binding }, index) => ({ name: binding, kind: 'kvNamespace', service: `kv-${index}` }) as const,
+    ),
+  ];
+}
+
+function sockets({ entrypoints, hooks }: Runnable, rpcHost: string): readonly WorkerdSocket[] {
+  const socket = { service: 'main', cfBlobHeader: CF_HEADER };
+  const rpc = { ...socket, capnpConnectHost: rpcHost };
+  return [
+    { ...socket, name: INSTANCE_SOCKET },
+    { ...rpc, name: 'rpc', socketName: RPC_SOCKET },
+    ...entrypoints.map((entrypoint, index) => ({
+      ...rpc,
+      name: `rpc-${index}`,
+      socketName: rpcSocket(index),
+      entrypoint,
+    })),
+    ...(hooks.init === undefined && hooks.preStop === undefined
+      ? []
+      : [{ ...socket, name: 'hooks', socketName: HOOKS_SOCKET, entrypoint: HOOKS_ENTRYPOINT }]),
+  ];
+}
+
 export function buildWorkerdConfig(
   runnable: Runnable,
   modules: readonly WorkerdModule[],
-  entry: EntryModules,
+  { entry, rpcHost }: BuildOptions,
 ): WorkerdConfig {
   const { functionName, number } = parseVersionId(runnable.id);
-  const flags = runnable.compatibilityFlags;
+  const { style, main, hooks, compatibilityFlags: flags } = runnable;
   return {
     services: [
       {
         name: 'main',
         kind: 'worker',
-        modules: [
-          ...entry.of({ style: runnable.style, main: runnable.main, functionName, functionVersion: number }),
-          ...modules,
-        ],
+        modules: [...entry.of({ style, main, hooks, functionName, functionVersion: number }), ...modules],
         compatibilityDate: runnable.compatibilityDate,
         compatibilityFlags: flags.some((flag) => ALS_FLAGS.includes(flag)) ? flags : [...flags, 'nodejs_als'],
-        bindings: Object.entries(runnable.vars).map(bindingOf),
-        globalOutbound: 'internet',
+        bindings: bindings(runnable),
+        globalOutbound: runnable.egress.allow.length === 0 ? 'internet' : 'egress',
       },
       // The implicit one would load the system's certificates and reach the network.
       { name: 'internet', kind: 'network', allow: [] },
+      ...externals(runnable, rpcHost),
     ],
-    sockets: [{ name: INSTANCE_SOCKET, service: 'main', cfBlobHeader: CF_HEADER }],
+    sockets: sockets(runnable, rpcHost),
     v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...GC_FLAGS],
   };
 }

@@ -11,9 +11,17 @@ export interface WorkerdModule {
   readonly content: Uint8Array;
 }
 
+/** A service, or an exported class of the worker that it names. */
+export interface ServiceRef {
+  readonly service: string;
+  readonly entrypoint?: string;
+}
+
 export type WorkerdBinding =
   | { readonly name: string; readonly kind: 'text'; readonly text: string }
-  | { readonly name: string; readonly kind: 'json'; readonly json: string };
+  | { readonly name: string; readonly kind: 'json'; readonly json: string }
+  | ({ readonly name: string; readonly kind: 'service' } & ServiceRef)
+  | ({ readonly name: string; readonly kind: 'kvNamespace' } & ServiceRef);
 
 export type WorkerdService =
   | {
@@ -27,13 +35,26 @@ export type WorkerdService =
       /** Service that `fetch()` reaches. */
       readonly globalOutbound: string;
     }
-  | { readonly name: string; readonly kind: 'network'; readonly allow: readonly string[] };
+  | { readonly name: string; readonly kind: 'network'; readonly allow: readonly string[] }
+  | {
+      readonly name: string;
+      readonly kind: 'external';
+      /** A socket file in the slot's folder, where the process runs. */
+      readonly socketName: string;
+      /** `proxy`: requests arrive with absolute URLs and CONNECT; `host`: as the code wrote them. */
+      readonly style: 'host' | 'proxy';
+      /** RPC begins as CONNECT to this name; without one the service takes no RPC. */
+      readonly capnpConnectHost?: string;
+    };
 
-interface WorkerdSocket {
+export interface WorkerdSocket extends ServiceRef {
+  /** Name on workerd's command line. */
   readonly name: string;
-  readonly service: string;
+  /** File in the slot's folder. Absent: given on the command line. */
+  readonly socketName?: string;
   /** Header that carries `request.cf`; without one workerd fills it with the peer's pid and uid. */
   readonly cfBlobHeader: string;
+  readonly capnpConnectHost?: string;
 }
 
 export interface WorkerdConfig {

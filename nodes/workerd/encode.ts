@@ -1,9 +1,12 @@
 /** Binary form of a workerd config: one Cap'n Proto message, encoded by capnp-es from workerd's schema. */
 import { Message } from 'capnp-es';
-import type { WorkerdBinding, WorkerdConfig, WorkerdModule, WorkerdService } from './config.ts';
+import type { ServiceRef, WorkerdBinding, WorkerdConfig, WorkerdModule, WorkerdService } from './config.ts';
 import {
   Config,
+  HttpOptions_Style,
+  type ExternalServer,
   type Service,
+  type ServiceDesignator,
   type Worker,
   type Worker_Binding,
   type Worker_Module,
@@ -44,7 +47,31 @@ function encodeBinding(target: Worker_Binding, binding: WorkerdBinding): void {
     case 'json':
       target.json = binding.json;
       break;
+    case 'service':
+      encodeRef(target._initService(), binding);
+      break;
+    case 'kvNamespace':
+      encodeRef(target._initKvNamespace(), binding);
+      break;
   }
+}
+
+function encodeRef(target: ServiceDesignator, { service, entrypoint }: ServiceRef): void {
+  target.name = service;
+  if (entrypoint !== undefined) target.entrypoint = entrypoint;
+}
+
+/** Relative to the process' working folder, which is the slot's. */
+const socketAddress = (socketName: string): string => `unix:${socketName}`;
+
+function encodeExternal(
+  target: ExternalServer,
+  service: Extract<WorkerdService, { kind: 'external' }>,
+): void {
+  target.address = socketAddress(service.socketName);
+  const http = target._initHttp();
+  http.style = service.style === 'proxy' ? HttpOptions_Style.PROXY : HttpOptions_Style.HOST;
+  if (service.capnpConnectHost !== undefined) http.capnpConnectHost = service.capnpConnectHost;
 }
 
 function encodeTexts(target: { set(index: number, value: string): void }, texts: readonly string[]): void {
@@ -70,6 +97,9 @@ function encodeService(target: Service, service: WorkerdService): void {
     case 'network':
       encodeTexts(target._initNetwork()._initAllow(service.allow.length), service.allow);
       break;
+    case 'external':
+      encodeExternal(target._initExternal(), service);
+      break;
   }
 }
 
@@ -82,8 +112,11 @@ export function encodeWorkerdConfig(config: WorkerdConfig): Uint8Array {
   for (const [index, socket] of config.sockets.entries()) {
     const target = sockets.get(index);
     target.name = socket.name;
-    target._initService().name = socket.service;
-    target._initHttp().cfBlobHeader = socket.cfBlobHeader;
+    if (socket.socketName !== undefined) target.address = socketAddress(socket.socketName);
+    encodeRef(target._initService(), socket);
+    const http = target._initHttp();
+    http.cfBlobHeader = socket.cfBlobHeader;
+    if (socket.capnpConnectHost !== undefined) http.capnpConnectHost = socket.capnpConnectHost;
   }
   encodeTexts(root._initV8Flags(config.v8Flags.length), config.v8Flags);
   return new Uint8Array(message.toArrayBuffer());

@@ -211,7 +211,7 @@ export const platformStatusSchema = z.object({
   consumers: z.array(
     z.object({
       consumer: z.string(),
-      role: z.enum(['gateway', 'node']),
+      role: z.enum(['gateway', 'node', 'scheduler']),
       revision: z.number().int(),
       connected: z.boolean(),
     }),

@@ -5,6 +5,8 @@
 import { z } from 'zod';
 import { layerNameSchema, versionNumberSchema } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
+import { entrypointNameSchema, kvBindingsSchema, servicesSchema } from './bindings.ts';
+import { egressSchema } from './egress.ts';
 
 const jwkSchema = z.looseObject({
   kty: z.enum(['OKP', 'EC', 'RSA', 'oct']),
@@ -44,6 +46,24 @@ export const limitsSchema = z.strictObject({
   requestBodyBytes: bounded(0, LIMITS.requestBodyBytesMax, LIMITS.requestBodyBytesDefault),
   /** Longest silence on an open response stream or WebSocket, in ms. */
   streamIdleMs: bounded(100, LIMITS.streamIdleMsMax, LIMITS.streamIdleMsDefault),
+  /** Outbound requests that one request may cause. */
+  subrequests: bounded(0, LIMITS.subrequestsMax, LIMITS.subrequestsDefault),
+  /** Outbound connections that one instance may have open. */
+  connections: bounded(1, LIMITS.connectionsMax, LIMITS.connectionsDefault),
+  /** What an instance may log per second, in bytes; more is dropped, counted and said. */
+  logBytesPerSecond: bounded(1_024, LIMITS.logBytesPerSecondMax, LIMITS.logBytesPerSecondMax),
+});
+
+/** `shared`: an instance serves many requests. `request`: one, then it ends. `session`: those of one session. */
+export const ISOLATIONS = ['shared', 'request', 'session'] as const;
+
+const sessionSchema = z.strictObject({
+  by: z.enum(['cookie', 'header']),
+  /** Of the cookie or header that carries the session id. A request without one begins a session. */
+  name: z
+    .string()
+    .regex(/^[A-Za-z][A-Za-z0-9_-]{1,63}$/, 'use 2 to 64 letters, digits, _ and -')
+    .refine((name) => !name.toLowerCase().startsWith('isoplane-'), 'isoplane- is reserved'),
 });
 
 export const scalingSchema = z.strictObject({
@@ -56,7 +76,29 @@ export const scalingSchema = z.strictObject({
   queueTimeoutMs: bounded(10, LIMITS.queueTimeoutMsMax, LIMITS.queueTimeoutMsDefault),
   /** An instance without requests for this long is stopped, in ms. */
   idleTimeoutMs: bounded(100, LIMITS.idleTimeoutMsMax, LIMITS.idleTimeoutMsDefault),
+  isolation: z.enum(ISOLATIONS).default('shared'),
+  /** How a session is known. Default with isolation `session`: cookie `isoplane_session`. */
+  session: sessionSchema.optional(),
+  /** An instance ends after this many requests. */
+  maxRequests: z.number().int().min(1).max(LIMITS.requestsPerInstanceMax).optional(),
+  /** An instance takes no new request after this long, in ms. */
+  maxAgeMs: z.number().int().min(LIMITS.instanceAgeMsMin).max(LIMITS.instanceAgeMsMax).optional(),
+  /** After an alias has left the version, requests in flight may go on for this long, in ms. */
+  drainMs: bounded(0, LIMITS.drainMsMax, LIMITS.drainMsDefault),
 });
+
+const hookSchema = z.strictObject({
+  timeoutMs: bounded(10, LIMITS.hookTimeoutMsMax, LIMITS.hookTimeoutMsDefault),
+});
+export const hooksSchema = z.strictObject({
+  /** The module exports `init(env)`: run once in each instance before its first request. */
+  init: hookSchema.optional(),
+  /** The module exports `preStop(env)`: run once before an instance is stopped. */
+  preStop: hookSchema.optional(),
+});
+
+/** `strict`: an own user id, smaller limits and a slot made for this instance alone. */
+export const TIERS = ['standard', 'strict'] as const;
 
 export const varsSchema = z.record(
   z
@@ -83,6 +125,14 @@ export const functionConfigSchema = z.strictObject({
   scaling: scalingSchema.prefault({}),
   /** First listed wins where two layers hold the same module. */
   layers: z.array(layerRefSchema).max(LIMITS.layersPerFunctionMax).default([]),
+  /** Default: `public` for style `module`, `none` for style `event`. */
+  egress: egressSchema.optional(),
+  services: servicesSchema.default([]),
+  kv: kvBindingsSchema.default([]),
+  /** Exported classes that service bindings of the account may reach beside the default export. */
+  entrypoints: z.array(entrypointNameSchema).max(LIMITS.bindingsMax).default([]),
+  hooks: hooksSchema.prefault({}),
+  tier: z.enum(TIERS).default('standard'),
 });
 
 export type Auth = z.infer<typeof authSchema>;
@@ -92,3 +142,5 @@ export type FunctionConfigInput = z.input<typeof functionConfigSchema>;
 export type FunctionLimits = z.infer<typeof limitsSchema>;
 export type Scaling = z.infer<typeof scalingSchema>;
 export type Style = (typeof STYLES)[number];
+export type Hooks = z.infer<typeof hooksSchema>;
+export type Tier = (typeof TIERS)[number];

@@ -2,7 +2,7 @@
  * The change feed: how desired state reaches gateways and nodes.
  *
  * Conversation (over the control plane's internal Unix socket):
- *   GET  /internal/feed?consumer=ID&role=gateway|node&from=REVISION&epoch=EPOCH
+ *   GET  /internal/feed?consumer=ID&role=gateway|node|scheduler&from=REVISION&epoch=EPOCH
  *        → application/x-ndjson, one FeedLine a line, kept open. The first line is `snapshot` when `from`
  *          is 0, unknown, compacted, or of another epoch; otherwise deltas follow. A `bookmark` comes
  *          every LIMITS.feedBookmarkMs, so silence means a dead connection.
@@ -18,11 +18,24 @@ import {
   accountNameSchema,
   aliasNameSchema,
   functionNameSchema,
+  secretNameSchema,
   versionIdSchema,
   versionNumberSchema,
 } from '../ids.ts';
-import { authSchema, jwksSchema, limitsSchema, scalingSchema, STYLES, varsSchema } from './config.ts';
+import { bindingNameSchema, entrypointNameSchema, serviceBindingSchema } from './bindings.ts';
+import {
+  authSchema,
+  hooksSchema,
+  jwksSchema,
+  limitsSchema,
+  scalingSchema,
+  STYLES,
+  TIERS,
+  varsSchema,
+} from './config.ts';
+import { egressRulesSchema } from './egress.ts';
 import { moduleRefSchema } from './modules.ts';
+import { ceilingsSchema, provisionSchema } from './provision.ts';
 
 /** Function and where its aliases point. Key: `account/name`. */
 const functionItemSchema = z.object({
@@ -58,6 +71,37 @@ export const runnableItemSchema = z.object({
   vars: varsSchema,
   limits: limitsSchema,
   scaling: scalingSchema,
+  egress: egressRulesSchema,
+  services: z.array(serviceBindingSchema),
+  /** With the namespace's id, which is never used again after it was deleted. */
+  kv: z.array(z.object({ binding: bindingNameSchema, namespaceId: z.string() })),
+  entrypoints: z.array(entrypointNameSchema),
+  hooks: hooksSchema,
+  tier: z.enum(TIERS),
+});
+
+/** Key: `account/name`. For nodes, which put the value on outbound requests (contracts/egress.ts). */
+const secretItemSchema = z.object({
+  account: accountNameSchema,
+  name: secretNameSchema,
+  /** Sealed with shared/seal.ts under the nodes' key, context `secret/ACCOUNT/NAME`. */
+  sealed: z.string(),
+});
+
+/** What a scheduler must know of a function before any request came. Key: `account/name`. */
+const placementItemSchema = z.object({
+  account: accountNameSchema,
+  name: functionNameSchema,
+  enabled: z.boolean(),
+  aliases: z.array(
+    z.object({
+      name: aliasNameSchema,
+      weights: z.array(z.object({ version: versionNumberSchema, weight: z.number().int().min(1).max(100) })),
+      provision: provisionSchema.optional(),
+    }),
+  ),
+  /** Of each version that an alias points at. */
+  versions: z.array(z.object({ id: versionIdSchema, scaling: scalingSchema })),
 });
 
 /** Key: route id. `path` is a prefix pattern: `/api/*`, or an exact path; `host` is lower case. */
@@ -93,6 +137,8 @@ const keyItemSchema = z.object({
 const accountItemSchema = z.object({
   name: accountNameSchema,
   issuer: z.object({ issuer: z.string(), jwks: jwksSchema }).optional(),
+  /** Absent: the platform's own limits alone. */
+  ceilings: ceilingsSchema.optional(),
 });
 
 const feedItemSchema = z.discriminatedUnion('kind', [
@@ -102,6 +148,8 @@ const feedItemSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('runnable'), key: z.string(), value: runnableItemSchema.nullable() }),
   z.object({ kind: z.literal('route'), key: z.string(), value: routeItemSchema.nullable() }),
   z.object({ kind: z.literal('key'), key: z.string(), value: keyItemSchema.nullable() }),
+  z.object({ kind: z.literal('secret'), key: z.string(), value: secretItemSchema.nullable() }),
+  z.object({ kind: z.literal('placement'), key: z.string(), value: placementItemSchema.nullable() }),
 ]);
 
 export const feedLineSchema = z.discriminatedUnion('type', [
@@ -117,19 +165,23 @@ export const feedLineSchema = z.discriminatedUnion('type', [
 
 export const feedAckSchema = z.object({
   consumer: z.string().min(1).max(200),
-  role: z.enum(['gateway', 'node']),
+  role: z.enum(['gateway', 'node', 'scheduler']),
   revision: z.number().int().min(0),
 });
 
 /** Kinds that each role receives. */
 export const FEED_KINDS = {
   gateway: ['account', 'function', 'version', 'route', 'key'],
-  node: ['runnable'],
+  /** `function`: service bindings follow aliases. */
+  node: ['runnable', 'function', 'secret'],
+  scheduler: ['placement', 'account'],
 } as const satisfies Record<string, readonly FeedItem['kind'][]>;
 
 export type FunctionItem = z.infer<typeof functionItemSchema>;
 export type VersionItem = z.infer<typeof versionItemSchema>;
 export type Runnable = z.infer<typeof runnableItemSchema>;
+export type SecretItem = z.infer<typeof secretItemSchema>;
+export type PlacementItem = z.infer<typeof placementItemSchema>;
 export type RouteItem = z.infer<typeof routeItemSchema>;
 export type KeyItem = z.infer<typeof keyItemSchema>;
 export type AccountItem = z.infer<typeof accountItemSchema>;

@@ -29,9 +29,13 @@ import { versionIdSchema } from '../ids.ts';
 import { runnableItemSchema } from './feed.ts';
 import { endpointSchema } from './leases.ts';
 
-/** Why an instance ended. `stopped`: on request. `bystander` is decided by the gateway, not here. */
+/**
+ * Why an instance ended. `stopped`: on request, drained. `evicted`: by the platform before its requests were
+ * done (grace over, node closing). `bystander` is decided by the gateway, not here.
+ */
 const EXIT_REASONS = [
   'stopped',
+  'evicted',
   'crashed',
   'cpu_exceeded',
   'memory_exceeded',

@@ -1,0 +1,37 @@
+/** What a version is bound to beside its variables. A binding is the only way to reach a thing: nothing is ambient. */
+import { z } from 'zod';
+import { aliasNameSchema, functionNameSchema, kvNamespaceNameSchema } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+
+export const bindingNameSchema = z
+  .string()
+  .regex(
+    /^[A-Za-z_][A-Za-z0-9_]{0,127}$/,
+    'a binding name is a JavaScript identifier of at most 128 characters',
+  );
+
+/** Name of an exported class that extends WorkerEntrypoint. */
+export const entrypointNameSchema = z
+  .string()
+  .regex(/^[A-Za-z_$][A-Za-z0-9_$]{0,127}$/, 'an entrypoint is the name of an exported class');
+
+/** `env.BINDING.fetch()` and RPC to another function of the same account. */
+export const serviceBindingSchema = z.strictObject({
+  binding: bindingNameSchema,
+  function: functionNameSchema,
+  alias: aliasNameSchema.default(aliasNameSchema.parse('live')),
+  /** One that the other function lists in its `entrypoints`. Default: its default export. */
+  entrypoint: entrypointNameSchema.optional(),
+});
+
+/** `env.BINDING` is a Workers KV namespace. */
+export const kvBindingSchema = z.strictObject({
+  binding: bindingNameSchema,
+  namespace: kvNamespaceNameSchema,
+});
+
+export const servicesSchema = z.array(serviceBindingSchema).max(LIMITS.bindingsMax);
+export const kvBindingsSchema = z.array(kvBindingSchema).max(LIMITS.bindingsMax);
+
+export type ServiceBinding = z.infer<typeof serviceBindingSchema>;
+export type KvBinding = z.infer<typeof kvBindingSchema>;

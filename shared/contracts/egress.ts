@@ -1,0 +1,61 @@
+/**
+ * What a version may reach over the network. Rules are data: control stores them, the node's egress proxy
+ * obeys them (nodes/egress).
+ *
+ * Whatever the rules say, loopback, private, link-local and metadata addresses are never reached: the
+ * proxy looks at the address after resolution.
+ */
+import { z } from 'zod';
+import { secretNameSchema } from '../ids.ts';
+
+/**
+ * `api.example.com`, `*.example.com` (subdomains only), `*`, or a literal IP address; `:port` narrows it to
+ * one port, else 80 and 443 are meant. IPv6 in brackets.
+ */
+export const hostPatternSchema = z
+  .string()
+  .max(300)
+  .regex(
+    /^(?:\*|(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*|\[[0-9a-f:.]+\])(?::(?:\*|[1-9][0-9]{0,4}))?$/,
+    'use a lower-case host like api.example.com, *.example.com, 203.0.113.7 or [2001:db8::1], with an optional :port or :*',
+  );
+
+/** Puts a header on requests to some hosts; the function never sees the value. */
+const egressHeaderSchema = z.strictObject({
+  host: hostPatternSchema,
+  header: z.string().regex(/^[A-Za-z0-9-]{1,100}$/, 'use letters, digits and hyphens'),
+  /** Name of a secret of the account. */
+  secret: secretNameSchema,
+  /** Before the secret, for example `Bearer `. */
+  prefix: z
+    .string()
+    .max(100)
+    .regex(/^[\x20-\x7e]*$/, 'use printable ASCII')
+    .default(''),
+});
+
+export const egressRulesSchema = z.strictObject({
+  /** A host must match one of these, and none of `deny`. */
+  allow: z.array(hostPatternSchema).max(100).default(['*']),
+  deny: z.array(hostPatternSchema).max(100).default([]),
+  headers: z.array(egressHeaderSchema).max(20).default([]),
+});
+
+/** `none`, `public` (ports 80 and 443 of every public host), or rules. */
+export const egressSchema = z.union([z.enum(['none', 'public']), egressRulesSchema]);
+
+export type EgressRules = z.infer<typeof egressRulesSchema>;
+export type EgressHeader = z.infer<typeof egressHeaderSchema>;
+
+const NOTHING: EgressRules = { allow: [], deny: [], headers: [] };
+const PUBLIC: EgressRules = { allow: ['*'], deny: [], headers: [] };
+
+/** The rules in force. Without any, HTTP functions reach public hosts and event functions nothing. */
+export function egressRulesOf(config: {
+  readonly style: 'module' | 'event';
+  readonly egress?: z.infer<typeof egressSchema> | undefined;
+}): EgressRules {
+  const egress = config.egress ?? (config.style === 'event' ? 'none' : 'public');
+  if (egress === 'none') return NOTHING;
+  return egress === 'public' ? PUBLIC : egress;
+}
