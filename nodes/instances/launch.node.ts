@@ -84,9 +84,10 @@ async function attach(
   slot: Slot,
   { instanceId, runnable }: Pick<AttachedSlot, 'instanceId' | 'runnable'>,
 ): Promise<void> {
-  void slot.ended.then(() => {
+  const detach = (): void => {
     for (const attachment of attachments) attachment.detach(instanceId);
-  });
+  };
+  void slot.ended.then(detach);
   const { folder, owner } = slot;
   try {
     await Promise.all(
