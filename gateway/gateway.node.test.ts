@@ -31,15 +31,14 @@ describe('gateway', () => {
   }) => {
     harness = await startHarness(functionItems('hello'));
     await harness.instance((request, response) => {
-      const { host, 'isoplane-deadline-ms': deadline } = request.headers;
-      response.end(JSON.stringify({ url: request.url, host, deadline }));
+      response.end(JSON.stringify({ url: request.url, host: request.headers.host }));
     });
     const cold = await harness.request('hello.localhost:8787', { path: '/a/b?c=1' });
     expect(cold.status).toBe(200);
     expect(cold.headers.get('isoplane-version')).toBe('default/hello@1');
     expect(cold.headers.get('isoplane-cold-start')).toBe('1');
     expect(cold.headers.get('isoplane-request-id')).toMatch(/^[0-9a-f-]{36}$/);
-    expect(await cold.json()).toEqual({ url: '/a/b?c=1', host: 'hello.localhost:8787', deadline: '30000' });
+    expect(await cold.json()).toEqual({ url: '/a/b?c=1', host: 'hello.localhost:8787' });
     const warm = await harness.request('hello.localhost');
     expect(warm.headers.get('isoplane-cold-start')).toBe(null);
     await warm.text();

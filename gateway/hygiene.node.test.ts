@@ -83,8 +83,6 @@ describe('request hygiene', () => {
     expect(Object.fromEntries(headers)).toEqual({
       host: 'hello.localhost',
       'x-kept': '2',
-      'isoplane-deadline-ms': '30000',
-      'x-forwarded-proto': 'http',
       'content-length': '1',
     });
   });

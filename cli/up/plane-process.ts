@@ -26,6 +26,8 @@ export interface PlaneSpec {
   readonly main: string;
   readonly logPath: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** Of its V8. */
+  readonly v8Flags: readonly string[];
   /** File mode mask of the process. */
   readonly umask: number;
 }
@@ -99,7 +101,7 @@ export class SupervisedPlane {
       fork(this.#spec.main, [], {
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-        execArgv: ['--disable-warning=ExperimentalWarning'],
+        execArgv: ['--disable-warning=ExperimentalWarning', ...this.#spec.v8Flags],
         env: { ...inheritedEnvironment(), ...this.#environment },
       }),
     );

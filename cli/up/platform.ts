@@ -63,6 +63,13 @@ export const DEFAULTS = {
 const NODE_ID = 'n1';
 const KEEP_ALIVE_MS = 3_600_000;
 
+/**
+ * Planes that wait more than they work: V8 would let the young generation of each grow to 48 MB after one
+ * busy minute and never give it back (500 deploys: 1.31 of the memory at the start, 1.18 with this). The
+ * gateway keeps V8's own sizes: it allocates with every request.
+ */
+const QUIET_V8_FLAGS = ['--max-semi-space-size=2'];
+
 export type PlaneName = 'control' | 'scheduler' | 'node' | 'gateway';
 
 /** File that runs a plane: TypeScript beside this one in the repository, JavaScript in an installed package. */
@@ -197,6 +204,7 @@ class Starting {
         main: (this.#options.mainOf ?? planeMain)(plane),
         // What a plane writes is for its user alone, whatever each write says. The node also makes folders
         // that sandboxed processes of another user must read, so it sets every mode itself.
+        v8Flags: plane === 'gateway' ? [] : QUIET_V8_FLAGS,
         umask: plane === 'node' ? 0o022 : 0o077,
         logPath: join(this.#layout.dataDir, 'logs', `${name}.log`),
         environment: {

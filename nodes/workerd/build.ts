@@ -25,12 +25,23 @@ const CF_HEADER = 'isoplane-cf';
 /** Flags that give the entry module AsyncLocalStorage; several of them at once are refused by workerd. */
 const ALS_FLAGS = ['nodejs_als', 'nodejs_compat', 'nodejs_compat_v2'];
 
+/** Young generation of the smallest and the largest instances, in MB. */
+const SEMI_SPACE_MB_MIN = 2;
+const SEMI_SPACE_MB_MAX = 16;
+/** Memory limit per MB of young generation. */
+const MEMORY_MB_PER_SEMI_SPACE_MB = 64;
+
 /**
- * Request objects hold memory outside the heap that V8 does not count and only a full collection frees.
- * With V8's own sizes a hello world under load grew to 215–305 MB; with these to 60 MB, at the same CPU
- * per request (measured, 10,000 requests/s). The price is the built-in compile cache: 4 ms of start-up.
+ * Request objects hold memory outside the heap that V8 does not count and only a full collection frees, in
+ * a pause that grows with their number. Small spaces make full collections frequent and short; a large live
+ * heap wants a larger young generation, or everything is promoted (docs/adr/0011 has the measurements).
+ * Naming an initial size switches the built-in compile cache off: 1.4 ms of start-up.
  */
-const GC_FLAGS = ['--initial-old-space-size=2', '--max-semi-space-size=2'];
+function gcFlags(memoryMb: number): readonly string[] {
+  const wanted = Math.floor(memoryMb / MEMORY_MB_PER_SEMI_SPACE_MB);
+  const semiSpaceMb = Math.min(SEMI_SPACE_MB_MAX, Math.max(SEMI_SPACE_MB_MIN, wanted));
+  return ['--initial-old-space-size=2', `--max-semi-space-size=${semiSpaceMb}`];
+}
 
 export interface BuildOptions {
   readonly entry: EntryModules;
@@ -114,6 +125,6 @@ export function buildWorkerdConfig(
       ...externals(runnable, rpcHost),
     ],
     sockets: sockets(runnable, rpcHost),
-    v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...GC_FLAGS],
+    v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...gcFlags(runnable.limits.memoryMb)],
   };
 }

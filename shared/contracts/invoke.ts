@@ -7,9 +7,9 @@ export const HEADER_PREFIX = 'isoplane-';
 
 /** Both directions, public: identifies the request in logs and errors. */
 export const REQUEST_ID = 'isoplane-request-id';
-/** To the instance: ms that remain until the deadline when the request was sent. */
+/** To the instance, for event functions: ms that remain until the deadline when the request was sent. */
 export const DEADLINE_MS = 'isoplane-deadline-ms';
-/** To the instance: the URL scheme the client used (`http` or `https`). */
+/** To the instance, when it is not `http`: the URL scheme the client used. */
 export const FORWARDED_PROTO = 'x-forwarded-proto';
 /** To the instance, after authentication: key id or token subject. */
 export const PRINCIPAL = 'isoplane-principal';

@@ -50,6 +50,8 @@ export const fromLoadSchema = z.discriminatedUnion('type', [
     firstRefusal: z.string().optional(),
     p50Ms: z.number(),
     p99Ms: z.number(),
+    p999Ms: z.number(),
+    pauseP99Ms: z.number(),
     maxMs: z.number(),
   }),
   z.object({ type: z.literal('failed'), message: z.string() }),

@@ -8,7 +8,7 @@ import { importSigningKey, signRequest } from '#shared/signatures/sign.ts';
 import { getRequest } from '../support/raw.ts';
 import { ResponseParser } from '../support/response-parser.ts';
 import { toLoadSchema, type FromLoad, type LoadJob, type LoadResult } from './load-messages.ts';
-import { quantile } from './statistics.ts';
+import { pauseQuantile, quantile } from './statistics.ts';
 import { tokenMaker } from './tokens.ts';
 
 const SIGNATURE_TTL_MS = 60_000;
@@ -83,6 +83,8 @@ class Load {
       ...(this.#firstRefusal === undefined ? {} : { firstRefusal: this.#firstRefusal }),
       p50Ms: quantile(sorted, 0.5),
       p99Ms: quantile(sorted, 0.99),
+      p999Ms: quantile(sorted, 0.999),
+      pauseP99Ms: pauseQuantile(sorted, 0.99),
       maxMs: sorted.at(-1) ?? Number.NaN,
     };
   }

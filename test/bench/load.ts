@@ -8,6 +8,10 @@ export interface Measured {
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  readonly p999Ms: number;
+  /** Of instants, not of requests: what a request sent at any time waits (statistics.ts). */
+  readonly pauseP99Ms: number;
+  readonly maxMs: number;
   /** CPU time of the process tree per answered request. */
   readonly cpuUsPerRequest: number;
   readonly answered: number;
@@ -38,6 +42,9 @@ export class LoadGenerator implements Disposable {
       requestsPerSecond: (result.answered * 1_000) / result.elapsedMs,
       p50Ms: result.p50Ms,
       p99Ms: result.p99Ms,
+      p999Ms: result.p999Ms,
+      pauseP99Ms: result.pauseP99Ms,
+      maxMs: result.maxMs,
       cpuUsPerRequest: (cpuMs * 1_000) / result.answered,
       answered: result.answered,
     };

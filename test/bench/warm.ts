@@ -104,38 +104,56 @@ function rowsOf(rounds: ReadonlyMap<string, readonly Measured[]>, connections: n
   const rps = (name: string): number => middle(name, (measured) => measured.requestsPerSecond);
   const cpu = (name: string): number => middle(name, (measured) => measured.cpuUsPerRequest);
   const main = connections > 1;
+  const goals = connections === 16;
   const rows: Row[] = [];
   for (const name of rounds.keys()) {
     const p50 = middle(name, (measured) => measured.p50Ms);
     const p99 = middle(name, (measured) => measured.p99Ms);
     const throughput = rps(name) / rps(RAW);
     const cpuRatio = cpu(name) / cpu(RAW);
-    const isPublic = name === 'public' && main;
+    const isPublic = name === 'public' && goals;
     rows.push({
       name: `${name}, ${connections} conn: requests/s`,
       ratio: throughput,
       absolute: `${Math.round(rps(name))}/s, p50 ${ms(p50)}, p99 ${ms(p99)}`,
-      ...(isPublic ? { goal: '≥ 0.45', reached: throughput >= 0.45 } : {}),
+      ...(isPublic ? { goal: '≥ 0.5', reached: throughput >= 0.5 } : {}),
       details: rounds.get(name),
     });
     rows.push({
       name: `${name}, ${connections} conn: CPU per request`,
       ratio: cpuRatio,
       absolute: `${cpu(name).toFixed(0)} µs`,
-      ...(isPublic ? { goal: '≤ 2.6', reached: cpuRatio <= 2.6 } : {}),
+      ...(isPublic ? { goal: '≤ 2.3', reached: cpuRatio <= 2.3 } : {}),
       details: undefined,
     });
   }
   if (main) {
+    rows.push(pauseRow(middle, connections));
     const jwt = rps('jwt, cached') / rps('public');
     rows.push({
       name: `jwt cached ÷ public, ${connections} conn`,
       ratio: jwt,
       absolute: `${(Math.abs(1 - jwt) * 100).toFixed(1)} % apart`,
-      goal: '≤ 10 %',
-      reached: Math.abs(1 - jwt) <= 0.1,
+      ...(goals ? { goal: '≤ 10 %', reached: Math.abs(1 - jwt) <= 0.1 } : {}),
       details: undefined,
     });
   }
   return rows;
+}
+
+/** Per instant and not per request: a closed loop hardly sends anything while everything stands still. */
+function pauseRow(
+  middle: (name: string, read: (measured: Measured) => number) => number,
+  connections: number,
+): Row {
+  const wait = (name: string): number => middle(name, (measured) => measured.pauseP99Ms);
+  const longest = (name: string): number => middle(name, (measured) => measured.maxMs);
+  const ratio = wait('public') / wait(RAW);
+  return {
+    name: `public, ${connections} conn: p99 wait at a random instant`,
+    ratio,
+    absolute: `${ms(wait('public'))} and ${ms(wait(RAW))}, longest ${ms(longest('public'))} and ${ms(longest(RAW))}`,
+    ...(connections === 16 ? { goal: '≤ 0.5', reached: ratio <= 0.5 } : {}),
+    details: undefined,
+  };
 }

@@ -274,9 +274,9 @@ describe('bytes that mean two things', () => {
       'keep-alive',
       'proxy-authorization',
       'te',
+      'isoplane-deadline-ms',
     ])
       expect(Object.keys(headers)).not.toContain(name);
-    expect(Number(headers['isoplane-deadline-ms'])).toBeGreaterThan(1);
   });
 
   test('a head that is too large is refused', async ({ expect }) => {
