@@ -8,10 +8,12 @@ import { access, chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import process from 'node:process';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
-import { detectSandbox, SLOT_DATA_LIMIT, type Sandbox } from './detect.node.ts';
+import { detectSandbox, type Sandbox } from './detect.node.ts';
+import { dataLimitOf } from './process-runner.node.ts';
 import { INFO_FD, SECCOMP_FD, slotCommand } from './profile.ts';
 import { buildRootfs } from './rootfs.node.ts';
 import { decodeBpf, encodeBpf, seccompProgram, type BpfInstruction } from './seccomp.ts';
+import { TIER_LIMITS } from './tiers.ts';
 import { ALLOWED_SYSCALLS, FILTERED_SYSCALLS } from './syscalls.ts';
 
 const X64 = 0xc000_003e;
@@ -104,7 +106,12 @@ describe('the sandbox, from inside', () => {
     const perl = `${folder.path}/perl`;
     await mkdir(perl, { recursive: true, mode: 0o755 });
     const rootfs = await buildRootfs(perl, '/usr/bin/perl');
-    const { file, args } = slotCommand(sandbox.profile, { rootfs, slotDir, workerd: '' }, SLOT_DATA_LIMIT);
+    const tier = TIER_LIMITS.standard;
+    const { file, args } = slotCommand(
+      sandbox.profile,
+      { rootfs, slotDir, workerd: '' },
+      { identity: sandbox.profile.dropTo, tier, data: dataLimitOf(tier) },
+    );
     const own = args.slice(0, args.indexOf('/bin/workerd') + 1);
     const filter = openSync(sandbox.seccompFile, 'r');
     const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', 'pipe', 'pipe', 'ignore', 'ignore', 'ignore'];
