@@ -50,6 +50,8 @@ export const nodeEnvironmentSchema = z.object({
   ISOPLANE_SLOTS: z.coerce.number().int().min(0).max(500).optional(),
   /** Slots that wait ready at most, after many starts. Default: twice ISOPLANE_SLOTS. */
   ISOPLANE_SLOTS_MAX: z.coerce.number().int().min(0).max(1_000).optional(),
+  /** Of strict slots; they wait only while strict functions start. */
+  ISOPLANE_STRICT_SLOTS_MAX: z.coerce.number().int().min(0).max(1_000).default(8),
   /**
    * User ids that strict instances run as, one each, when the agent is root: FIRST-LAST. No two agents of a
    * machine may share any. Default: 1900000000-1900009999.

@@ -22,8 +22,8 @@ export interface SandboxDiagnosis {
 
 export async function diagnoseSandbox(): Promise<SandboxDiagnosis> {
   const folder = await mkdtemp(join(tmpdir(), 'isoplane-doctor-'));
-  const groups = openCgroups({ name: basename(folder), timers: systemTimers });
-  groups?.close();
+  const groups = await openCgroups({ name: basename(folder), timers: systemTimers });
+  await groups?.close();
   try {
     const { status, workerd, profile } = await detectSandbox({ folder, mode: 'auto' });
     const limited = profile.prlimit === undefined ? 'V8 heap limit and sampling' : 'RLIMIT_DATA and sampling';

@@ -11,6 +11,7 @@ await runPlane('node', (log) => {
     nodeId: environment.ISOPLANE_NODE_ID,
     slots: environment.ISOPLANE_SLOTS ?? defaultSlots(totalmem()),
     ...(environment.ISOPLANE_SLOTS_MAX === undefined ? {} : { slotsMax: environment.ISOPLANE_SLOTS_MAX }),
+    strictSlotsMax: environment.ISOPLANE_STRICT_SLOTS_MAX,
     ...(environment.ISOPLANE_STRICT_UIDS === undefined
       ? {}
       : { strictUids: environment.ISOPLANE_STRICT_UIDS }),

@@ -40,6 +40,8 @@ export interface AgentOptions {
   readonly slots: number;
   /** Slots that wait ready at most. Default: twice as many. */
   readonly slotsMax?: number;
+  /** Strict slots that wait at most; they do only while strict functions start. Default: none. */
+  readonly strictSlotsMax?: number;
   /** Users of strict instances, when the agent is root. */
   readonly strictUids?: UidRange;
   readonly capacity: number;
@@ -54,8 +56,6 @@ const ENCODED_BYTES_MAX = 128 * 1_048_576;
 const RUNNABLE_WAIT_MS = 5_000;
 /** An agent is ready when this many slots wait; the others follow while it serves. */
 const SLOTS_FIRST = 3;
-/** Strict slots wait only where strict functions start. */
-const STRICT_SLOTS_MAX = 8;
 
 /** Short, and when the agent is root outside the private run folder, so that the slots' user can pass. */
 export function boxFolder(layout: Layout, nodeId: string): string {
@@ -101,7 +101,7 @@ interface Parts {
 
 /** Strict instances never get a slot that was made for others, and others never get theirs. */
 function openPools(
-  { slots, slotsMax, log }: AgentOptions,
+  { slots, slotsMax, strictSlotsMax, log }: AgentOptions,
   sandbox: Sandbox,
   group: Cgroups | undefined,
 ): Readonly<Record<Tier, SlotPool>> {
@@ -122,10 +122,9 @@ function openPools(
       },
     });
   };
-  const max = Math.max(slots, slotsMax ?? 2 * slots);
   return {
-    standard: open('standard', slots, max),
-    strict: open('strict', 0, Math.min(max, STRICT_SLOTS_MAX)),
+    standard: open('standard', slots, Math.max(slots, slotsMax ?? 2 * slots)),
+    strict: open('strict', 0, strictSlotsMax ?? 0),
   };
 }
 
@@ -146,7 +145,7 @@ async function openParts(options: AgentOptions): Promise<Parts> {
   const group =
     options.sandbox === 'off'
       ? undefined
-      : openCgroups({ name: `${basename(layout.runDir)}-${options.nodeId}`, timers: systemTimers });
+      : await openCgroups({ name: `${basename(layout.runDir)}-${options.nodeId}`, timers: systemTimers });
   log.info('memory_groups', { version: group?.version ?? 'none' });
   return {
     options,
@@ -296,7 +295,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await feed.close();
       watchdog.close();
       await Promise.all([pools.standard.close(), pools.strict.close()]);
-      parts.group?.close();
+      await parts.group?.close();
       await closeServer(server, 500);
       await logs.close();
       await Promise.all([parts.control.close(), parts.scheduler.close()]);

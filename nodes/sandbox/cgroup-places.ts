@@ -44,7 +44,7 @@ export interface CgroupPlace {
   readonly version: 1 | 2;
   readonly hierarchies: readonly Hierarchy[];
   /** Runs first; what it changes must be harmless when the place is given up. */
-  readonly prepare?: (tree: CgroupTree) => void;
+  readonly prepare?: (tree: CgroupTree) => Promise<void>;
 }
 
 /** Leaf that the agent moves into when it must share its group's folder with the slots. */
@@ -54,8 +54,8 @@ const CPU_WEIGHT_DEFAULT = 100;
 /** cpu.shares of a group that nobody changed, as version 1 counts. */
 const CPU_SHARES_DEFAULT = 1_024;
 
-export function cgroupPlaces(tree: CgroupTree, name: string): readonly CgroupPlace[] {
-  return [...versionTwoPlaces(tree, name), ...versionOnePlaces(tree, name)];
+export async function cgroupPlaces(tree: CgroupTree, name: string): Promise<readonly CgroupPlace[]> {
+  return [...(await versionTwoPlaces(tree, name)), ...(await versionOnePlaces(tree, name))];
 }
 
 /** Our group in a hierarchy; `''` at its root, in a namespace of its own, or unknown. */
@@ -70,19 +70,25 @@ export function ownPath(own: string, controller: string): string {
 
 const words = (text: string): readonly string[] => text.trim().split(/\s+/);
 
-function versionTwoPlaces(tree: CgroupTree, name: string): readonly CgroupPlace[] {
+async function versionTwoPlaces(tree: CgroupTree, name: string): Promise<readonly CgroupPlace[]> {
   // On a machine with version 1 this file is missing, or lists what version 1 has left over: nothing.
-  if (!tree.exists(join(tree.root, 'cgroup.controllers'))) return [];
+  if (!(await tree.exists(join(tree.root, 'cgroup.controllers')))) return [];
   const own = ownPath(tree.own, '');
   const parents = [...new Set([tree.root, ...(own === '' ? [] : [join(tree.root, dirname(own))])])];
-  const beside = parents.flatMap((parent) => versionTwoPlace(tree, parent, name) ?? []);
+  const beside = await Promise.all(parents.map((parent) => versionTwoPlace(tree, parent, name)));
   const self = join(tree.root, own);
-  const below = own === '' ? undefined : versionTwoPlace(tree, self, name);
-  return below === undefined ? beside : [...beside, { ...below, prepare: () => moveIntoLeaf(tree, self) }];
+  const below = own === '' ? undefined : await versionTwoPlace(tree, self, name);
+  const places =
+    below === undefined ? beside : [...beside, { ...below, prepare: () => moveIntoLeaf(tree, self) }];
+  return places.filter((place) => place !== undefined);
 }
 
-function versionTwoPlace(tree: CgroupTree, parent: string, name: string): CgroupPlace | undefined {
-  const available = words(readOr(tree, join(parent, 'cgroup.controllers'), ''));
+async function versionTwoPlace(
+  tree: CgroupTree,
+  parent: string,
+  name: string,
+): Promise<CgroupPlace | undefined> {
+  const available = words(await readOr(tree, join(parent, 'cgroup.controllers'), ''));
   if (!NEEDED.every((controller) => available.includes(controller))) return undefined;
   const withCpu = available.includes('cpu');
   const controllers = [...NEEDED, ...(withCpu ? ['cpu'] : [])]
@@ -113,45 +119,46 @@ function versionTwoPlace(tree: CgroupTree, parent: string, name: string): Cgroup
 }
 
 /** Usually systemd has done it already; then nothing is written. */
-function passDown(tree: CgroupTree, parent: string, controllers: string): void {
+async function passDown(tree: CgroupTree, parent: string, controllers: string): Promise<void> {
   const file = join(parent, 'cgroup.subtree_control');
-  const passed = words(readOr(tree, file, ''));
+  const passed = words(await readOr(tree, file, ''));
   if (!words(controllers).every((controller) => passed.includes(controller.slice(1))))
-    tree.write(file, controllers);
+    await tree.write(file, controllers);
 }
 
-function moveIntoLeaf(tree: CgroupTree, self: string): void {
+async function moveIntoLeaf(tree: CgroupTree, self: string): Promise<void> {
   const leaf = join(self, AGENT_LEAF);
   const file = join(self, 'cgroup.subtree_control');
-  const controllers = words(readOr(tree, join(self, 'cgroup.controllers'), ''));
+  const controllers = words(await readOr(tree, join(self, 'cgroup.controllers'), ''));
   const wanted = [...NEEDED, 'cpu'].filter((controller) => controllers.includes(controller));
-  tree.makeGroup(leaf);
-  tree.write(join(leaf, 'cgroup.procs'), String(tree.ownPid));
+  await tree.makeGroup(leaf);
+  await tree.write(join(leaf, 'cgroup.procs'), String(tree.ownPid));
   try {
-    tree.write(file, wanted.map((controller) => `+${controller}`).join(' '));
+    await tree.write(file, wanted.map((controller) => `+${controller}`).join(' '));
   } catch (thrown) {
     // Others are in the group with us, and they are not ours to move.
-    tree.write(join(self, 'cgroup.procs'), String(tree.ownPid));
-    tree.removeGroup(leaf);
+    await tree.write(join(self, 'cgroup.procs'), String(tree.ownPid));
+    await tree.removeGroup(leaf);
     throw thrown;
   }
 }
 
-function readOr(tree: CgroupTree, path: string, fallback: string): string {
+async function readOr(tree: CgroupTree, path: string, fallback: string): Promise<string> {
   try {
-    return tree.read(path);
+    return await tree.read(path);
   } catch {
     return fallback;
   }
 }
 
-function versionOnePlaces(tree: CgroupTree, name: string): readonly CgroupPlace[] {
+async function versionOnePlaces(tree: CgroupTree, name: string): Promise<readonly CgroupPlace[]> {
   const folderOf = (controller: string): string =>
     join(tree.root, controller, ownPath(tree.own, controller), name);
   // A hierarchy that is not mounted must not become a plain folder of that name.
-  const mounted = (controller: string): boolean =>
+  const mounted = (controller: string): Promise<boolean> =>
     tree.exists(join(tree.root, controller, ownPath(tree.own, controller), 'cgroup.procs'));
-  if (!NEEDED.every(mounted)) return [];
+  if ((await Promise.all(NEEDED.map(mounted))).includes(false)) return [];
+  const withCpu = await mounted('cpu');
   const plain = { controllers: undefined, weighsCpu: false, optional: false };
   return [
     {
@@ -169,7 +176,7 @@ function versionOnePlaces(tree: CgroupTree, name: string): readonly CgroupPlace[
           limits: ({ processesMax }) => [{ file: 'pids.max', value: String(processesMax) }],
           eventsFile: 'pids.max',
         },
-        ...(mounted('cpu')
+        ...(withCpu
           ? [
               {
                 ...plain,

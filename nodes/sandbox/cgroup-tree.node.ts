@@ -1,19 +1,12 @@
 /**
- * The kernel's cgroup file systems, as few calls as are needed. Files are never created: outside a cgroup
- * file system (the folder of version 1 hierarchies is a plain one) a write must fail instead of leaving a
- * file behind.
+ * The kernel's cgroup file systems, as few calls as are needed. Never synchronous: moving a process into a
+ * group waits for the kernel's own grace periods, which would stop the agent for several ms each time.
+ *
+ * Files are never created: outside a cgroup file system (the folder of version 1 hierarchies is a plain one)
+ * a write must fail instead of leaving a file behind.
  */
-import {
-  closeSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  writeSync,
-} from 'node:fs';
+import { constants, readFileSync } from 'node:fs';
+import { access, mkdir, open, readdir, readFile, rmdir } from 'node:fs/promises';
 
 export interface CgroupTree {
   /** Where the hierarchies are mounted. */
@@ -21,14 +14,14 @@ export interface CgroupTree {
   /** Text of /proc/self/cgroup; empty where there is none. */
   readonly own: string;
   readonly ownPid: number;
-  exists(path: string): boolean;
+  exists(path: string): Promise<boolean>;
   /** May exist already. */
-  makeGroup(path: string): void;
+  makeGroup(path: string): Promise<void>;
   /** Fails with EBUSY while a process is in it. */
-  removeGroup(path: string): void;
-  groupsIn(path: string): readonly string[];
-  read(path: string): string;
-  write(path: string, value: string): void;
+  removeGroup(path: string): Promise<void>;
+  groupsIn(path: string): Promise<readonly string[]>;
+  read(path: string): Promise<string>;
+  write(path: string, value: string): Promise<void>;
 }
 
 function ownGroups(): string {
@@ -44,20 +37,26 @@ export function systemCgroupTree(): CgroupTree {
     root: '/sys/fs/cgroup',
     own: ownGroups(),
     ownPid: process.pid,
-    exists: existsSync,
-    makeGroup: (path) => void mkdirSync(path, { recursive: true }),
-    removeGroup: rmdirSync,
-    groupsIn: (path) =>
-      readdirSync(path, { withFileTypes: true }).flatMap((entry) =>
-        entry.isDirectory() ? [entry.name] : [],
+    exists: (path) =>
+      access(path).then(
+        () => true,
+        () => false,
       ),
-    read: (path) => readFileSync(path, 'latin1'),
-    write: (path, value) => {
-      const file = openSync(path, constants.O_WRONLY);
+    makeGroup: async (path) => {
+      await mkdir(path, { recursive: true });
+    },
+    removeGroup: (path) => rmdir(path),
+    groupsIn: async (path) => {
+      const entries = await readdir(path, { withFileTypes: true });
+      return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
+    },
+    read: (path) => readFile(path, 'latin1'),
+    write: async (path, value) => {
+      const file = await open(path, constants.O_WRONLY);
       try {
-        writeSync(file, value);
+        await file.write(value);
       } finally {
-        closeSync(file);
+        await file.close();
       }
     },
   };

@@ -24,12 +24,12 @@ export interface Cgroups {
   /** Whether a tier's share of the CPU can be set. */
   readonly weighsCpu: boolean;
   /** Moves a waiting slot into a group of its own. @throws when the kernel refuses; the slot must not run then. */
-  add(pid: number, terms: GroupTerms): void;
+  add(pid: number, terms: GroupTerms): Promise<void>;
   /** @throws when the kernel refuses; the slot must not run then. */
-  setLimits(pid: number, terms: GroupTerms): void;
-  ranOutOfMemory(pid: number): boolean;
-  remove(pid: number): void;
-  close(): void;
+  setLimits(pid: number, terms: GroupTerms): Promise<void>;
+  ranOutOfMemory(pid: number): Promise<boolean>;
+  remove(pid: number): Promise<void>;
+  close(): Promise<void>;
 }
 
 export interface CgroupOptions {
@@ -53,11 +53,11 @@ const limitsOf = ({ tier, memoryMb }: GroupTerms): GroupLimits => ({
 
 const TRIAL: GroupLimits = { memoryBytes: 64 * MIB, processesMax: 32, cpuWeight: 100 };
 
-export function openCgroups(options: CgroupOptions): Cgroups | undefined {
+export async function openCgroups(options: CgroupOptions): Promise<Cgroups | undefined> {
   const tree = options.tree ?? systemCgroupTree();
-  for (const place of cgroupPlaces(tree, options.name)) {
+  for (const place of await cgroupPlaces(tree, options.name)) {
     try {
-      const hierarchies = prepare(tree, place);
+      const hierarchies = await prepare(tree, place);
       return new Groups(tree, { version: place.version, hierarchies }, options.timers);
     } catch {
       // not here, or not ours to change
@@ -67,34 +67,45 @@ export function openCgroups(options: CgroupOptions): Cgroups | undefined {
 }
 
 /** @returns the hierarchies that work; those that are not optional all do. */
-function prepare(tree: CgroupTree, place: CgroupPlace): readonly Hierarchy[] {
-  place.prepare?.(tree);
-  return place.hierarchies.filter((hierarchy) => {
+async function prepare(tree: CgroupTree, place: CgroupPlace): Promise<readonly Hierarchy[]> {
+  await place.prepare?.(tree);
+  const working: Hierarchy[] = [];
+  for (const hierarchy of place.hierarchies) {
     try {
-      tree.makeGroup(hierarchy.folder);
-      if (hierarchy.controllers !== undefined)
-        tree.write(join(hierarchy.folder, 'cgroup.subtree_control'), hierarchy.controllers);
-      for (const name of tree.groupsIn(hierarchy.folder)) tryRemove(tree, join(hierarchy.folder, name));
-      const trial = join(hierarchy.folder, 'trial');
-      tree.makeGroup(trial);
-      try {
-        writeLimits(tree, trial, hierarchy.limits(TRIAL));
-      } finally {
-        tree.removeGroup(trial);
-      }
-      return true;
+      await tryHierarchy(tree, hierarchy);
+      working.push(hierarchy);
     } catch (thrown) {
-      tryRemove(tree, hierarchy.folder);
-      if (!hierarchy.optional) throw thrown;
-      return false;
+      await tryRemove(tree, hierarchy.folder);
+      if (hierarchy.optional) continue;
+      for (const { folder } of working) await tryRemove(tree, folder);
+      throw thrown;
     }
-  });
+  }
+  return working;
 }
 
-function writeLimits(tree: CgroupTree, group: string, limits: ReturnType<Hierarchy['limits']>): void {
+async function tryHierarchy(tree: CgroupTree, { folder, controllers, limits }: Hierarchy): Promise<void> {
+  await tree.makeGroup(folder);
+  if (controllers !== undefined) await tree.write(join(folder, 'cgroup.subtree_control'), controllers);
+  // Groups of a crashed agent's slots, whose processes died with it.
+  for (const name of await tree.groupsIn(folder)) await tryRemove(tree, join(folder, name));
+  const trial = join(folder, 'trial');
+  await tree.makeGroup(trial);
+  try {
+    await writeLimits(tree, trial, limits(TRIAL));
+  } finally {
+    await tree.removeGroup(trial);
+  }
+}
+
+async function writeLimits(
+  tree: CgroupTree,
+  group: string,
+  limits: ReturnType<Hierarchy['limits']>,
+): Promise<void> {
   for (const { file, value, optional } of limits) {
     try {
-      tree.write(join(group, file), value);
+      await tree.write(join(group, file), value);
     } catch (thrown) {
       if (optional !== true) throw thrown;
     }
@@ -102,9 +113,9 @@ function writeLimits(tree: CgroupTree, group: string, limits: ReturnType<Hierarc
 }
 
 /** False when a dying process is still in it. */
-function tryRemove(tree: CgroupTree, folder: string): boolean {
+async function tryRemove(tree: CgroupTree, folder: string): Promise<boolean> {
   try {
-    tree.removeGroup(folder);
+    await tree.removeGroup(folder);
     return true;
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === 'ENOENT';
@@ -135,41 +146,44 @@ class Groups implements Cgroups {
     this.#timers = timers;
   }
 
-  add(pid: number, terms: GroupTerms): void {
-    for (const hierarchy of this.#hierarchiesFor(terms)) {
-      const group = groupOf(hierarchy, pid);
-      this.#leftovers.delete(group);
-      this.#tree.makeGroup(group);
-      // Before the process is in it: there is no moment without a limit.
-      writeLimits(this.#tree, group, hierarchy.limits(limitsOf(terms)));
-      this.#tree.write(join(group, 'cgroup.procs'), String(pid));
+  async add(pid: number, terms: GroupTerms): Promise<void> {
+    await Promise.all(
+      this.#hierarchiesFor(terms).map(async (hierarchy) => {
+        const group = groupOf(hierarchy, pid);
+        this.#leftovers.delete(group);
+        await this.#tree.makeGroup(group);
+        // Before the process is in it: there is no moment without a limit.
+        await writeLimits(this.#tree, group, hierarchy.limits(limitsOf(terms)));
+        await this.#tree.write(join(group, 'cgroup.procs'), String(pid));
+      }),
+    );
+  }
+
+  async setLimits(pid: number, terms: GroupTerms): Promise<void> {
+    await Promise.all(
+      this.#hierarchiesFor(terms).map((hierarchy) =>
+        writeLimits(this.#tree, groupOf(hierarchy, pid), hierarchy.limits(limitsOf(terms))),
+      ),
+    );
+  }
+
+  async ranOutOfMemory(pid: number): Promise<boolean> {
+    for (const hierarchy of this.#hierarchies) {
+      const text = await this.#tree.read(join(groupOf(hierarchy, pid), hierarchy.eventsFile)).catch(() => '');
+      if (OOM_KILLED.test(text)) return true;
     }
+    return false;
   }
 
-  setLimits(pid: number, terms: GroupTerms): void {
-    for (const hierarchy of this.#hierarchiesFor(terms))
-      writeLimits(this.#tree, groupOf(hierarchy, pid), hierarchy.limits(limitsOf(terms)));
-  }
-
-  ranOutOfMemory(pid: number): boolean {
-    return this.#hierarchies.some((hierarchy) => {
-      try {
-        return OOM_KILLED.test(this.#tree.read(join(groupOf(hierarchy, pid), hierarchy.eventsFile)));
-      } catch {
-        return false;
-      }
-    });
-  }
-
-  remove(pid: number): void {
+  async remove(pid: number): Promise<void> {
     for (const hierarchy of this.#hierarchies) this.#leftovers.add(groupOf(hierarchy, pid));
-    this.#sweep();
+    await this.#sweep();
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true;
-    this.#sweep();
-    for (const { folder } of this.#hierarchies) tryRemove(this.#tree, folder);
+    await this.#sweep();
+    for (const { folder } of this.#hierarchies) await tryRemove(this.#tree, folder);
   }
 
   /** A hierarchy that only weighs is entered by those alone whose weight is not everyone's. */
@@ -177,15 +191,16 @@ class Groups implements Cgroups {
     return this.#hierarchies.filter((hierarchy) => !hierarchy.optional || tier.cpuWeight !== TRIAL.cpuWeight);
   }
 
-  #sweep(): void {
-    for (const group of this.#leftovers) if (tryRemove(this.#tree, group)) this.#leftovers.delete(group);
+  async #sweep(): Promise<void> {
+    for (const group of this.#leftovers)
+      if (await tryRemove(this.#tree, group)) this.#leftovers.delete(group);
     if (this.#leftovers.size === 0) this.#sweepMs = SWEEP_MS_MIN;
     else if (!this.#sweeping && !this.#closed) {
       this.#sweeping = true;
       this.#timers.after(this.#sweepMs, () => {
         this.#sweeping = false;
         this.#sweepMs = Math.min(SWEEP_MS_MAX, this.#sweepMs * 2);
-        this.#sweep();
+        void this.#sweep();
       });
     }
   }

@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'vitest';
-import { FakeClock } from '#shared/testing/fakes.ts';
+import { FakeClock, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { openCgroups, type Cgroups } from './cgroup.node.ts';
 import { ownPath } from './cgroup-places.ts';
@@ -38,7 +38,7 @@ interface Machine {
   readonly isV2: boolean;
 }
 
-class FakeTree implements CgroupTree {
+class FakeTree {
   readonly root: string;
   readonly own: string;
   readonly ownPid = AGENT_PID;
@@ -185,116 +185,133 @@ function separate(own: string, mounted = ['memory', 'pids', 'cpu']): FakeTree {
   return tree;
 }
 
-const open = (tree: CgroupTree): Cgroups | undefined => openCgroups({ name: 'iso-n1', timers: clock, tree });
+/** The same tree, as the agent sees it. */
+const asTree = (fake: FakeTree): CgroupTree => ({
+  root: fake.root,
+  own: fake.own,
+  ownPid: fake.ownPid,
+  exists: async (path) => fake.exists(path),
+  makeGroup: async (path) => fake.makeGroup(path),
+  removeGroup: async (path) => fake.removeGroup(path),
+  groupsIn: async (path) => fake.groupsIn(path),
+  read: async (path) => fake.read(path),
+  write: async (path, value) => fake.write(path, value),
+});
+
+const open = (fake: FakeTree): Promise<Cgroups | undefined> =>
+  openCgroups({ name: 'iso-n1', timers: clock, tree: asTree(fake) });
 const at = (path: string): string => readFileSync(join(folder.path, path), 'utf8').trim();
 
 describe('version 2', () => {
-  test('as root, groups are made below the root and limited before the process is in', ({ expect }) => {
-    const groups = open(unified('/system.slice/iso.service', ['']));
+  test('as root, groups are made below the root and limited before the process is in', async ({ expect }) => {
+    const groups = await open(unified('/system.slice/iso.service', ['']));
     expect(groups).toMatchObject({ version: 2, weighsCpu: true });
     expect(at('iso-n1/cgroup.subtree_control')).toBe('memory pids cpu');
-    groups?.add(7, standard);
+    await groups?.add(7, standard);
     expect(at('iso-n1/7/memory.max')).toBe(String((128 + 96 + 32) * MIB));
     expect(at('iso-n1/7/pids.max')).toBe('64');
     expect(at('iso-n1/7/cpu.weight')).toBe('100');
     expect(at('iso-n1/7/cgroup.procs')).toBe('7');
-    groups?.add(8, strict);
+    await groups?.add(8, strict);
     expect(at('iso-n1/8/memory.max')).toBe(String((64 + 96 + 16) * MIB));
     expect([at('iso-n1/8/pids.max'), at('iso-n1/8/cpu.weight')]).toEqual(['32', '50']);
-    groups?.setLimits(7, { ...standard, memoryMb: 512 });
+    await groups?.setLimits(7, { ...standard, memoryMb: 512 });
     expect(at('iso-n1/7/memory.max')).toBe(String((512 + 96 + 32) * MIB));
   });
 
-  test('in a delegated unit, groups are made beside our own', ({ expect }) => {
-    const groups = open(unified('/system.slice/iso.service/planes', ['system.slice/iso.service']));
+  test('in a delegated unit, groups are made beside our own', async ({ expect }) => {
+    const groups = await open(unified('/system.slice/iso.service/planes', ['system.slice/iso.service']));
     expect(groups?.version).toBe(2);
-    groups?.add(7, standard);
+    await groups?.add(7, standard);
     expect(at('system.slice/iso.service/iso-n1/7/cgroup.procs')).toBe('7');
     expect(at('system.slice/iso.service/planes/cgroup.procs')).toBe(String(AGENT_PID));
   });
 
-  test('alone in a delegated group, the agent moves into a leaf and groups are made below', ({ expect }) => {
-    const groups = open(unified('/iso.service', ['iso.service']));
+  test('alone in a delegated group, the agent moves into a leaf and groups are made below', async ({
+    expect,
+  }) => {
+    const groups = await open(unified('/iso.service', ['iso.service']));
     expect(groups?.version).toBe(2);
-    groups?.add(7, standard);
+    await groups?.add(7, standard);
     expect(at('iso.service/iso-n1/7/cgroup.procs')).toBe('7');
     expect(at('iso.service/isoplane-agent/cgroup.procs')).toBe(String(AGENT_PID));
   });
 
-  test('with others in a delegated group, nobody is moved and nothing is left', ({ expect }) => {
+  test('with others in a delegated group, nobody is moved and nothing is left', async ({ expect }) => {
     const tree = unified('/iso.service', ['iso.service'], { 'iso.service': '99' });
-    expect(open(tree)).toBeUndefined();
+    expect(await open(tree)).toBeUndefined();
     expect(at('iso.service/cgroup.procs').split('\n').toSorted()).toEqual([String(AGENT_PID), '99']);
     expect(tree.groupsIn(join(folder.path, 'iso.service'))).toEqual([]);
   });
 
-  test('where nothing is ours to change there are no groups, and nothing is left', ({ expect }) => {
+  test('where nothing is ours to change there are no groups, and nothing is left', async ({ expect }) => {
     const tree = unified('/user.slice', []);
-    expect(open(tree)).toBeUndefined();
+    expect(await open(tree)).toBeUndefined();
     expect(tree.groupsIn(folder.path)).toEqual(['user.slice']);
   });
 });
 
 describe('version 1', () => {
-  test('groups are made below our own in each hierarchy', ({ expect }) => {
+  test('groups are made below our own in each hierarchy', async ({ expect }) => {
     const tree = separate('9:name=systemd:/\n8:pids:/\n4:memory:/box/a\n1:cpu,cpuacct:/\n0::/\n');
     tree.makeGroup(join(folder.path, 'memory/box/a'));
-    const groups = open(tree);
+    const groups = await open(tree);
     expect(groups).toMatchObject({ version: 1, weighsCpu: true });
-    groups?.add(7, standard);
+    await groups?.add(7, standard);
     expect(at('memory/box/a/iso-n1/7/memory.limit_in_bytes')).toBe(String((128 + 96 + 32) * MIB));
     expect(at('pids/iso-n1/7/pids.max')).toBe('64');
     expect(existsSync(join(folder.path, 'cpu/iso-n1/7'))).toBe(false);
-    groups?.add(8, strict);
+    await groups?.add(8, strict);
     expect(at('cpu/iso-n1/8/cpu.shares')).toBe('512');
     expect(at('cpu/iso-n1/8/cgroup.procs')).toBe('8');
   });
 
-  test('works without a cpu hierarchy, not without one of pids', ({ expect }) => {
-    expect(open(separate('', ['memory', 'pids']))).toMatchObject({ version: 1, weighsCpu: false });
+  test('works without a cpu hierarchy, not without one of pids', async ({ expect }) => {
+    expect(await open(separate('', ['memory', 'pids']))).toMatchObject({ version: 1, weighsCpu: false });
     rmSync(folder.path, { recursive: true });
     mkdirSync(folder.path);
-    expect(open(separate('', ['memory', 'cpu']))).toBeUndefined();
+    expect(await open(separate('', ['memory', 'cpu']))).toBeUndefined();
     expect(readdirSync(join(folder.path, 'memory')).includes('iso-n1')).toBe(false);
   });
 
-  test('a folder of hierarchies is not taken for version 2: nothing is made in it', ({ expect }) => {
-    open(separate('', []));
+  test('a folder of hierarchies is not taken for version 2: nothing is made in it', async ({ expect }) => {
+    await open(separate('', []));
     expect(readdirSync(folder.path)).toEqual([]);
   });
 
-  test('says that the kernel killed for memory', ({ expect }) => {
-    const groups = open(separate(''));
-    groups?.add(7, standard);
-    expect(groups?.ranOutOfMemory(7)).toBe(false);
+  test('says that the kernel killed for memory', async ({ expect }) => {
+    const groups = await open(separate(''));
+    await groups?.add(7, standard);
+    expect(await groups?.ranOutOfMemory(7)).toBe(false);
     writeFileSync(join(folder.path, 'memory/iso-n1/7/memory.oom_control'), 'under_oom 0\noom_kill 1\n');
-    expect(groups?.ranOutOfMemory(7)).toBe(true);
-    expect(groups?.ranOutOfMemory(8)).toBe(false);
+    expect(await groups?.ranOutOfMemory(7)).toBe(true);
+    expect(await groups?.ranOutOfMemory(8)).toBe(false);
   });
 });
 
 describe('the end of a group', () => {
-  test('one that is still busy is tried again until it is gone', ({ expect }) => {
+  test('one that is still busy is tried again until it is gone', async ({ expect }) => {
     const tree = separate('');
-    const groups = open(tree);
-    groups?.add(7, standard);
-    groups?.remove(7);
+    const groups = await open(tree);
+    await groups?.add(7, standard);
+    await groups?.remove(7);
     expect(existsSync(join(folder.path, 'memory/iso-n1/7'))).toBe(true);
     for (const hierarchy of ['memory', 'pids'])
       writeFileSync(join(folder.path, hierarchy, 'iso-n1/7/cgroup.procs'), '');
     clock.advance(60);
-    expect(existsSync(join(folder.path, 'memory/iso-n1/7'))).toBe(false);
-    expect(existsSync(join(folder.path, 'pids/iso-n1/7'))).toBe(false);
-    groups?.close();
+    await waitFor('both to be gone', () =>
+      ['memory', 'pids'].every((hierarchy) => !existsSync(join(folder.path, hierarchy, 'iso-n1/7'))),
+    );
+    await groups?.close();
     expect(existsSync(join(folder.path, 'memory/iso-n1'))).toBe(false);
   });
 
-  test('groups of an agent that crashed are removed by the next', ({ expect }) => {
+  test('groups of an agent that crashed are removed by the next', async ({ expect }) => {
     const tree = separate('');
-    open(tree)?.add(7, standard);
+    await (await open(tree))?.add(7, standard);
     for (const hierarchy of ['memory', 'pids'])
       writeFileSync(join(folder.path, hierarchy, 'iso-n1/7/cgroup.procs'), '');
-    open(tree);
+    await open(tree);
     expect(tree.groupsIn(join(folder.path, 'memory/iso-n1'))).toEqual([]);
   });
 });

@@ -7,7 +7,8 @@
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { chown, mkdir, rm } from 'node:fs/promises';
+import { chown, mkdir, readdir, rm, rmdir, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { PlatformError } from '#shared/errors.ts';
@@ -79,6 +80,16 @@ async function makeFolder(folder: string, owner: GuestIdentity | undefined): Pro
   if (owner !== undefined) await chown(folder, owner.uid, owner.gid);
 }
 
+/** Sockets and nothing else, as a rule; what fails is removed by the agent's next start. */
+async function removeFolder(folder: string): Promise<void> {
+  try {
+    for (const name of await readdir(folder)) await unlink(join(folder, name));
+    await rmdir(folder);
+  } catch {
+    await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
 interface Start {
   readonly folder: string;
   readonly identity: GuestIdentity | undefined;
@@ -123,7 +134,7 @@ class ProcessGuest implements Guest {
     stdout?.on('data', (chunk: Uint8Array) => start.events.stdout(chunk));
     stderr?.on('data', (chunk: Uint8Array) => start.events.stderr(chunk));
     this.ended = this.#waitForEnd();
-    this.ready = command.sandboxed ? this.#readInfo() : Promise.resolve(this.#enter(this.#child.pid));
+    this.ready = command.sandboxed ? this.#readInfo() : this.#enter(this.#child.pid);
   }
 
   get pid(): number | undefined {
@@ -149,7 +160,7 @@ class ProcessGuest implements Guest {
     this.#memoryMb = memoryMb;
     const { groups, profile } = this.#options;
     try {
-      groups?.setLimits(pid, this.#terms());
+      await groups?.setLimits(pid, this.#terms());
       const command = dataLimitCommand(
         profile,
         { pid, identity: this.#start.identity },
@@ -193,11 +204,11 @@ class ProcessGuest implements Guest {
     if (signal === 'SIGKILL' || !behind) this.#child.kill(signal);
   }
 
-  #enter(pid: number | undefined): GuestReady {
+  async #enter(pid: number | undefined): Promise<GuestReady> {
     if (pid === undefined) return { kind: 'failed', detail: 'the process could not be started' };
     this.#pid = pid;
     try {
-      this.#options.groups?.add(pid, this.#terms());
+      await this.#options.groups?.add(pid, this.#terms());
       return { kind: 'waiting' };
     } catch (thrown) {
       return { kind: 'failed', detail: `the process could not enter its group: ${String(thrown)}` };
@@ -225,9 +236,14 @@ class ProcessGuest implements Guest {
         if (this.#gone) return;
         this.#gone = true;
         const { groups } = this.#options;
-        const outOfMemory = this.#pid !== undefined && groups?.ranOutOfMemory(this.#pid) === true;
-        if (this.#pid !== undefined) groups?.remove(this.#pid);
-        await rm(this.#start.folder, { recursive: true, force: true }).catch(() => undefined);
+        // It may still be on its way into its group.
+        await this.ready;
+        const pid = this.#pid;
+        const outOfMemory = pid !== undefined && (await groups?.ranOutOfMemory(pid)) === true;
+        await Promise.all([
+          pid === undefined ? undefined : groups?.remove(pid),
+          removeFolder(this.#start.folder),
+        ]);
         this.#start.release();
         resolve({ outOfMemory, inOrder });
       };
