@@ -1,5 +1,6 @@
 /** Configuration of a node agent, read once from the environment. */
 import { z } from 'zod';
+import { SLOT_BYTES } from './slots/demand.ts';
 
 const MIB = 1_048_576;
 /** Private memory of an idle instance, measured (7.6 MB), with room for the agent's share. */
@@ -11,14 +12,51 @@ export function defaultCapacity(totalMemoryBytes: number): number {
   return Math.max(1, Math.min(CAPACITY_MAX, Math.floor(totalMemoryBytes / 2 / IDLE_INSTANCE_BYTES)));
 }
 
+/** Part of the memory that slots may take while they wait; see SLOT_BYTES for what one takes. */
+const SLOTS_SHARE = 1 / 64;
+const SLOTS_MIN = 3;
+const SLOTS_MAX = 48;
+
+/**
+ * Enough for a burst of new functions where there is memory for it: on 24 GB 47, so that 50 functions called
+ * for the first time at once find a slot each (docs/adr/0008).
+ */
+export function defaultSlots(totalMemoryBytes: number): number {
+  const affordable = Math.floor((totalMemoryBytes * SLOTS_SHARE) / SLOT_BYTES);
+  return Math.max(SLOTS_MIN, Math.min(SLOTS_MAX, affordable));
+}
+
+const uidRange = z
+  .string()
+  .regex(/^[0-9]{1,10}-[0-9]{1,10}$/, 'write the first and the last id: 1900000000-1900009999')
+  .transform((text) => {
+    const [first = 0, last = 0] = text.split('-').map(Number);
+    return { first, count: last - first + 1 };
+  })
+  .refine(({ first, count }) => first >= 1_000 && count >= 1 && first + count <= 2 ** 31, {
+    message: 'user ids are 1000 to 2147483647, the first not above the last',
+  });
+
 export const nodeEnvironmentSchema = z.object({
   ISOPLANE_DATA_DIR: z.string().min(1),
   ISOPLANE_NODE_ID: z
     .string()
     .regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'use 1 to 32 of a-z, 0-9 and hyphens: it becomes a file name')
     .default('node-1'),
-  /** Slots that wait ready. Each costs about 5 MB; 0 starts every slot on demand (about 15 ms more). */
-  ISOPLANE_SLOTS: z.coerce.number().int().min(0).max(100).default(3),
+  /**
+   * Slots that wait ready when nothing happens. Each costs 5 to 9 MB; 0 starts every slot on demand (about
+   * 15 ms more). Default: by memory, 3 to 48.
+   */
+  ISOPLANE_SLOTS: z.coerce.number().int().min(0).max(500).optional(),
+  /** Slots that wait ready at most, after many starts. Default: twice ISOPLANE_SLOTS. */
+  ISOPLANE_SLOTS_MAX: z.coerce.number().int().min(0).max(1_000).optional(),
+  /** Of strict slots; they wait only while strict functions start. */
+  ISOPLANE_STRICT_SLOTS_MAX: z.coerce.number().int().min(0).max(1_000).default(8),
+  /**
+   * User ids that strict instances run as, one each, when the agent is root: FIRST-LAST. No two agents of a
+   * machine may share any. Default: 1900000000-1900009999.
+   */
+  ISOPLANE_STRICT_UIDS: uidRange.optional(),
   /** Instances this node may hold. Default: by memory, at most 2,000. */
   ISOPLANE_CAPACITY: z.coerce.number().int().min(1).max(10_000).optional(),
   /** `required` refuses to start without the full sandbox; `auto` says loudly what is missing; `off` runs bare. */

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import { pathToFileURL } from 'node:url';
+import { systemTimers } from '#shared/runtime/clock.ts';
 import { openCgroups } from './sandbox/cgroup.node.ts';
 import { detectSandbox } from './sandbox/detect.node.ts';
 
@@ -21,8 +22,8 @@ export interface SandboxDiagnosis {
 
 export async function diagnoseSandbox(): Promise<SandboxDiagnosis> {
   const folder = await mkdtemp(join(tmpdir(), 'isoplane-doctor-'));
-  const groups = openCgroups(basename(folder));
-  groups?.close();
+  const groups = await openCgroups({ name: basename(folder), timers: systemTimers });
+  await groups?.close();
   try {
     const { status, workerd, profile } = await detectSandbox({ folder, mode: 'auto' });
     const limited = profile.prlimit === undefined ? 'V8 heap limit and sampling' : 'RLIMIT_DATA and sampling';

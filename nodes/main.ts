@@ -2,14 +2,19 @@
 import { totalmem } from 'node:os';
 import { readEnvironment, runPlane } from '#shared/runtime/plane.node.ts';
 import { startAgent } from './agent/agent.node.ts';
-import { defaultCapacity, nodeEnvironmentSchema } from './config.ts';
+import { defaultCapacity, defaultSlots, nodeEnvironmentSchema } from './config.ts';
 
 await runPlane('node', (log) => {
   const environment = readEnvironment(nodeEnvironmentSchema);
   return startAgent({
     dataDir: environment.ISOPLANE_DATA_DIR,
     nodeId: environment.ISOPLANE_NODE_ID,
-    slots: environment.ISOPLANE_SLOTS,
+    slots: environment.ISOPLANE_SLOTS ?? defaultSlots(totalmem()),
+    ...(environment.ISOPLANE_SLOTS_MAX === undefined ? {} : { slotsMax: environment.ISOPLANE_SLOTS_MAX }),
+    strictSlotsMax: environment.ISOPLANE_STRICT_SLOTS_MAX,
+    ...(environment.ISOPLANE_STRICT_UIDS === undefined
+      ? {}
+      : { strictUids: environment.ISOPLANE_STRICT_UIDS }),
     capacity: environment.ISOPLANE_CAPACITY ?? defaultCapacity(totalmem()),
     sandbox: environment.ISOPLANE_SANDBOX,
     codeCacheBytes: environment.ISOPLANE_CODE_CACHE_BYTES,

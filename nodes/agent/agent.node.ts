@@ -1,8 +1,10 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
+import { freemem } from 'node:os';
 import { basename, join } from 'node:path';
 import process from 'node:process';
+import type { Tier } from '#shared/contracts/config.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
@@ -24,15 +26,24 @@ import type { LaunchOptions } from '../instances/launch.node.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
 import { LogStore } from '../logs/store.node.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
-import { detectSandbox, spawnSlot, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
+import { detectSandbox, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
+import type { UidRange } from '../sandbox/identities.ts';
 import { SlotPool } from '../slots/pool.node.ts';
+import { Slot } from '../slots/slot.node.ts';
 import { Heartbeat } from './heartbeat.node.ts';
 import { RunnableIndex } from './runnables.ts';
 
 export interface AgentOptions {
   readonly dataDir: string;
   readonly nodeId: string;
+  /** Slots that wait ready when nothing happens. */
   readonly slots: number;
+  /** Slots that wait ready at most. Default: twice as many. */
+  readonly slotsMax?: number;
+  /** Strict slots that wait at most; they do only while strict functions start. Default: none. */
+  readonly strictSlotsMax?: number;
+  /** Users of strict instances, when the agent is root. */
+  readonly strictUids?: UidRange;
   readonly capacity: number;
   readonly sandbox: DetectOptions['mode'];
   readonly codeCacheBytes: number;
@@ -43,6 +54,8 @@ export interface AgentOptions {
 const ENCODED_BYTES_MAX = 128 * 1_048_576;
 /** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
 const RUNNABLE_WAIT_MS = 5_000;
+/** An agent is ready when this many slots wait; the others follow while it serves. */
+const SLOTS_FIRST = 3;
 
 /** Short, and when the agent is root outside the private run folder, so that the slots' user can pass. */
 export function boxFolder(layout: Layout, nodeId: string): string {
@@ -50,7 +63,11 @@ export function boxFolder(layout: Layout, nodeId: string): string {
 }
 
 async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sandbox> {
-  const sandbox = await detectSandbox({ folder: boxFolder(layout, options.nodeId), mode: options.sandbox });
+  const sandbox = await detectSandbox({
+    folder: boxFolder(layout, options.nodeId),
+    mode: options.sandbox,
+    ...(options.strictUids === undefined ? {} : { strictUids: options.strictUids }),
+  });
   const { level, missing } = sandbox.status;
   if (options.sandbox === 'required' && level !== 'full')
     throw new PlatformError('internal', `the sandbox is required but not complete: ${missing.join('; ')}`);
@@ -59,7 +76,8 @@ async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sa
     options.log.error('sandbox_incomplete', {
       level,
       missing,
-      consequence: 'user code is not contained on this node; run only code that you trust',
+      consequence:
+        'user code is not contained on this node: it can reach files, other instances and their sockets; run only code that you trust',
     });
   // Slots of a crashed agent died with it; their folders did not.
   for (const name of await readdir(sandbox.slotsDir))
@@ -72,13 +90,42 @@ interface Parts {
   readonly layout: Layout;
   readonly sandbox: Sandbox;
   readonly group: Cgroups | undefined;
-  readonly pool: SlotPool;
+  readonly pools: Readonly<Record<Tier, SlotPool>>;
   readonly programs: Programs;
   readonly code: CodeCache;
   readonly logs: LogStore;
   readonly runnables: RunnableIndex;
   readonly control: UnixPeer;
   readonly scheduler: UnixPeer;
+}
+
+/** Strict instances never get a slot that was made for others, and others never get theirs. */
+function openPools(
+  { slots, slotsMax, strictSlotsMax, log }: AgentOptions,
+  sandbox: Sandbox,
+  group: Cgroups | undefined,
+): Readonly<Record<Tier, SlotPool>> {
+  let slotNumber = 0;
+  const open = (tier: Tier, min: number, max: number): SlotPool => {
+    const runner = sandbox.runner(tier, group);
+    return new SlotPool({
+      min,
+      max,
+      freeBytes: freemem,
+      clock: systemClock,
+      timers: systemTimers,
+      log,
+      spawn: () => {
+        slotNumber += 1;
+        const folder = join(sandbox.slotsDir, slotNumber.toString(36));
+        return Slot.spawn({ runner, folder, timers: systemTimers });
+      },
+    });
+  };
+  return {
+    standard: open('standard', slots, Math.max(slots, slotsMax ?? 2 * slots)),
+    strict: open('strict', 0, strictSlotsMax ?? 0),
+  };
 }
 
 async function openParts(options: AgentOptions): Promise<Parts> {
@@ -96,24 +143,16 @@ async function openParts(options: AgentOptions): Promise<Parts> {
     fetchBlob: (digest) => control.bytes(`/internal/blobs/${digest}`, LIMITS.bundleBytesMax),
   });
   const group =
-    options.sandbox === 'off' ? undefined : openCgroups(`${basename(layout.runDir)}-${options.nodeId}`);
+    options.sandbox === 'off'
+      ? undefined
+      : await openCgroups({ name: `${basename(layout.runDir)}-${options.nodeId}`, timers: systemTimers });
   log.info('memory_groups', { version: group?.version ?? 'none' });
-  let slotNumber = 0;
-  const pool = new SlotPool({
-    size: options.slots,
-    timers: systemTimers,
-    log,
-    spawn: () => {
-      slotNumber += 1;
-      return spawnSlot(sandbox, join(sandbox.slotsDir, slotNumber.toString(36)), group);
-    },
-  });
   return {
     options,
     layout,
     sandbox,
     group,
-    pool,
+    pools: openPools(options, sandbox, group),
     code,
     programs: new Programs({
       code,
@@ -168,13 +207,11 @@ interface Running {
 }
 
 function assemble(parts: Parts, socket: string): Running {
-  const { options, pool, sandbox, runnables } = parts;
+  const { options, pools, runnables } = parts;
   let draining = false;
   const launchOptions: LaunchOptions = {
-    pool,
-    profile: sandbox.profile,
+    pools,
     ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),
-    ...(parts.group === undefined ? {} : { group: parts.group }),
     timers: systemTimers,
     clock: systemClock,
     attachments: [],
@@ -207,7 +244,7 @@ function assemble(parts: Parts, socket: string): Running {
     describe: () => ({
       endpoint: { kind: 'unix', path: socket },
       capacity: options.capacity,
-      freeSlots: pool.waiting,
+      freeSlots: pools.standard.waiting,
       draining,
       instances: instances.list(),
       exits: [...instances.exits()],
@@ -225,17 +262,17 @@ function assemble(parts: Parts, socket: string): Running {
 
 export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
   const parts = await openParts(options);
-  const { layout, pool, logs, sandbox, programs } = parts;
+  const { layout, pools, logs, sandbox, programs } = parts;
   const socket = layout.sockets.node(options.nodeId);
   const running = assemble(parts, socket);
   const { instances, watchdog, heartbeat, launchOptions } = running;
-  await pool.fill();
+  await pools.standard.fill(SLOTS_FIRST);
   const feed = await followFeed(parts);
   const status = (): NodeStatus => ({
     nodeId: options.nodeId,
     sandbox: sandbox.status,
     instances: instances.count,
-    freeSlots: pool.waiting,
+    freeSlots: pools.standard.waiting,
     capacity: options.capacity,
     feedRevision: feed.state.revision,
   });
@@ -257,8 +294,8 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await heartbeat.close();
       await feed.close();
       watchdog.close();
-      await pool.close();
-      parts.group?.close();
+      await Promise.all([pools.standard.close(), pools.strict.close()]);
+      await parts.group?.close();
       await closeServer(server, 500);
       await logs.close();
       await Promise.all([parts.control.close(), parts.scheduler.close()]);

@@ -1,8 +1,8 @@
 /** The agent as a whole: many instances, crashes, restarts, blobs, logs, heartbeats. Real workerd. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import process from 'node:process';
 import { afterEach, describe, test } from 'vitest';
 import { z } from 'zod';
@@ -49,6 +49,15 @@ function zombies(): number {
       return false;
     }
   }).length;
+}
+
+/** Groups of slots of this world's agent, in whatever hierarchy the machine has. */
+function slotGroups(): string[] {
+  const name = `${basename(world.layout.runDir)}-node-1`;
+  const found = spawnSync('find', ['/sys/fs/cgroup', '-type', 'd', '-path', `*/${name}/*`], {
+    encoding: 'utf8',
+  });
+  return found.stdout.split('\n').filter((line) => line !== '');
 }
 
 async function entries(functionName: string): Promise<LogEntry[]> {
@@ -138,8 +147,46 @@ test('kill -9 of the agent leaves no orphan, and the next agent cleans up', asyn
   await world.control.close();
   await world.startAgent({ slots: 0 });
   expect(await readdir(join(box, 's'))).toEqual([]);
-  const { path } = await world.start(id);
+  expect(slotGroups(), 'the groups of the dead slots').toEqual([]);
+  const { path, instanceId } = await world.start(id);
   expect(await callSocket(path)).toMatchObject({ text: 'hello' });
+  await world.peer.call(`/v1/instances/${instanceId}?graceMs=0`, z.unknown(), { method: 'DELETE' });
+  await waitFor('its group to be gone', () => slotGroups().length === 0);
+});
+
+test('an agent that closes says whom it evicted, and the next begins with an empty list', async ({
+  expect,
+}) => {
+  world = await World.start();
+  const beats: NodeHeartbeat[] = [];
+  const scheduler = await serveUnix(world.layout.sockets.scheduler, async (request) => {
+    beats.push(nodeHeartbeatSchema.parse(await request.json()));
+    return Response.json({ stop: [] });
+  });
+  const quiet = await world.run({ modules: [HELLO] });
+  const busy = await world.run({
+    id: 'default/busy@1',
+    modules: [
+      main(
+        'export default { async fetch() { console.log("begun"); await scheduler.wait(60_000); return new Response(); } };',
+      ),
+    ],
+  });
+  const answer = callSocket(busy.path).catch(() => 'lost');
+  await waitFor('the request to be in flight', async () => (await entries('busy')).length > 0);
+  await world.stopAgent();
+  expect(await answer).toBe('lost');
+  const reasons = new Map(beats.flatMap(({ exits }) => exits.map((exit) => [exit.instanceId, exit.reason])));
+  expect(Object.fromEntries(reasons)).toEqual({
+    [quiet.instanceId]: 'stopped',
+    [busy.instanceId]: 'evicted',
+  });
+  expect(beats.at(-1)).toMatchObject({ draining: true, instances: [] });
+  beats.length = 0;
+  await world.startAgent();
+  await waitFor('a heartbeat of the next agent', () => beats.length > 0);
+  expect(beats[0]).toMatchObject({ draining: false, instances: [], exits: [] });
+  await closeServer(scheduler, 0);
 });
 
 describe('blobs', () => {

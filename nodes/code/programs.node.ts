@@ -7,6 +7,7 @@ import { LRUCache } from 'lru-cache';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { buildWorkerdConfig, type BuildOptions } from '../workerd/build.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
+import type { Program } from '../slots/slot.node.ts';
 import type { CodeCache } from './cache.node.ts';
 
 export interface ProgramsOptions extends BuildOptions {
@@ -18,19 +19,19 @@ const READS_AT_ONCE_MAX = 8;
 
 export class Programs {
   readonly #options: ProgramsOptions;
-  readonly #encoded: LRUCache<string, Uint8Array>;
-  readonly #running = new Map<string, Promise<Uint8Array>>();
+  readonly #encoded: LRUCache<string, Program>;
+  readonly #running = new Map<string, Promise<Program>>();
 
   constructor(options: ProgramsOptions) {
     this.#options = options;
-    this.#encoded = new LRUCache<string, Uint8Array>({
+    this.#encoded = new LRUCache<string, Program>({
       maxSize: options.bytesMax,
-      sizeCalculation: (bytes) => Math.max(1, bytes.byteLength),
+      sizeCalculation: ({ config }) => Math.max(1, config.byteLength),
     });
   }
 
   /** @throws {PlatformError} `blob_not_found`, `blob_corrupt`, or control cannot be reached. */
-  of(runnable: Runnable): Promise<Uint8Array> {
+  of(runnable: Runnable): Promise<Program> {
     // By content: a trial start and the later version may carry the same id and differ.
     const key = createHash('sha256').update(JSON.stringify(runnable)).digest('base64url');
     const known = this.#encoded.get(key);
@@ -38,16 +39,16 @@ export class Programs {
     const running = this.#running.get(key);
     if (running !== undefined) return running;
     const encoding = this.#encode(runnable)
-      .then((bytes) => {
-        this.#encoded.set(key, bytes);
-        return bytes;
+      .then((program) => {
+        this.#encoded.set(key, program);
+        return program;
       })
       .finally(() => this.#running.delete(key));
     this.#running.set(key, encoding);
     return encoding;
   }
 
-  async #encode(runnable: Runnable): Promise<Uint8Array> {
+  async #encode(runnable: Runnable): Promise<Program> {
     const contents: Uint8Array[] = [];
     for (let from = 0; from < runnable.modules.length; from += READS_AT_ONCE_MAX) {
       const batch = runnable.modules.slice(from, from + READS_AT_ONCE_MAX);
@@ -58,6 +59,7 @@ export class Programs {
       type,
       content: contents[index] ?? new Uint8Array(),
     }));
-    return encodeWorkerdConfig(buildWorkerdConfig(runnable, modules, this.#options));
+    const config = buildWorkerdConfig(runnable, modules, this.#options);
+    return { config: encodeWorkerdConfig(config), sockets: config.sockets.map(({ name }) => name) };
   }
 }

@@ -43,18 +43,25 @@ async function load(file: string): Promise<string> {
 }
 
 /** Named exports pass through, so that named class entrypoints can be bound to; `default` is ours. */
-function entrySource({ style, main, functionName, functionVersion }: EntryOptions): string {
+function entrySource({ style, main, hooks, functionName, functionVersion }: EntryOptions): string {
   // Relative: compatibility dates with the newer module registry resolve an absolute specifier elsewhere.
   const specifier = JSON.stringify(`../${main}`);
   const wrapped =
     style === 'event'
       ? `wrapEvent(user, ${JSON.stringify({ functionName, functionVersion })})`
       : 'wrapModule(user)';
+  const configured = Object.entries(hooks).flatMap(([name, hook]) => (hook === undefined ? [] : [name]));
+  const wrapper = style === 'event' ? 'wrapEvent' : 'wrapModule';
   // The console is imported first: top-level code of the user must already log through it.
   return `import "./console.worker.ts";
 import * as user from ${specifier};
-import { ${style === 'event' ? 'wrapEvent' : 'wrapModule'} } from "./runtime.worker.ts";
-${style === 'event' ? '' : `export * from ${specifier};\n`}export default ${wrapped};
+import { ${wrapper}${configured.length === 0 ? '' : ', hooksOf'} } from "./runtime.worker.ts";
+${style === 'event' ? '' : `export * from ${specifier};\n`}${
+    // An export of our own wins over one of the same name that \`export *\` would bring.
+    configured.length === 0
+      ? ''
+      : `export const ${HOOKS_ENTRYPOINT} = hooksOf(user, ${JSON.stringify(configured)});\n`
+  }export default ${wrapped};
 `;
 }
 

@@ -174,3 +174,36 @@ export function wrapEvent(user: Namespace, identity: FunctionIdentity): unknown 
       guard(request, () => answer(request, env, ctx)),
   };
 }
+
+type Hook = (env: unknown) => unknown;
+
+/**
+ * The class behind the agent's own socket. A hook that is configured but not exported throws here, at
+ * start-up, so that it is refused before it takes traffic.
+ */
+export function hooksOf(user: Namespace, names: readonly string[]): typeof WorkerEntrypoint {
+  const hooks = new Map<string, Hook>();
+  for (const name of names) {
+    const exported = user[name] ?? propertyOf(defaultExportOf(user), name);
+    if (typeof exported !== 'function')
+      throw new TypeError(
+        `The module exports no \`${name}\` function, but \`hooks.${name}\` is configured. Write \`export async function ${name}(env) { … }\`, or remove the setting.`,
+      );
+    hooks.set(`/${name}`, exported as Hook);
+  }
+  return class extends WorkerEntrypoint {
+    override async fetch(request: Request): Promise<Response> {
+      const hook = hooks.get(new URL(request.url).pathname);
+      if (hook === undefined) return new Response(null, { status: 404 });
+      try {
+        await hook(this.env);
+        return new Response(null, { status: 204 });
+      } catch (thrown) {
+        logException(thrown);
+        const error = thrown instanceof Error ? thrown : undefined;
+        const message = error === undefined ? String(thrown) : `${error.name}: ${error.message}`;
+        return Response.json({ message, stack: error?.stack }, { status: 500 });
+      }
+    }
+  };
+}

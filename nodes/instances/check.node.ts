@@ -14,7 +14,7 @@ export async function check(
   options: { readonly launch: LaunchOptions; readonly programs: Programs },
   runnable: Runnable,
 ): Promise<CheckReply> {
-  const config = await options.programs.of(runnable);
+  const program = await options.programs.of(runnable);
   const logs: string[] = [];
   const { clock } = options.launch;
   const collector = new LogCollector({
@@ -31,8 +31,9 @@ export async function check(
   });
   let slot: Slot | undefined;
   // Nobody calls it, so it needs nothing to reach.
-  const outcome = await launch({ ...options.launch, attachments: [] }, runnable, config, {
+  const outcome = await launch({ ...options.launch, attachments: [] }, runnable, program, {
     instanceId: 'check',
+    purpose: 'trial',
     sink: collector,
     onSlot: (taken) => {
       slot = taken;

@@ -15,6 +15,7 @@ import type { Programs } from '../code/programs.node.ts';
 import { LogCollector } from '../logs/collector.ts';
 import type { LogStore } from '../logs/store.node.ts';
 import type { Slot } from '../slots/slot.node.ts';
+import { callHook } from './hooks.node.ts';
 import { launch, type LaunchOptions } from './launch.node.ts';
 
 export interface InstancesOptions {
@@ -44,7 +45,8 @@ interface Entry {
   started: Promise<StartReply>;
   running: RunningInstance | undefined;
   slot: Slot | undefined;
-  stopRequested: boolean;
+  /** Set by the first stop; later ones may only shorten it. */
+  graceMs: number | undefined;
   blamedRequestId: string | undefined;
 }
 
@@ -109,7 +111,7 @@ export class Instances {
       started: Promise.resolve(undefined as never),
       running: undefined,
       slot: undefined,
-      stopRequested: false,
+      graceMs: undefined,
       blamedRequestId: undefined,
     };
     this.#entries.set(request.instanceId, entry);
@@ -120,11 +122,9 @@ export class Instances {
     return entry.started;
   }
 
+  /** Drains for `graceMs`, after the `preStop` hook when there is one. A second call may only shorten the grace. */
   stop(instanceId: string, graceMs: number): void {
-    const entry = this.#entries.get(instanceId);
-    if (entry === undefined) return;
-    entry.stopRequested = true;
-    entry.slot?.stop(graceMs);
+    this.#stop(instanceId, { graceMs, preStopMsMax: Infinity });
   }
 
   /** Kills for a broken limit and tells the function's owner why. */
@@ -145,12 +145,35 @@ export class Instances {
 
   async close(graceMs: number): Promise<void> {
     const ends = [...this.#entries.entries()].map(async ([id, entry]) => {
-      this.stop(id, graceMs);
+      // The node's own end does not wait longer than it was told.
+      const terms = { graceMs, preStopMsMax: graceMs };
+      this.#stop(id, terms);
       await entry.started.catch(() => undefined);
-      entry.slot?.stop(graceMs);
+      this.#stop(id, terms);
       await entry.slot?.ended;
     });
     await Promise.all(ends);
+  }
+
+  #stop(instanceId: string, terms: { readonly graceMs: number; readonly preStopMsMax: number }): void {
+    const entry = this.#entries.get(instanceId);
+    if (entry === undefined) return;
+    const isFirst = entry.graceMs === undefined;
+    const graceMs = Math.min(entry.graceMs ?? Infinity, terms.graceMs);
+    entry.graceMs = graceMs;
+    const preStop = graceMs === 0 ? undefined : entry.running?.runnable.hooks.preStop;
+    if (preStop === undefined || entry.running === undefined) entry.slot?.stop(graceMs);
+    else if (isFirst)
+      void this.#preStop(entry.running, Math.min(preStop.timeoutMs, terms.preStopMsMax)).then(() =>
+        entry.slot?.stop(entry.graceMs ?? graceMs),
+      );
+  }
+
+  /** A hook that fails is told to the function's owner and holds up nothing. */
+  async #preStop({ slot, collector }: RunningInstance, timeoutMs: number): Promise<void> {
+    const { timers } = this.#options.launch;
+    const outcome = await callHook({ folder: slot.folder, name: 'preStop', timeoutMs, timers });
+    if (outcome.kind !== 'done') collector.platform(`The instance is being stopped: ${outcome.message}.`);
   }
 
   async #start(request: StartRequest, entry: Entry): Promise<StartReply> {
@@ -158,7 +181,7 @@ export class Instances {
     const runnable = await this.#options.findRunnable(versionId);
     if (runnable === undefined)
       throw new PlatformError('version_not_found', `the feed has not brought ${versionId}`);
-    const config = await this.#options.programs.of(runnable);
+    const program = await this.#options.programs.of(runnable);
     const collector = new LogCollector({
       instanceId,
       versionId,
@@ -167,12 +190,13 @@ export class Instances {
       clock: this.#options.launch.clock,
       timers: this.#options.launch.timers,
     });
-    const outcome = await launch(this.#options.launch, runnable, config, {
+    const outcome = await launch(this.#options.launch, runnable, program, {
       instanceId,
+      purpose: 'serve',
       sink: collector,
       onSlot: (slot) => {
         entry.slot = slot;
-        if (entry.stopRequested) slot.stop(0);
+        if (entry.graceMs !== undefined) slot.stop(0);
       },
     });
     if (outcome.kind === 'failed') {
@@ -238,7 +262,7 @@ export class Instances {
 
 function startCode(reason: ExitReason): ErrorCode {
   if (reason === 'memory_exceeded') return 'memory_exceeded';
-  return reason === 'stopped' ? 'instance_lost' : 'startup_failed';
+  return reason === 'stopped' || reason === 'evicted' ? 'instance_lost' : 'startup_failed';
 }
 
 /** The first line of a fatal message, if there is one; workerd's own paths are not for users. */

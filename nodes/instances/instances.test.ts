@@ -1,4 +1,5 @@
 /** The agent from the outside: versions arrive by the feed, instances answer on their sockets. Real workerd. */
+import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import { exitReportSchema, type LogEntry } from '#shared/contracts/nodes.ts';
@@ -276,6 +277,42 @@ describe('stopping', () => {
     expect(await answer).toMatchObject({ status: 200, text: 'done' });
     const exit = await world.peer.call(`/v1/instances/${instanceId}/exit?waitMs=5000`, exitReportSchema);
     expect(exit).toEqual({ ended: true, reason: 'stopped' });
+  });
+
+  test('a request that outlives the grace is evicted with its instance', async ({ expect }) => {
+    const { instanceId, path } = await world.run({
+      id: 'default/endless@1',
+      modules: [
+        main(
+          'export default { async fetch() { console.log("begun"); await scheduler.wait(60_000); return new Response(); } };',
+        ),
+      ],
+    });
+    const answer = callSocket(path).then(
+      () => 'answered',
+      () => 'lost',
+    );
+    await logsOf('endless', 1);
+    await world.peer.call(`/v1/instances/${instanceId}?graceMs=60000`, z.unknown(), { method: 'DELETE' });
+    // A second call shortens the grace.
+    await world.peer.call(`/v1/instances/${instanceId}?graceMs=0`, z.unknown(), { method: 'DELETE' });
+    const exit = await world.peer.call(`/v1/instances/${instanceId}/exit?waitMs=5000`, exitReportSchema);
+    expect(exit).toEqual({ ended: true, reason: 'evicted' });
+    expect(await answer).toBe('lost');
+  });
+
+  test('without a grace, an instance with nothing in flight has stopped all the same', async ({ expect }) => {
+    const { instanceId, path } = await world.run({
+      id: 'default/quiet@1',
+      modules: [main('export default { fetch() { return new Response("x"); } };')],
+    });
+    // A connection that a gateway keeps open is no request.
+    const kept = connect(path);
+    await new Promise((resolve) => kept.once('connect', resolve));
+    await world.peer.call(`/v1/instances/${instanceId}?graceMs=0`, z.unknown(), { method: 'DELETE' });
+    const exit = await world.peer.call(`/v1/instances/${instanceId}/exit?waitMs=5000`, exitReportSchema);
+    expect(exit).toEqual({ ended: true, reason: 'stopped' });
+    kept.destroy();
   });
 
   test('an unknown version is refused after a wait, an unknown instance has ended', async ({ expect }) => {

@@ -2,33 +2,28 @@
  * One start: a slot from the pool, its memory limit, the config, and the wait until it listens. Production
  * starts and trial starts before a publish take this same path.
  */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
+import type { Tier } from '#shared/contracts/config.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
-import { PlatformError } from '#shared/errors.ts';
-import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
-import type { Cgroups } from '../sandbox/cgroup.node.ts';
 import type { AttachedSlot, Attachment } from './attachment.ts';
-import { dataLimitBytes, dataLimitCommand, type SandboxProfile } from '../sandbox/profile.ts';
+import { callHook } from './hooks.node.ts';
 import type { SlotPool } from '../slots/pool.node.ts';
-import type { Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
+import type { Program, Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
 import { parseStartupFailure, type StartupFailure } from '../slots/stderr.ts';
-
-const run = promisify(execFile);
 
 /** Top-level code that takes longer than this is refused, an endless loop included. */
 const STARTUP_MS_MAX = 10_000;
 
+/** A process that closed the connection of its hook is given this long to end by itself. */
+const LOST_MS_MAX = 1_000;
+
 export interface LaunchOptions {
-  readonly pool: SlotPool;
-  readonly profile: SandboxProfile;
+  readonly pools: Readonly<Record<Tier, SlotPool>>;
   readonly timers: Timers;
   /** Default {@link STARTUP_MS_MAX}. */
   readonly startupMsMax?: number;
   readonly clock: Clock;
-  readonly group?: Pick<Cgroups, 'setMemory'>;
   readonly attachments: readonly Attachment[];
 }
 
@@ -38,6 +33,8 @@ export type LaunchOutcome =
 
 export interface LaunchHooks {
   readonly instanceId: string;
+  /** A trial is over when the code listens: what its `init` would reach is not there. */
+  readonly purpose: 'serve' | 'trial';
   readonly sink: SlotSink;
   /** The slot is known before it listens, so that a stop can reach it. */
   readonly onSlot: (slot: Slot) => void;
@@ -46,10 +43,10 @@ export interface LaunchHooks {
 export function launch(
   options: LaunchOptions,
   runnable: Runnable,
-  config: Uint8Array,
+  program: Program,
   hooks: LaunchHooks,
 ): Promise<LaunchOutcome> {
-  return options.pool.withSlot(async (slot) => {
+  return options.pools[runnable.tier].withSlot(async (slot) => {
     const startedMs = options.clock.monotonicMs();
     const startupMsMax = options.startupMsMax ?? STARTUP_MS_MAX;
     hooks.onSlot(slot);
@@ -61,13 +58,16 @@ export function launch(
     });
     // V8 needs some 10 ms before user code runs, and the limit is set meanwhile.
     const [outcome] = await Promise.all([
-      slot.start(config, hooks.sink),
-      setMemoryLimit(options, slot, runnable.limits.memoryMb),
+      slot.start(program, hooks.sink),
+      setMemory(slot, runnable.limits.memoryMb),
       attach(options.attachments, slot, { instanceId: hooks.instanceId, runnable }),
     ]);
     timer.cancel();
-    if (outcome.kind === 'listening')
+    if (outcome.kind === 'listening') {
+      const failure = hooks.purpose === 'trial' ? undefined : await runInit(options, slot, runnable);
+      if (failure !== undefined) return failure;
       return { kind: 'started', slot, startMs: options.clock.monotonicMs() - startedMs };
+    }
     // The folder goes and the last output is read before the failure is told.
     await slot.ended;
     return {
@@ -76,6 +76,30 @@ export function launch(
       failure: explain(outcome, overdue ? startupMsMax : undefined),
     };
   });
+}
+
+/** Once per instance, before anybody can know its socket. */
+async function runInit(
+  { timers }: LaunchOptions,
+  slot: Slot,
+  { hooks }: Runnable,
+): Promise<LaunchOutcome | undefined> {
+  if (hooks.init === undefined) return undefined;
+  const { timeoutMs } = hooks.init;
+  const outcome = await callHook({ folder: slot.folder, name: 'init', timeoutMs, timers });
+  if (outcome.kind === 'done') return undefined;
+  // One that has ended by itself keeps its own reason.
+  const kill = timers.after(outcome.kind === 'lost' ? LOST_MS_MAX : 0, () => slot.kill('startup_failed'));
+  const reason = await slot.ended;
+  kill.cancel();
+  const own = reason === 'startup_failed' || reason === 'crashed';
+  return {
+    kind: 'failed',
+    reason: own ? 'startup_failed' : reason,
+    failure: own
+      ? { message: outcome.message, stack: outcome.kind === 'failed' ? outcome.stack : undefined }
+      : explain({ kind: 'ended', reason, stderr: slot.stderrTail }, undefined),
+  };
 }
 
 /** A failure counts as one of the start: code that cannot reach what it is bound to must not serve. */
@@ -110,29 +134,16 @@ function explain(
     };
   if (outcome.reason === 'memory_exceeded')
     return { message: 'the code used more memory than its limit while starting', stack: undefined };
-  if (outcome.reason === 'stopped')
+  if (outcome.reason === 'stopped' || outcome.reason === 'evicted')
     return { message: 'the instance was stopped before it had started', stack: undefined };
   return parseStartupFailure(outcome.stderr);
 }
 
-async function setMemoryLimit(options: LaunchOptions, slot: Slot, memoryMb: number): Promise<void> {
-  if (slot.pid === undefined) return;
+async function setMemory(slot: Slot, memoryMb: number): Promise<void> {
   try {
-    options.group?.setMemory(slot.pid, memoryMb);
-    // Slots wait with the limit of the default size, so most starts spawn nothing here.
-    const command =
-      memoryMb === LIMITS.memoryMbDefault
-        ? undefined
-        : dataLimitCommand(options.profile, slot.pid, dataLimitBytes(memoryMb));
-    if (command === undefined) return;
-    const [file, ...args] = command;
-    await run(file, args);
+    await slot.setMemory(memoryMb);
   } catch (thrown) {
-    // A process that has ended meanwhile is told by its own outcome.
-    if (slot.pid === undefined) return;
     slot.kill('startup_failed');
-    throw new PlatformError('internal', 'the memory limit of an instance could not be set', {
-      cause: thrown,
-    });
+    throw thrown;
   }
 }

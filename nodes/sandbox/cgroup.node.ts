@@ -2,173 +2,208 @@
  * A memory and process group per slot, where this agent may make one: the kernel then ends a process
  * that outgrows it, whatever the memory is used for.
  *
- * Version 2 needs the controllers passed down from the root group, version 1 a mounted hierarchy; both
- * are found by trying. Without either, RLIMIT_DATA and the watchdog's sampling do the work.
+ * Which hierarchy can be used is found by trying, best first (cgroup-places.ts). Without any, RLIMIT_DATA
+ * and the watchdog's sampling do the work.
  */
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Timers } from '#shared/runtime/clock.ts';
 import { MEMORY_OVERHEAD_MB } from '../limits/watch.ts';
+import { cgroupPlaces, type CgroupPlace, type GroupLimits, type Hierarchy } from './cgroup-places.ts';
+import { systemCgroupTree, type CgroupTree } from './cgroup-tree.node.ts';
+import type { TierLimits } from './tiers.ts';
 
-const ROOT = '/sys/fs/cgroup';
 const MIB = 1_048_576;
-/** workerd runs about ten threads; user code cannot start any. */
-const PROCESSES_MAX = 128;
-/** Page cache and kernel memory count here too, so the watchdog's bound is reached first. */
-const EXTRA_MB = 32;
 
-interface Hierarchy {
-  readonly folder: string;
-  readonly limits: (memoryBytes: number) => readonly (readonly [file: string, value: string])[];
-  /** Whether the text of `eventsFile` says that a process was killed for memory. */
-  readonly eventsFile: string;
+export interface GroupTerms {
+  readonly tier: TierLimits;
+  readonly memoryMb: number;
 }
 
 export interface Cgroups {
   readonly version: 1 | 2;
-  /** Moves a waiting slot into a group of its own. */
-  add(pid: number): void;
+  /** Whether a tier's share of the CPU can be set. */
+  readonly weighsCpu: boolean;
+  /** Moves a waiting slot into a group of its own. @throws when the kernel refuses; the slot must not run then. */
+  add(pid: number, terms: GroupTerms): Promise<void>;
   /** @throws when the kernel refuses; the slot must not run then. */
-  setMemory(pid: number, memoryMb: number): void;
-  ranOutOfMemory(pid: number): boolean;
-  remove(pid: number): void;
-  close(): void;
+  setLimits(pid: number, terms: GroupTerms): Promise<void>;
+  ranOutOfMemory(pid: number): Promise<boolean>;
+  remove(pid: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface CgroupOptions {
+  /** Folder of this agent, unlike that of any other on the machine. */
+  readonly name: string;
+  readonly timers: Timers;
+  /** Default: the system's. */
+  readonly tree?: CgroupTree;
 }
 
 const OOM_KILLED = /^oom_kill [1-9]/m;
+/** A group whose process is not quite gone is tried again after this, and then less and less often. */
+const SWEEP_MS_MIN = 50;
+const SWEEP_MS_MAX = 10_000;
 
-/** Where this process is in a hierarchy; `''` at its root, in a namespace of its own, or unknown. */
-function ownPath(controller: string): string {
+const limitsOf = ({ tier, memoryMb }: GroupTerms): GroupLimits => ({
+  memoryBytes: (memoryMb + MEMORY_OVERHEAD_MB + tier.extraMemoryMb) * MIB,
+  processesMax: tier.processesMax,
+  cpuWeight: tier.cpuWeight,
+});
+
+const TRIAL: GroupLimits = { memoryBytes: 64 * MIB, processesMax: 32, cpuWeight: 100 };
+
+export async function openCgroups(options: CgroupOptions): Promise<Cgroups | undefined> {
+  const tree = options.tree ?? systemCgroupTree();
+  for (const place of await cgroupPlaces(tree, options.name)) {
+    try {
+      const hierarchies = await prepare(tree, place);
+      return new Groups(tree, { version: place.version, hierarchies }, options.timers);
+    } catch {
+      // not here, or not ours to change
+    }
+  }
+  return undefined;
+}
+
+/** @returns the hierarchies that work; those that are not optional all do. */
+async function prepare(tree: CgroupTree, place: CgroupPlace): Promise<readonly Hierarchy[]> {
+  await place.prepare?.(tree);
+  const working: Hierarchy[] = [];
+  for (const hierarchy of place.hierarchies) {
+    try {
+      await tryHierarchy(tree, hierarchy);
+      working.push(hierarchy);
+    } catch (thrown) {
+      await tryRemove(tree, hierarchy.folder);
+      if (hierarchy.optional) continue;
+      for (const { folder } of working) await tryRemove(tree, folder);
+      throw thrown;
+    }
+  }
+  return working;
+}
+
+async function tryHierarchy(tree: CgroupTree, { folder, controllers, limits }: Hierarchy): Promise<void> {
+  await tree.makeGroup(folder);
+  if (controllers !== undefined) await tree.write(join(folder, 'cgroup.subtree_control'), controllers);
+  // Groups of a crashed agent's slots, whose processes died with it.
+  for (const name of await tree.groupsIn(folder)) await tryRemove(tree, join(folder, name));
+  const trial = join(folder, 'trial');
+  await tree.makeGroup(trial);
   try {
-    const lines = readFileSync('/proc/self/cgroup', 'latin1').split('\n');
-    const own = lines.find((line) => line.split(':')[1]?.split(',').includes(controller));
-    const path = own?.split(':').slice(2).join(':') ?? '/';
-    return path === '/' ? '' : path;
-  } catch {
-    return '';
+    await writeLimits(tree, trial, limits(TRIAL));
+  } finally {
+    await tree.removeGroup(trial);
   }
 }
 
-/** Beside the groups of the system: a group that holds processes, as ours does, cannot pass controllers down. */
-function v2(name: string): readonly Hierarchy[] {
-  return [
-    {
-      folder: join(ROOT, name),
-      limits: (bytes) => [
-        ['memory.max', String(bytes)],
-        ['memory.swap.max', '0'],
-        ['pids.max', String(PROCESSES_MAX)],
-      ],
-      eventsFile: 'memory.events',
-    },
-  ];
-}
-
-/** Below our own group, so that what limits the agent limits its slots too. */
-function v1(name: string): readonly Hierarchy[] {
-  return [
-    {
-      folder: join(ROOT, 'memory', ownPath('memory'), name),
-      limits: (bytes) => [['memory.limit_in_bytes', String(bytes)]],
-      eventsFile: 'memory.oom_control',
-    },
-    {
-      folder: join(ROOT, 'pids', ownPath('pids'), name),
-      limits: () => [['pids.max', String(PROCESSES_MAX)]],
-      eventsFile: 'pids.max',
-    },
-  ];
-}
-
-function prepare(hierarchies: readonly Hierarchy[], isV2: boolean): void {
-  for (const { folder, limits } of hierarchies) {
-    mkdirSync(folder, { recursive: true });
-    if (isV2) writeFileSync(join(folder, 'cgroup.subtree_control'), '+memory +pids');
-    removeStale(folder);
-    const trial = join(folder, 'trial');
-    mkdirSync(trial);
+async function writeLimits(
+  tree: CgroupTree,
+  group: string,
+  limits: ReturnType<Hierarchy['limits']>,
+): Promise<void> {
+  for (const { file, value, optional } of limits) {
     try {
-      for (const [file, value] of limits(64 * MIB)) writeLimit(trial, file, value);
-    } finally {
-      rmdirSync(trial);
+      await tree.write(join(group, file), value);
+    } catch (thrown) {
+      if (optional !== true) throw thrown;
     }
   }
 }
 
-/** Swap accounting may be absent; everything else must work. */
-function writeLimit(folder: string, file: string, value: string): void {
-  try {
-    writeFileSync(join(folder, file), value);
-  } catch (thrown) {
-    if (file !== 'memory.swap.max') throw thrown;
-  }
-}
-
-/** Groups of a crashed agent's slots, whose processes died with it. */
-function removeStale(folder: string): void {
-  for (const entry of readdirSync(folder, { withFileTypes: true }))
-    if (entry.isDirectory()) tryRemove(join(folder, entry.name));
-}
-
 /** False when a dying process is still in it. */
-function tryRemove(folder: string): boolean {
+async function tryRemove(tree: CgroupTree, folder: string): Promise<boolean> {
   try {
-    rmdirSync(folder);
+    await tree.removeGroup(folder);
     return true;
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === 'ENOENT';
   }
 }
 
-/** @param name - folder of this agent, unlike that of any other on the machine. */
-export function openCgroups(name: string): Cgroups | undefined {
-  for (const version of [2, 1] as const) {
-    const hierarchies = version === 2 ? v2(name) : v1(name);
-    try {
-      prepare(hierarchies, version === 2);
-    } catch {
-      continue; // not here, or not ours to change
-    }
-    return createCgroups(version, hierarchies);
+class Groups implements Cgroups {
+  readonly version: 1 | 2;
+  readonly weighsCpu: boolean;
+  readonly #tree: CgroupTree;
+  readonly #hierarchies: readonly Hierarchy[];
+  readonly #timers: Timers;
+  /** Groups to be removed that were busy. */
+  readonly #leftovers = new Set<string>();
+  #sweepMs = SWEEP_MS_MIN;
+  #sweeping = false;
+  #closed = false;
+
+  constructor(
+    tree: CgroupTree,
+    found: { readonly version: 1 | 2; readonly hierarchies: readonly Hierarchy[] },
+    timers: Timers,
+  ) {
+    this.#tree = tree;
+    this.version = found.version;
+    this.#hierarchies = found.hierarchies;
+    this.weighsCpu = found.hierarchies.some((hierarchy) => hierarchy.weighsCpu);
+    this.#timers = timers;
   }
-  return undefined;
+
+  async add(pid: number, terms: GroupTerms): Promise<void> {
+    await Promise.all(
+      this.#hierarchiesFor(terms).map(async (hierarchy) => {
+        const group = groupOf(hierarchy, pid);
+        this.#leftovers.delete(group);
+        await this.#tree.makeGroup(group);
+        // Before the process is in it: there is no moment without a limit.
+        await writeLimits(this.#tree, group, hierarchy.limits(limitsOf(terms)));
+        await this.#tree.write(join(group, 'cgroup.procs'), String(pid));
+      }),
+    );
+  }
+
+  async setLimits(pid: number, terms: GroupTerms): Promise<void> {
+    await Promise.all(
+      this.#hierarchiesFor(terms).map((hierarchy) =>
+        writeLimits(this.#tree, groupOf(hierarchy, pid), hierarchy.limits(limitsOf(terms))),
+      ),
+    );
+  }
+
+  async ranOutOfMemory(pid: number): Promise<boolean> {
+    for (const hierarchy of this.#hierarchies) {
+      const text = await this.#tree.read(join(groupOf(hierarchy, pid), hierarchy.eventsFile)).catch(() => '');
+      if (OOM_KILLED.test(text)) return true;
+    }
+    return false;
+  }
+
+  async remove(pid: number): Promise<void> {
+    for (const hierarchy of this.#hierarchies) this.#leftovers.add(groupOf(hierarchy, pid));
+    await this.#sweep();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#sweep();
+    for (const { folder } of this.#hierarchies) await tryRemove(this.#tree, folder);
+  }
+
+  /** A hierarchy that only weighs is entered by those alone whose weight is not everyone's. */
+  #hierarchiesFor({ tier }: GroupTerms): readonly Hierarchy[] {
+    return this.#hierarchies.filter((hierarchy) => !hierarchy.optional || tier.cpuWeight !== TRIAL.cpuWeight);
+  }
+
+  async #sweep(): Promise<void> {
+    for (const group of this.#leftovers)
+      if (await tryRemove(this.#tree, group)) this.#leftovers.delete(group);
+    if (this.#leftovers.size === 0) this.#sweepMs = SWEEP_MS_MIN;
+    else if (!this.#sweeping && !this.#closed) {
+      this.#sweeping = true;
+      this.#timers.after(this.#sweepMs, () => {
+        this.#sweeping = false;
+        this.#sweepMs = Math.min(SWEEP_MS_MAX, this.#sweepMs * 2);
+        void this.#sweep();
+      });
+    }
+  }
 }
 
-function createCgroups(version: 1 | 2, hierarchies: readonly Hierarchy[]): Cgroups {
-  const groupOf = (hierarchy: Hierarchy, pid: number): string => join(hierarchy.folder, String(pid));
-  /** Groups to be removed; one that is busy now is tried again when the next slot ends. */
-  const leftovers = new Set<string>();
-  const sweep = (): void => {
-    for (const group of leftovers) if (tryRemove(group)) leftovers.delete(group);
-  };
-  return {
-    version,
-    add: (pid) => {
-      for (const hierarchy of hierarchies) {
-        const group = groupOf(hierarchy, pid);
-        mkdirSync(group, { recursive: true });
-        writeFileSync(join(group, 'cgroup.procs'), String(pid));
-      }
-    },
-    setMemory: (pid, memoryMb) => {
-      const bytes = (memoryMb + MEMORY_OVERHEAD_MB + EXTRA_MB) * MIB;
-      for (const hierarchy of hierarchies)
-        for (const [file, value] of hierarchy.limits(bytes)) writeLimit(groupOf(hierarchy, pid), file, value);
-    },
-    ranOutOfMemory: (pid) =>
-      hierarchies.some((hierarchy) => {
-        try {
-          return OOM_KILLED.test(readFileSync(join(groupOf(hierarchy, pid), hierarchy.eventsFile), 'latin1'));
-        } catch {
-          return false;
-        }
-      }),
-    remove: (pid) => {
-      for (const hierarchy of hierarchies) leftovers.add(groupOf(hierarchy, pid));
-      sweep();
-    },
-    close: () => {
-      sweep();
-      for (const { folder } of hierarchies) tryRemove(folder);
-    },
-  };
-}
+const groupOf = (hierarchy: Hierarchy, pid: number): string => join(hierarchy.folder, String(pid));

@@ -7,24 +7,22 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
+import type { Tier } from '#shared/contracts/config.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { systemTimers } from '#shared/runtime/clock.ts';
 import type { WorkerdConfig } from '../workerd/config.ts';
 import { INSTANCE_SOCKET } from '../slots/sockets.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
 import { Slot } from '../slots/slot.node.ts';
-import {
-  dataLimitBytes,
-  slotCommand,
-  type DataLimit,
-  type SandboxProfile,
-  type SlotCommand,
-} from './profile.ts';
+import type { SlotRunner } from '../slots/runner.ts';
 import type { Cgroups } from './cgroup.node.ts';
+import { ownIdentities, sharedIdentity, type IdentitySource, type UidRange } from './identities.ts';
+import { processRunner } from './process-runner.node.ts';
+import type { SandboxProfile } from './profile.ts';
 import { findProgram, findWorkerd } from './programs.node.ts';
 import { buildRootfs, ensureTraversableFolder } from './rootfs.node.ts';
 import { encodeBpf, seccompProgram } from './seccomp.ts';
-import { LIMITS } from '#shared/limits.ts';
+import { TIER_LIMITS } from './tiers.ts';
 
 /** The unprivileged user of Debian and most others; it owns nothing. */
 const NOBODY = 65_534;
@@ -33,11 +31,14 @@ const TRIAL_MS_MAX = 10_000;
 export interface Sandbox {
   readonly status: NodeStatus['sandbox'];
   readonly profile: SandboxProfile;
+  readonly rootfs: string;
   readonly workerd: string;
   readonly seccompFile: string;
   /** Folders of slots are made below it. */
   readonly slotsDir: string;
-  command(slotDir: string): SlotCommand;
+  /** Whether each strict instance runs as a user of its own. */
+  readonly strictUids: boolean;
+  runner(tier: Tier, groups?: Cgroups): SlotRunner;
 }
 
 export interface DetectOptions {
@@ -45,13 +46,15 @@ export interface DetectOptions {
   readonly folder: string;
   /** `off`: run bare on purpose (platforms without any of this, debugging). */
   readonly mode: 'auto' | 'required' | 'off';
+  /** Users of strict instances, when the agent is root. Default {@link STRICT_UIDS}. */
+  readonly strictUids?: UidRange;
 }
 
-/** Every slot starts with the limit of the default size; the agent moves it when a version needs another. */
-export const SLOT_DATA_LIMIT: DataLimit = {
-  softBytes: dataLimitBytes(LIMITS.memoryMbDefault),
-  hardBytes: dataLimitBytes(LIMITS.memoryMbMax),
-};
+/**
+ * In a range that systemd's table of user ids calls unused (systemd.io/UIDS-GIDS), so that neither users,
+ * containers nor services have them.
+ */
+export const STRICT_UIDS: UidRange = { first: 1_900_000_000, count: 10_000 };
 
 interface Candidate {
   readonly profile: SandboxProfile;
@@ -114,22 +117,49 @@ export async function detectSandbox(options: DetectOptions): Promise<Sandbox> {
   const failures: string[] = [];
   for (const { profile, level } of list) {
     const rootfs = profile.bwrap === undefined ? '' : await buildRootfs(options.folder, workerd);
-    const sandbox: Sandbox = {
-      status: { level, missing },
-      profile,
-      workerd,
-      seccompFile,
-      slotsDir,
-      command: (slotDir) => slotCommand(profile, { rootfs, slotDir, workerd }, SLOT_DATA_LIMIT),
-    };
-    const failure = await tryProfile(sandbox);
-    if (failure === undefined) return sandbox;
+    const parts: SandboxParts = { profile, rootfs, workerd, seccompFile, slotsDir };
+    const failure = await tryProfile(parts, 'standard', sharedIdentity(profile.dropTo));
+    if (failure === undefined) return withStrict(parts, { level, missing }, options.strictUids);
     failures.push(failure);
     if (profile.bwrap !== undefined && !profile.disableUserns)
       missing.push(`bwrap does not work here: ${failure}. Are unprivileged user namespaces allowed?`);
     else if (profile.bwrap === undefined) missing.push(`limits do not work here: ${failure}`);
   }
   throw new Error(`workerd does not start on this machine: ${failures.join(' | ')}`);
+}
+
+type SandboxParts = Pick<Sandbox, 'profile' | 'rootfs' | 'workerd' | 'seccompFile' | 'slotsDir'>;
+
+/** The strict tier has everything of the standard one; whether it also has users of its own is tried. */
+async function withStrict(
+  parts: SandboxParts,
+  status: { readonly level: NodeStatus['sandbox']['level']; readonly missing: string[] },
+  range: UidRange = STRICT_UIDS,
+): Promise<Sandbox> {
+  const { profile } = parts;
+  const own = ownIdentities(range);
+  const missing = [...status.missing];
+  let strictUids = profile.dropTo !== undefined;
+  if (!strictUids && status.level !== 'none')
+    missing.push('own user ids of strict instances: they need an agent that runs as root');
+  const failure = strictUids ? await tryProfile(parts, 'strict', own) : undefined;
+  if (failure !== undefined) {
+    strictUids = false;
+    missing.push(`own user ids of strict instances: ids from ${range.first} do not work here: ${failure}`);
+  }
+  const shared = sharedIdentity(profile.dropTo);
+  return {
+    ...parts,
+    strictUids,
+    status: { level: status.level, missing },
+    runner: (tier, groups) =>
+      processRunner({
+        ...parts,
+        tier: TIER_LIMITS[tier],
+        identities: TIER_LIMITS[tier].identity === 'own' && strictUids ? own : shared,
+        ...(groups === undefined ? {} : { groups }),
+      }),
+  };
 }
 
 const TRIAL_CONFIG: WorkerdConfig = {
@@ -152,22 +182,26 @@ const TRIAL_CONFIG: WorkerdConfig = {
 };
 
 /** The reason why the profile is not in force, or undefined when it is. */
-async function tryProfile(sandbox: Sandbox): Promise<string | undefined> {
-  const slotDir = join(sandbox.slotsDir, `t${process.pid}`);
+async function tryProfile(
+  parts: SandboxParts,
+  tier: Tier,
+  identities: IdentitySource,
+): Promise<string | undefined> {
+  const runner = processRunner({ ...parts, tier: TIER_LIMITS[tier], identities });
   let slot: Slot;
   try {
-    slot = await spawnSlot(sandbox, slotDir);
+    const folder = join(parts.slotsDir, `t${process.pid}`);
+    slot = await Slot.spawn({ runner, folder, timers: systemTimers });
   } catch (thrown) {
     return thrown instanceof Error ? thrown.message : String(thrown);
   }
   const giveUp = systemTimers.after(TRIAL_MS_MAX, () => slot.kill('startup_failed'));
   try {
-    const outcome = await slot.start(encodeWorkerdConfig(TRIAL_CONFIG), {
-      stdout: () => undefined,
-      stderr: () => undefined,
-    });
+    await slot.spawned();
+    const program = { config: encodeWorkerdConfig(TRIAL_CONFIG), sockets: [INSTANCE_SOCKET] };
+    const outcome = await slot.start(program, { stdout: () => undefined, stderr: () => undefined });
     if (outcome.kind === 'ended') return outcome.stderr.trim().split('\n').slice(-2).join(' ') || 'it ended';
-    return sandbox.profile.bwrap === undefined ? undefined : await confinementProblem(slot.pid);
+    return parts.profile.bwrap === undefined ? undefined : await confinementProblem(slot.pid, slot.owner);
   } finally {
     giveUp.cancel();
     slot.kill('stopped');
@@ -176,24 +210,21 @@ async function tryProfile(sandbox: Sandbox): Promise<string | undefined> {
 }
 
 /** Looks at the running process from outside: what was asked for must be what the kernel says. */
-async function confinementProblem(pid: number | undefined): Promise<string | undefined> {
+async function confinementProblem(
+  pid: number | undefined,
+  owner: Slot['owner'],
+): Promise<string | undefined> {
   const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
   const field = (name: string): string | undefined => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1];
   if (field('Seccomp') !== '2') return 'the system call filter is not in force';
   if (field('NoNewPrivs') !== '1') return 'no_new_privs is not set';
   if (!/^0+$/.test(field('CapEff') ?? '')) return 'capabilities were left';
-  if (process.getuid?.() === 0 && (field('Uid') ?? '0').startsWith('0\t')) return 'root was not given up';
+  const uid = owner?.uid ?? process.getuid?.();
+  if (
+    field('Uid')
+      ?.split('\t')
+      .some((id) => Number(id) !== uid) !== false
+  )
+    return 'it runs as another user';
   return undefined;
-}
-
-/** Spawns a slot; its folder belongs to the user that it runs as. */
-export async function spawnSlot(sandbox: Sandbox, slotDir: string, group?: Cgroups): Promise<Slot> {
-  return Slot.spawn({
-    command: sandbox.command(slotDir),
-    slotDir,
-    owner: sandbox.profile.dropTo,
-    seccompFile: sandbox.seccompFile,
-    timers: systemTimers,
-    ...(group === undefined ? {} : { group }),
-  });
 }

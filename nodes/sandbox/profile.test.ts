@@ -1,6 +1,8 @@
 /** Command lines of slots, as values. */
 import { describe, test } from 'vitest';
-import { dataLimitCommand, slotCommand, type SandboxProfile } from './profile.ts';
+import { dataLimitCommand, slotCommand, type SandboxProfile, type SlotTerms } from './profile.ts';
+import { ownIdentities } from './identities.ts';
+import { TIER_LIMITS } from './tiers.ts';
 
 const full: SandboxProfile = {
   setpriv: '/usr/bin/setpriv',
@@ -10,11 +12,15 @@ const full: SandboxProfile = {
   dropTo: { uid: 65_534, gid: 65_534 },
 };
 const paths = { rootfs: '/box/root', slotDir: '/box/s/1', workerd: '/real/workerd' };
-const data = { softBytes: 10, hardBytes: 20 };
+const terms: SlotTerms = {
+  identity: { uid: 65_534, gid: 65_534 },
+  tier: TIER_LIMITS.standard,
+  data: { softBytes: 10, hardBytes: 20 },
+};
 
 describe('slotCommand()', () => {
   test('root gives up its identity first, the filter comes last', ({ expect }) => {
-    const { file, args, sandboxed } = slotCommand(full, paths, data);
+    const { file, args, sandboxed } = slotCommand(full, paths, terms);
     const line = [file, ...args].join(' ');
     expect(sandboxed).toBe(true);
     expect(line).toMatch(
@@ -30,11 +36,11 @@ describe('slotCommand()', () => {
   });
 
   test('an unprivileged agent needs no setpriv inside bwrap', ({ expect }) => {
-    expect(slotCommand({ ...full, dropTo: undefined }, paths, data).file).toBe('/usr/bin/prlimit');
+    expect(slotCommand(full, paths, { ...terms, identity: undefined }).file).toBe('/usr/bin/prlimit');
   });
 
   test('without bwrap the process still dies with the agent and gains no privileges', ({ expect }) => {
-    const { args, sandboxed } = slotCommand({ ...full, bwrap: undefined }, paths, data);
+    const { args, sandboxed } = slotCommand({ ...full, bwrap: undefined }, paths, terms);
     expect(sandboxed).toBe(false);
     expect(args.join(' ')).toContain('--pdeathsig KILL --no-new-privs');
     expect(args.join(' ')).toContain('/real/workerd serve');
@@ -43,15 +49,55 @@ describe('slotCommand()', () => {
 
   test('with nothing at all workerd is run as it is', ({ expect }) => {
     const bare = { ...full, setpriv: undefined, prlimit: undefined, bwrap: undefined, dropTo: undefined };
-    expect(slotCommand(bare, paths, data).file).toBe('/real/workerd');
+    expect(slotCommand(bare, paths, terms).file).toBe('/real/workerd');
+  });
+});
+
+describe('tiers', () => {
+  const line = (tier: 'standard' | 'strict', identity: SlotTerms['identity']): string =>
+    slotCommand(full, paths, { ...terms, tier: TIER_LIMITS[tier], identity }).args.join(' ');
+
+  test('a strict slot runs as its own user with smaller limits', ({ expect }) => {
+    const strict = line('strict', { uid: 1_900_000_007, gid: 1_900_000_007 });
+    expect(strict).toContain('--reuid 1900000007 --regid 1900000007 --clear-groups');
+    expect(strict).toContain('--nofile=256');
+    expect(strict).toContain('--nproc=32');
+    const standard = line('standard', terms.identity);
+    expect(standard).toContain('--nofile=1024');
+    // The limit is counted over all processes of a user.
+    expect(standard).not.toContain('--nproc');
+    expect(line('strict', undefined)).not.toContain('--nproc');
+  });
+
+  test('no limit of the strict tier is above that of the standard one', ({ expect }) => {
+    const { standard, strict } = TIER_LIMITS;
+    for (const name of ['openFilesMax', 'processesMax', 'cpuWeight', 'extraMemoryMb', 'memoryMbMax'] as const)
+      expect(strict[name], name).toBeLessThanOrEqual(standard[name]);
+  });
+});
+
+describe('ownIdentities()', () => {
+  test('gives each user to one instance at a time and lets it rest the longest', ({ expect }) => {
+    const own = ownIdentities({ first: 100, count: 2 });
+    const one = own.take();
+    expect([one, own.take()]).toEqual([
+      { uid: 100, gid: 100 },
+      { uid: 101, gid: 101 },
+    ]);
+    expect(() => own.take()).toThrow(/all 2 user ids/);
+    own.release({ uid: 101, gid: 101 });
+    own.release({ uid: 100, gid: 100 });
+    expect([own.take()?.uid, own.take()?.uid]).toEqual([101, 100]);
   });
 });
 
 describe('dataLimitCommand()', () => {
   test('moves the soft limit as the user of the slot', ({ expect }) => {
-    expect(dataLimitCommand(full, 7, 99)?.join(' ')).toBe(
+    expect(dataLimitCommand(full, { pid: 7, identity: terms.identity }, 99)?.join(' ')).toBe(
       '/usr/bin/setpriv --reuid 65534 --regid 65534 --clear-groups /usr/bin/prlimit --pid 7 --data=99:',
     );
-    expect(dataLimitCommand({ ...full, prlimit: undefined }, 7, 99)).toBeUndefined();
+    expect(
+      dataLimitCommand({ ...full, prlimit: undefined }, { pid: 7, identity: undefined }, 99),
+    ).toBeUndefined();
   });
 });

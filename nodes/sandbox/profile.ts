@@ -5,7 +5,9 @@
  * nothing), prlimit sets limits that the process can never raise, bwrap builds the empty world around
  * workerd and installs the system call filter last.
  */
+import type { GuestIdentity } from '../slots/runner.ts';
 import { INSTANCE_SOCKET, INSTANCE_SOCKET_FILE } from '../slots/sockets.ts';
+import type { TierLimits } from './tiers.ts';
 
 export interface SandboxProfile {
   /** Programs that are present and worked; undefined: done without. */
@@ -14,8 +16,8 @@ export interface SandboxProfile {
   readonly bwrap: string | undefined;
   /** bwrap 0.8 or newer. Without it seccomp alone refuses new namespaces. */
   readonly disableUserns: boolean;
-  /** Set when the agent is root. */
-  readonly dropTo: { readonly uid: number; readonly gid: number } | undefined;
+  /** User that owns nothing; set when the agent is root. */
+  readonly dropTo: GuestIdentity | undefined;
 }
 
 export interface SlotPaths {
@@ -31,7 +33,6 @@ export const SECCOMP_FD = 4;
 export const INFO_FD = 5;
 
 const INNER_DIR = '/run/in';
-const OPEN_FILES_MAX = 1_024;
 
 export interface SlotCommand {
   readonly file: string;
@@ -46,18 +47,18 @@ export interface DataLimit {
   readonly hardBytes: number;
 }
 
-export function slotCommand(profile: SandboxProfile, paths: SlotPaths, data: DataLimit): SlotCommand {
+/** What differs between the slots of one machine. */
+export interface SlotTerms {
+  /** Undefined: the agent's own user. */
+  readonly identity: GuestIdentity | undefined;
+  readonly tier: TierLimits;
+  readonly data: DataLimit;
+}
+
+export function slotCommand(profile: SandboxProfile, paths: SlotPaths, terms: SlotTerms): SlotCommand {
   const words = [
-    ...setprivWords(profile),
-    ...(profile.prlimit === undefined
-      ? []
-      : [
-          profile.prlimit,
-          '--core=0',
-          `--nofile=${OPEN_FILES_MAX}`,
-          '--fsize=0',
-          `--data=${data.softBytes}:${data.hardBytes}`,
-        ]),
+    ...setprivWords(profile, terms.identity),
+    ...prlimitWords(profile, terms),
     ...bwrapWords(profile, paths),
     profile.bwrap === undefined ? paths.workerd : '/bin/workerd',
     'serve',
@@ -70,10 +71,25 @@ export function slotCommand(profile: SandboxProfile, paths: SlotPaths, data: Dat
   return { file, args, sandboxed: profile.bwrap !== undefined };
 }
 
-function identityOf({ dropTo }: SandboxProfile): readonly string[] {
-  return dropTo === undefined
+function prlimitWords(profile: SandboxProfile, { tier, data, identity }: SlotTerms): readonly string[] {
+  if (profile.prlimit === undefined) return [];
+  return [
+    profile.prlimit,
+    '--core=0',
+    '--fsize=0',
+    '--memlock=0',
+    '--msgqueue=0',
+    `--nofile=${tier.openFilesMax}`,
+    `--data=${data.softBytes}:${data.hardBytes}`,
+    // Counted per user: with a shared one, one instance could use up what all of them may have.
+    ...(tier.identity === 'own' && identity !== undefined ? [`--nproc=${tier.processesMax}`] : []),
+  ];
+}
+
+function identityWords(identity: GuestIdentity | undefined): readonly string[] {
+  return identity === undefined
     ? []
-    : ['--reuid', String(dropTo.uid), '--regid', String(dropTo.gid), '--clear-groups'];
+    : ['--reuid', String(identity.uid), '--regid', String(identity.gid), '--clear-groups'];
 }
 
 /**
@@ -82,18 +98,18 @@ function identityOf({ dropTo }: SandboxProfile): readonly string[] {
  */
 export function dataLimitCommand(
   profile: SandboxProfile,
-  pid: number,
+  target: { readonly pid: number; readonly identity: GuestIdentity | undefined },
   softBytes: number,
 ): readonly [file: string, ...args: string[]] | undefined {
   if (profile.prlimit === undefined) return undefined;
-  const options = ['--pid', String(pid), `--data=${softBytes}:`];
-  if (profile.setpriv === undefined || profile.dropTo === undefined) return [profile.prlimit, ...options];
-  return [profile.setpriv, ...identityOf(profile), profile.prlimit, ...options];
+  const options = ['--pid', String(target.pid), `--data=${softBytes}:`];
+  if (profile.setpriv === undefined || target.identity === undefined) return [profile.prlimit, ...options];
+  return [profile.setpriv, ...identityWords(target.identity), profile.prlimit, ...options];
 }
 
-function setprivWords(profile: SandboxProfile): readonly string[] {
+function setprivWords(profile: SandboxProfile, as: GuestIdentity | undefined): readonly string[] {
   if (profile.setpriv === undefined) return [];
-  const identity = identityOf(profile);
+  const identity = identityWords(as);
   // bwrap has --die-with-parent; without it setpriv must see to that.
   const alone = profile.bwrap === undefined ? ['--pdeathsig', 'KILL', '--no-new-privs'] : [];
   const options = [...identity, ...alone];

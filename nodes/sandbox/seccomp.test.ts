@@ -8,10 +8,12 @@ import { access, chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import process from 'node:process';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
-import { detectSandbox, SLOT_DATA_LIMIT, type Sandbox } from './detect.node.ts';
+import { detectSandbox, type Sandbox } from './detect.node.ts';
+import { dataLimitOf } from './process-runner.node.ts';
 import { INFO_FD, SECCOMP_FD, slotCommand } from './profile.ts';
 import { buildRootfs } from './rootfs.node.ts';
 import { decodeBpf, encodeBpf, seccompProgram, type BpfInstruction } from './seccomp.ts';
+import { TIER_LIMITS } from './tiers.ts';
 import { ALLOWED_SYSCALLS, FILTERED_SYSCALLS } from './syscalls.ts';
 
 const X64 = 0xc000_003e;
@@ -68,7 +70,7 @@ describe('the filter, decoded', () => {
   });
 
   test('socket() is for AF_UNIX, clone() without namespaces, limits are for reading', ({ expect }) => {
-    const [socket, clone, prlimit, ioctl] = [41, 56, 302, 16];
+    const [socket, clone, prlimit, ioctl, prctl] = [41, 56, 302, 16, 157];
     expect(judge(program, { number: socket, args: [1n] })).toBe(ALLOW);
     for (const family of [2n, 10n, 16n, 17n, 40n])
       expect(judge(program, { number: socket, args: [family] })).toBe('errno 97');
@@ -80,6 +82,10 @@ describe('the filter, decoded', () => {
     expect(judge(program, { number: prlimit, args: [0n, 2n, 0x1_0000_0000n] })).toBe('errno 1');
     expect(judge(program, { number: ioctl, args: [0n, 0x5421n] })).toBe(ALLOW);
     expect(judge(program, { number: ioctl, args: [0n, 0x5412n] })).toBe('errno 1');
+    expect(judge(program, { number: prctl, args: [15n] })).toBe(ALLOW);
+    // PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_PTRACER
+    for (const option of [4n, 22n, 0x5961_6d61n])
+      expect(judge(program, { number: prctl, args: [option] })).toBe('errno 1');
     expect(judge(program, { number: 435 })).toBe('errno 38');
   });
 });
@@ -104,7 +110,12 @@ describe('the sandbox, from inside', () => {
     const perl = `${folder.path}/perl`;
     await mkdir(perl, { recursive: true, mode: 0o755 });
     const rootfs = await buildRootfs(perl, '/usr/bin/perl');
-    const { file, args } = slotCommand(sandbox.profile, { rootfs, slotDir, workerd: '' }, SLOT_DATA_LIMIT);
+    const tier = TIER_LIMITS.standard;
+    const { file, args } = slotCommand(
+      sandbox.profile,
+      { rootfs, slotDir, workerd: '' },
+      { identity: sandbox.profile.dropTo, tier, data: dataLimitOf(tier) },
+    );
     const own = args.slice(0, args.indexOf('/bin/workerd') + 1);
     const filter = openSync(sandbox.seccompFile, 'r');
     const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', 'pipe', 'pipe', 'ignore', 'ignore', 'ignore'];
@@ -151,6 +162,71 @@ describe('the sandbox, from inside', () => {
       chroot: 'syscall(161, my $path = "/")',
       clone_newuser: 'syscall(56, 0x10000011, 0, 0, 0, 0)',
       setrlimit: 'syscall(160, 2, 0)',
+      kill: 'syscall(62, 1, 9)',
+      tkill: 'syscall(200, 1, 9)',
+      rt_sigqueueinfo: 'syscall(129, 1, 9, 0)',
+      pidfd_open: 'syscall(434, 1, 0)',
+      pidfd_getfd: 'syscall(438, 3, 0, 0)',
+      process_vm_writev: 'syscall(311, 1, 0, 0, 0, 0, 0)',
+      process_madvise: 'syscall(440, 3, 0, 0, 0, 0)',
+      kcmp: 'syscall(312, 1, 1, 0, 0, 0)',
+      personality: 'syscall(135, 0x0040000)',
+      memfd_create: 'syscall(319, my $name = "x", 0)',
+      execveat: 'syscall(322, 0, my $empty = "", 0, 0, 0x1000)',
+      umount2: 'syscall(166, my $root = "/", 0)',
+      pivot_root: 'syscall(155, 0, 0)',
+      fsopen: 'syscall(430, my $type = "tmpfs", 0)',
+      move_mount: 'syscall(429, 0, 0, 0, 0, 0)',
+      open_tree: 'syscall(428, 0, 0, 0)',
+      open_by_handle_at: 'syscall(304, 0, 0, 0)',
+      name_to_handle_at: 'syscall(303, 0, 0, 0, 0, 0)',
+      add_key: 'syscall(248, 0, 0, 0, 0, 0)',
+      request_key: 'syscall(249, 0, 0, 0, 0)',
+      io_uring_enter: 'syscall(426, 3, 0, 0, 0, 0, 0)',
+      io_setup: 'syscall(206, 1, 0)',
+      init_module: 'syscall(175, 0, 0, 0)',
+      finit_module: 'syscall(313, 0, 0, 0)',
+      kexec_load: 'syscall(246, 0, 0, 0, 0)',
+      reboot: 'syscall(169, 0, 0, 0, 0)',
+      swapon: 'syscall(167, 0, 0)',
+      sethostname: 'syscall(170, my $host = "x", 1)',
+      settimeofday: 'syscall(164, 0, 0)',
+      clock_settime: 'syscall(227, 0, 0)',
+      syslog: 'syscall(103, 3, 0, 0)',
+      quotactl: 'syscall(179, 0, 0, 0, 0)',
+      acct: 'syscall(163, 0)',
+      iopl: 'syscall(172, 3)',
+      ioperm: 'syscall(173, 0, 1, 1)',
+      modify_ldt: 'syscall(154, 0, 0, 0)',
+      seccomp: 'syscall(317, 0, 0, 0)',
+      landlock_create_ruleset: 'syscall(444, 0, 0, 0)',
+      mknod: 'syscall(133, my $node = "/run/in/n", 0020666, 0)',
+      mkdir: 'syscall(83, my $folder = "/run/in/d", 0777)',
+      symlink: 'syscall(88, my $to = "/", my $from = "/run/in/l")',
+      link: 'syscall(86, my $old = "/bin/workerd", my $new = "/run/in/w")',
+      rename: 'syscall(82, my $was = "/run/in/a", my $is = "/run/in/b")',
+      chmod: 'syscall(90, my $file = "/run/in", 0777)',
+      chown: 'syscall(92, my $own = "/run/in", 0, 0)',
+      setgroups: 'syscall(116, 0, 0)',
+      capset: 'syscall(126, 0, 0)',
+      prctl_dumpable: 'syscall(157, 4, 1, 0, 0, 0)',
+      mincore: 'syscall(27, 0, 4096, 0)',
+      sched_setscheduler: 'syscall(144, 0, 1, 0)',
+      setpriority: 'syscall(141, 0, 0, -20)',
+      fanotify_init: 'syscall(300, 0, 0)',
+      inotify_init: 'syscall(253)',
+      vmsplice: 'syscall(278, 0, 0, 0, 0)',
+      splice: 'syscall(275, 0, 0, 0, 0, 0, 0)',
+      shmget: 'syscall(29, 0, 4096, 0)',
+      msgget: 'syscall(68, 0, 0)',
+      semget: 'syscall(64, 0, 1, 0)',
+      mq_open: 'syscall(240, my $queue = "q", 0)',
+      mlockall: 'syscall(151, 1)',
+      move_pages: 'syscall(279, 1, 0, 0, 0, 0, 0)',
+      mbind: 'syscall(237, 0, 0, 0, 0, 0, 0)',
+      vsock_socket: 'syscall(41, 40, 1, 0)',
+      packet_socket: 'syscall(41, 17, 3, 0)',
+      alg_socket: 'syscall(41, 38, 5, 0)',
     };
     const script = Object.entries(calls)
       .map(
@@ -170,8 +246,47 @@ describe('the sandbox, from inside', () => {
       inet_socket: '97',
       inet6_socket: '97',
       netlink_socket: '97',
+      vsock_socket: '97',
+      packet_socket: '97',
+      alg_socket: '97',
       io_uring_setup: '38',
     });
+  });
+
+  test("another instance's folder, the agent and the machine are nowhere to be found", async ({
+    expect,
+    skip,
+  }) => {
+    if (sandbox.status.level !== 'full')
+      skip(`SKIPPED, not proved here: the sandbox is ${sandbox.status.level}`);
+    const other = `${folder.path}/box/s/other`;
+    await mkdir(other, { recursive: true, mode: 0o777 });
+    await writeFile(`${other}/w.sock`, 'secret', { mode: 0o666 });
+    const paths = [
+      other,
+      `${other}/w.sock`,
+      `${folder.path}/box`,
+      '/run/in/../other/w.sock',
+      '/proc/1/root',
+      '/proc/self/fd',
+      '/sys',
+      '/dev/null',
+      '/etc/passwd',
+      '/tmp',
+      '/home',
+      '/root',
+    ];
+    const text = await inside(`
+      for my $path (${paths.map((path) => `'${path}'`).join(', ')}) {
+        print "$path ", (-e $path ? 'SEEN' : 'absent'), "\\n";
+      }
+      opendir(my $d, '/run') or print "run: $!\\n"; print "run ", join(',', sort grep { !/^\\./ } readdir $d), "\\n";
+      opendir(my $e, '/run/in'); print "own ", join(',', sort grep { !/^\\./ } readdir $e), "\\n";`);
+    expect(text.trim().split('\n')).toEqual([
+      ...paths.map((path) => `${path} absent`),
+      'run in',
+      'own try.pl',
+    ]);
   });
 
   test('nothing can be written, and the slot has only its own folder', async ({ expect, skip }) => {

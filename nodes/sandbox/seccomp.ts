@@ -41,6 +41,11 @@ const AF_UNIX = 1;
 const CLONE_NAMESPACES = 0x7e02_0000;
 /** FIONBIO, FIONREAD, FIOCLEX, TCGETS, TIOCGWINSZ: the harmless questions of an event loop. */
 const IOCTL_REQUESTS = [0x5421, 0x541b, 0x5451, 0x5401, 0x5413];
+/**
+ * PR_SET_NAME, PR_GET_NAME, PR_SET_VMA: names of threads and memory. PR_GET_DUMPABLE, PR_SET_NO_NEW_PRIVS:
+ * nothing can be gained by them. Not: dumpability, tracers, speculation, more.
+ */
+const PRCTL_OPTIONS = [15, 16, 0x5356_4d41, 3, 38];
 /** On x86-64 numbers with this bit belong to the x32 ABI, which would evade the list. */
 const X32_BIT = 0x4000_0000;
 
@@ -101,6 +106,7 @@ export function seccompProgram(architecture: SyscallArchitecture): readonly BpfI
     ...onCall(filtered('clone3'), [answer(errno(ENOSYS))]),
     ...onCall(filtered('io_uring_setup'), [answer(errno(ENOSYS))]),
     ...onCall(filtered('ioctl'), onlyArgument(1, IOCTL_REQUESTS, errno(EPERM))),
+    ...onCall(filtered('prctl'), onlyArgument(0, PRCTL_OPTIONS, errno(EPERM))),
     // Reading limits is fine; raising the soft ones towards the hard ones is not.
     ...onCall(filtered('prlimit64'), [
       load(newLimit),

@@ -5,8 +5,9 @@ import { parseStartupFailure, saysOutOfMemory } from './stderr.ts';
 
 const after = (...events: SlotEvent[]): SlotState =>
   events.reduce<SlotState>(nextSlotState, { kind: 'spawning' });
-const exited: SlotEvent = { kind: 'exited', outOfMemory: false };
-const oom: SlotEvent = { kind: 'exited', outOfMemory: true };
+const exited: SlotEvent = { kind: 'exited', outOfMemory: false, inOrder: false };
+const inOrder: SlotEvent = { ...exited, inOrder: true };
+const oom: SlotEvent = { ...exited, outOfMemory: true };
 
 describe('nextSlotState()', () => {
   test('goes from spawn to stop', ({ expect }) => {
@@ -15,7 +16,7 @@ describe('nextSlotState()', () => {
     expect(after({ kind: 'spawned' }, { kind: 'assigned' }, { kind: 'listening' })).toEqual({
       kind: 'running',
     });
-    expect(after({ kind: 'assigned' }, { kind: 'listening' }, { kind: 'stop_requested' }, exited)).toEqual({
+    expect(after({ kind: 'assigned' }, { kind: 'listening' }, { kind: 'stop_requested' }, inOrder)).toEqual({
       kind: 'ended',
       reason: 'stopped',
     });
@@ -38,6 +39,14 @@ describe('nextSlotState()', () => {
       reason: 'memory_exceeded',
     });
     expect(after({ kind: 'spawned' }, exited)).toEqual({ kind: 'ended', reason: 'crashed' });
+  });
+
+  test('what was asked to end and did not finish was evicted, or died of its own', ({ expect }) => {
+    const draining: SlotEvent[] = [{ kind: 'assigned' }, { kind: 'listening' }, { kind: 'stop_requested' }];
+    const evict: SlotEvent = { kind: 'kill_requested', reason: 'evicted' };
+    expect(after(...draining, evict, exited)).toEqual({ kind: 'ended', reason: 'evicted' });
+    expect(after(...draining, exited)).toEqual({ kind: 'ended', reason: 'crashed' });
+    expect(after(...draining, oom)).toEqual({ kind: 'ended', reason: 'memory_exceeded' });
   });
 
   test('the first reason of a kill stands', ({ expect }) => {

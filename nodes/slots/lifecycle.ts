@@ -23,7 +23,12 @@ export type SlotEvent =
   | { readonly kind: 'listening' }
   | { readonly kind: 'stop_requested' }
   | { readonly kind: 'kill_requested'; readonly reason: ExitReason }
-  | { readonly kind: 'exited'; readonly outOfMemory: boolean };
+  | {
+      readonly kind: 'exited';
+      readonly outOfMemory: boolean;
+      /** By itself and with success, as after it was asked to end. */
+      readonly inOrder: boolean;
+    };
 
 export function nextSlotState(state: SlotState, event: SlotEvent): SlotState {
   if (state.kind === 'ended') return state;
@@ -40,21 +45,25 @@ export function nextSlotState(state: SlotState, event: SlotEvent): SlotState {
       // The first reason is the cause; what follows are consequences.
       return state.kind === 'killing' ? state : { kind: 'killing', reason: event.reason };
     case 'exited':
-      return { kind: 'ended', reason: exitReason(state, event.outOfMemory) };
+      return { kind: 'ended', reason: exitReason(state, event) };
   }
 }
 
-function exitReason(state: Exclude<SlotState, { kind: 'ended' }>, outOfMemory: boolean): ExitReason {
+function exitReason(
+  state: Exclude<SlotState, { kind: 'ended' }>,
+  { outOfMemory, inOrder }: Extract<SlotEvent, { kind: 'exited' }>,
+): ExitReason {
+  const fault: ExitReason = outOfMemory ? 'memory_exceeded' : 'crashed';
   switch (state.kind) {
     case 'killing':
       return state.reason;
     case 'draining':
-      return 'stopped';
+      return inOrder ? 'stopped' : fault;
     case 'starting':
       return outOfMemory ? 'memory_exceeded' : 'startup_failed';
     case 'spawning':
     case 'waiting':
     case 'running':
-      return outOfMemory ? 'memory_exceeded' : 'crashed';
+      return fault;
   }
 }

@@ -1,24 +1,35 @@
 /**
- * Slots that wait ready, so that a start pays for V8 and the isolate only.
+ * Slots that wait ready, so that a start pays for V8 and the isolate only. How many follows the demand
+ * (demand.ts).
  *
- * Refilling costs about 20 ms of CPU per slot. It waits until no start is under way unless nothing is
- * left to take: on a small machine it would otherwise delay the very start that emptied the pool.
+ * Refilling costs about 20 ms of CPU per slot. It waits until no start is under way, or for so long that
+ * starts which take their time cannot hold it up: on a small machine it would otherwise delay the very
+ * start that emptied the pool.
  */
+import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import type { Timer, Timers } from '#shared/runtime/clock.ts';
+import { NO_DEMAND, onDemand, poolTarget, type PoolBounds } from './demand.ts';
 import type { Slot } from './slot.node.ts';
 
-export interface PoolOptions {
-  readonly size: number;
+export interface PoolOptions extends PoolBounds {
   readonly spawn: () => Promise<Slot>;
+  readonly freeBytes: () => number;
+  readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Log;
 }
 
 const SPAWNS_AT_ONCE_MAX = 2;
 const REFILL_DELAY_MS = 20;
+/** A refill is put off at most this long; a shorter time when nothing is left to take. */
+const PUT_OFF_MS_MAX = 1_000;
+const PUT_OFF_EMPTY_MS_MAX = 200;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 10_000;
+/** One slot too many is given back this often. */
+const TRIM_MS = 2_000;
+const SPAWN_MS_FIRST = 25;
+const SPAWN_WEIGHT = 0.2;
 
 export class SlotPool {
   readonly #options: PoolOptions;
@@ -26,7 +37,11 @@ export class SlotPool {
   #spawning = 0;
   #startsUnderWay = 0;
   #closed = false;
+  #demand = NO_DEMAND;
+  #spawnMs = SPAWN_MS_FIRST;
   #refillTimer: Timer | undefined;
+  #refillWantedMs: number | undefined;
+  #trimTimer: Timer | undefined;
   #retryMs = RETRY_MS_MIN;
 
   constructor(options: PoolOptions) {
@@ -37,22 +52,45 @@ export class SlotPool {
     return this.#waiting.length;
   }
 
-  /** Fills the pool; resolves when it is full or cannot be filled now. */
-  async fill(): Promise<void> {
-    while (!this.#closed && this.#waiting.length + this.#spawning < this.#options.size) {
-      const room = Math.min(
-        SPAWNS_AT_ONCE_MAX - this.#spawning,
-        this.#options.size - this.#waiting.length - this.#spawning,
-      );
-      if (room <= 0) return;
-      const results = await Promise.all(Array.from({ length: room }, () => this.#add()));
-      if (results.includes(false)) return;
-    }
+  /** Slots that should wait now. */
+  get target(): number {
+    const { clock, freeBytes } = this.#options;
+    return poolTarget(this.#demand, this.#options, {
+      nowMs: clock.monotonicMs(),
+      waiting: this.#waiting.length + this.#spawning,
+      freeBytes: freeBytes(),
+    });
+  }
+
+  /** Fills the pool in the background; resolves when `enough` wait, or it cannot be filled now. */
+  fill(enough = Infinity): Promise<void> {
+    return new Promise((resolve) => {
+      const step = async (): Promise<void> => {
+        while (!this.#closed) {
+          const room = Math.min(
+            SPAWNS_AT_ONCE_MAX - this.#spawning,
+            this.target - this.#waiting.length - this.#spawning,
+          );
+          if (room <= 0) break;
+          const results = await Promise.all(Array.from({ length: room }, () => this.#add()));
+          if (this.#waiting.length >= enough) resolve();
+          if (results.includes(false)) break;
+          if (this.#startsUnderWay > 0 && this.#waiting.length > 0) {
+            this.#scheduleRefill(REFILL_DELAY_MS);
+            break;
+          }
+        }
+        this.#scheduleTrim();
+        resolve();
+      };
+      void step();
+    });
   }
 
   /** Runs `use` with a waiting slot, or a fresh one when none waits. */
   async withSlot<T>(use: (slot: Slot) => Promise<T>): Promise<T> {
     this.#startsUnderWay += 1;
+    this.#demand = onDemand(this.#demand, this.#options.clock.monotonicMs(), this.#spawnMs);
     try {
       return await use(this.#take() ?? (await this.#options.spawn()));
     } finally {
@@ -64,6 +102,7 @@ export class SlotPool {
   async close(): Promise<void> {
     this.#closed = true;
     this.#refillTimer?.cancel();
+    this.#trimTimer?.cancel();
     const slots = this.#waiting.splice(0);
     for (const slot of slots) slot.kill('stopped');
     await Promise.all(slots.map((slot) => slot.ended));
@@ -78,6 +117,7 @@ export class SlotPool {
 
   async #add(): Promise<boolean> {
     this.#spawning += 1;
+    const beganMs = this.#options.clock.monotonicMs();
     try {
       const slot = await this.#options.spawn();
       await slot.spawned();
@@ -88,8 +128,11 @@ export class SlotPool {
       }
       if (this.#closed) {
         slot.kill('stopped');
+        await slot.ended;
         return false;
       }
+      const tookMs = this.#options.clock.monotonicMs() - beganMs;
+      this.#spawnMs += (tookMs - this.#spawnMs) * SPAWN_WEIGHT;
       this.#waiting.push(slot);
       this.#retryMs = RETRY_MS_MIN;
       void slot.ended.then(() => this.#remove(slot));
@@ -120,8 +163,27 @@ export class SlotPool {
     if (this.#closed || this.#refillTimer !== undefined) return;
     this.#refillTimer = this.#options.timers.after(delayMs, () => {
       this.#refillTimer = undefined;
-      if (this.#startsUnderWay > 0 && this.#waiting.length > 0) this.#scheduleRefill(REFILL_DELAY_MS);
-      else void this.fill();
+      if (this.#mustWait()) this.#scheduleRefill(REFILL_DELAY_MS);
+      else {
+        this.#refillWantedMs = undefined;
+        void this.fill();
+      }
+    });
+  }
+
+  #mustWait(): boolean {
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#refillWantedMs ??= nowMs;
+    const putOffMsMax = this.#waiting.length === 0 ? PUT_OFF_EMPTY_MS_MAX : PUT_OFF_MS_MAX;
+    return this.#startsUnderWay > 0 && nowMs - this.#refillWantedMs < putOffMsMax;
+  }
+
+  #scheduleTrim(): void {
+    if (this.#closed || this.#trimTimer !== undefined || this.#waiting.length <= this.#options.min) return;
+    this.#trimTimer = this.#options.timers.after(TRIM_MS, () => {
+      this.#trimTimer = undefined;
+      if (this.#waiting.length > this.target) this.#waiting.pop()?.kill('stopped');
+      this.#scheduleTrim();
     });
   }
 }

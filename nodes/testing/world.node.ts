@@ -27,7 +27,7 @@ export interface SourceModule {
 }
 
 export interface TestVersion extends Partial<
-  Pick<FunctionConfigInput, 'style' | 'vars' | 'limits' | 'compatibilityFlags'>
+  Pick<FunctionConfigInput, 'style' | 'vars' | 'limits' | 'compatibilityFlags' | 'hooks' | 'tier'>
 > {
   readonly id?: string;
   readonly modules: readonly SourceModule[];
@@ -57,6 +57,8 @@ class FakeControl {
       ...(version.style === undefined ? {} : { style: version.style }),
       ...(version.vars === undefined ? {} : { vars: version.vars }),
       ...(version.limits === undefined ? {} : { limits: version.limits }),
+      ...(version.hooks === undefined ? {} : { hooks: version.hooks }),
+      ...(version.tier === undefined ? {} : { tier: version.tier }),
       ...(version.compatibilityFlags === undefined ? {} : { compatibilityFlags: version.compatibilityFlags }),
     });
     const modules = version.modules.map(({ name, type, content }) => {
@@ -201,6 +203,8 @@ export class World implements AsyncDisposable {
       dataDir: this.layout.dataDir,
       nodeId: 'node-1',
       slots: 1,
+      // A fixed number, so that tests can count; those about demand say otherwise.
+      slotsMax: options.slots ?? 1,
       capacity: 100,
       sandbox: 'auto',
       codeCacheBytes: 64 * 1_048_576,

@@ -158,6 +158,13 @@ async function launch(
   dataDir: string,
   options: Partial<PlatformOptions>,
 ): Promise<{ platform: Platform; api: ControlApi }> {
-  const platform = await startPlatform({ dataDir, gatewayPort: 0, controlPort: 0, ...options });
+  const platform = await startPlatform({
+    dataDir,
+    gatewayPort: 0,
+    controlPort: 0,
+    // Filling a large pool would only keep the machine from the tests.
+    slots: 3,
+    ...options,
+  });
   return { platform, api: await ControlApi.open(platform) };
 }

@@ -1,0 +1,44 @@
+/**
+ * How tightly each tier holds an instance, as data. What the machine has to enforce it with is found by
+ * detect.node.ts; profile.ts turns both into a command line, cgroup.node.ts into a group.
+ */
+import type { Tier } from '#shared/contracts/config.ts';
+import { LIMITS } from '#shared/limits.ts';
+
+export interface TierLimits {
+  /**
+   * `shared`: all instances run as one user that owns nothing else. `own`: a user for this instance alone,
+   * so that the kernel keeps it apart from others also where namespaces would not.
+   */
+  readonly identity: 'shared' | 'own';
+  /** RLIMIT_NOFILE. An instance with 64 outbound connections and 64 requests has about 140 open. */
+  readonly openFilesMax: number;
+  /** Threads in the group, and RLIMIT_NPROC where the user is the instance's own. workerd runs 2 to 10. */
+  readonly processesMax: number;
+  /** Share of the CPU when the machine is full, as cgroup v2 counts it; 100 is what everything else has. */
+  readonly cpuWeight: number;
+  /** Memory beside the code's own that the group allows above the watchdog's bound, in MB. */
+  readonly extraMemoryMb: number;
+  /** Largest `memoryMb` that a waiting slot can be given. */
+  readonly memoryMbMax: number;
+}
+
+export const TIER_LIMITS: Readonly<Record<Tier, TierLimits>> = {
+  standard: {
+    identity: 'shared',
+    openFilesMax: 1_024,
+    processesMax: 64,
+    cpuWeight: 100,
+    // Page cache and kernel memory count in a group, so the watchdog's bound is reached first.
+    extraMemoryMb: 32,
+    memoryMbMax: LIMITS.memoryMbMax,
+  },
+  strict: {
+    identity: 'own',
+    openFilesMax: 256,
+    processesMax: 32,
+    cpuWeight: 50,
+    extraMemoryMb: 16,
+    memoryMbMax: LIMITS.memoryMbMax,
+  },
+};
