@@ -1,5 +1,6 @@
 /** Configuration of a node agent, read once from the environment. */
 import { z } from 'zod';
+import { parseExemption } from './egress/addresses.ts';
 
 const MIB = 1_048_576;
 /** Private memory of an idle instance, measured (7.6 MB), with room for the agent's share. */
@@ -10,6 +11,16 @@ export function defaultCapacity(totalMemoryBytes: number): number {
   // Half of the memory: instances that work need more than idle ones.
   return Math.max(1, Math.min(CAPACITY_MAX, Math.floor(totalMemoryBytes / 2 / IDLE_INSTANCE_BYTES)));
 }
+
+const commaList = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ''),
+  );
 
 export const nodeEnvironmentSchema = z.object({
   ISOPLANE_DATA_DIR: z.string().min(1),
@@ -29,4 +40,14 @@ export const nodeEnvironmentSchema = z.object({
     .int()
     .min(MIB)
     .default(2_048 * MIB),
+  /**
+   * Addresses that functions may reach though they are not public, for development and tests: CIDR ranges or
+   * `address:port`, with commas between.
+   */
+  ISOPLANE_EGRESS_ALLOW_PRIVATE: commaList.refine(
+    (list) => list.every((entry) => parseExemption(entry) !== undefined),
+    'use CIDR ranges or ADDRESS:PORT, with commas between',
+  ),
+  /** DNS servers for the names that functions reach: `address` or `address:port`. Default: this machine's. */
+  ISOPLANE_EGRESS_DNS: commaList,
 });

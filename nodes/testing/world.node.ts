@@ -27,7 +27,7 @@ export interface SourceModule {
 }
 
 export interface TestVersion extends Partial<
-  Pick<FunctionConfigInput, 'style' | 'vars' | 'limits' | 'compatibilityFlags'>
+  Pick<FunctionConfigInput, 'style' | 'vars' | 'limits' | 'compatibilityFlags' | 'egress'>
 > {
   readonly id?: string;
   readonly modules: readonly SourceModule[];
@@ -57,6 +57,7 @@ class FakeControl {
       ...(version.style === undefined ? {} : { style: version.style }),
       ...(version.vars === undefined ? {} : { vars: version.vars }),
       ...(version.limits === undefined ? {} : { limits: version.limits }),
+      ...(version.egress === undefined ? {} : { egress: version.egress }),
       ...(version.compatibilityFlags === undefined ? {} : { compatibilityFlags: version.compatibilityFlags }),
     });
     const modules = version.modules.map(({ name, type, content }) => {
