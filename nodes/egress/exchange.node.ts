@@ -8,7 +8,7 @@ import type { Connection } from './connections.node.ts';
 import { responseHeaders } from './headers.ts';
 import { refusal } from './refusal.ts';
 
-export interface ExchangeTimes {
+interface ExchangeTimes {
   readonly headMs: number;
   /** Longest silence inside a body. */
   readonly idleMs: number;
