@@ -3,10 +3,12 @@ import { Option, type Command } from 'commander';
 import { collect, run } from './run.ts';
 import type * as Resources from './commands/resources.ts';
 import type * as Layers from './commands/layers.ts';
+import type * as Secrets from './commands/secrets.ts';
 
 const resources = (name: keyof typeof Resources) =>
   run(async () => (await import('./commands/resources.ts'))[name]);
 const layer = (name: keyof typeof Layers) => run(async () => (await import('./commands/layers.ts'))[name]);
+const secret = (name: keyof typeof Secrets) => run(async () => (await import('./commands/secrets.ts'))[name]);
 
 export function addResourceCommands(program: Command): void {
   const functions = program.command('functions').description('functions of the account');
@@ -64,7 +66,26 @@ export function addResourceCommands(program: Command): void {
 
   addKeyAndRouteCommands(program);
 
+  addSecretCommands(program);
+
   addLayerCommands(program);
+}
+
+function addSecretCommands(program: Command): void {
+  const secrets = program
+    .command('secrets')
+    .description('values that egress.headers adds to outbound requests');
+  secrets.command('list').description('names; values are never shown').action(secret('listSecrets'));
+  secrets
+    .command('put')
+    .argument('<name>')
+    .description('set or replace a secret; its value is read from stdin, or asked for')
+    .action(secret('putSecret'));
+  secrets
+    .command('delete')
+    .argument('<name>')
+    .description('delete a secret that no served version uses')
+    .action(secret('deleteSecret'));
 }
 
 function addLayerCommands(program: Command): void {

@@ -1,5 +1,5 @@
 /**
- * First start: the key-encryption key, account `default`, and its owner key for the CLI.
+ * First start: the key-encryption keys, account `default`, and its owner key for the CLI.
  *
  * The credentials file is written before the database knows the key. When the process dies in between, the
  * next start finds the file and registers that very key, so neither half can be lost.

@@ -73,6 +73,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   opened.defer(() => db.close());
   const blobs = await BlobStore.open(layout.blobs);
   const kek = await loadKeyEncryptionKey(layout.keyEncryptionKey);
+  const nodeKey = await loadKeyEncryptionKey(layout.nodeKey);
   await ensureOwner(layout, db, kek, log);
   const nodes = overrides.nodes ?? config.nodeIds.map((id) => unixNode(id, layout.sockets.node(id)));
   opened.defer(() => Promise.all(nodes.map((node) => node.close())).then(() => undefined));
@@ -84,6 +85,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     nodes,
     log,
     kek,
+    nodeKey,
     consumers,
     clock,
     timers,

@@ -1,5 +1,6 @@
 /** Configuration of a node agent, read once from the environment. */
 import { z } from 'zod';
+import { parseExemption } from './egress/addresses.ts';
 import { SLOT_BYTES } from './slots/demand.ts';
 
 const MIB = 1_048_576;
@@ -36,6 +37,15 @@ const uidRange = z
   .refine(({ first, count }) => first >= 1_000 && count >= 1 && first + count <= 2 ** 31, {
     message: 'user ids are 1000 to 2147483647, the first not above the last',
   });
+const commaList = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ''),
+  );
 
 export const nodeEnvironmentSchema = z.object({
   ISOPLANE_DATA_DIR: z.string().min(1),
@@ -67,4 +77,14 @@ export const nodeEnvironmentSchema = z.object({
     .int()
     .min(MIB)
     .default(2_048 * MIB),
+  /**
+   * Addresses that functions may reach though they are not public, for development and tests: CIDR ranges or
+   * `address:port`, with commas between.
+   */
+  ISOPLANE_EGRESS_ALLOW_PRIVATE: commaList.refine(
+    (list) => list.every((entry) => parseExemption(entry) !== undefined),
+    'use CIDR ranges or ADDRESS:PORT, with commas between',
+  ),
+  /** DNS servers for the names that functions reach: `address` or `address:port`. Default: this machine's. */
+  ISOPLANE_EGRESS_DNS: commaList,
 });

@@ -18,6 +18,10 @@ await runPlane('node', (log) => {
     capacity: environment.ISOPLANE_CAPACITY ?? defaultCapacity(totalmem()),
     sandbox: environment.ISOPLANE_SANDBOX,
     codeCacheBytes: environment.ISOPLANE_CODE_CACHE_BYTES,
+    egress: {
+      allowPrivate: environment.ISOPLANE_EGRESS_ALLOW_PRIVATE,
+      dnsServers: environment.ISOPLANE_EGRESS_DNS,
+    },
     log,
   });
 });

@@ -19,6 +19,10 @@ export const LIMITS = {
   /** Service bindings of one version, and as many KV bindings. */
   bindingsMax: 32,
 
+  secretsPerAccountMax: 1_000,
+  /** One secret; headers that carry it must fit those of requests. */
+  secretBytesMax: 8 * KIB,
+
   // Requests at the gateway
   requestBodyBytesMax: 100 * MIB,
   requestBodyBytesDefault: 32 * MIB,

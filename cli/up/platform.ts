@@ -33,6 +33,8 @@ export interface PlatformOptions {
   readonly slots?: number;
   readonly sandbox?: 'auto' | 'required' | 'off';
   readonly baseDomain?: string;
+  /** Addresses that functions may reach though they are not public: CIDR ranges or `address:port`; for tests. */
+  readonly egressAllowPrivate?: readonly string[];
   readonly onEvent?: (event: PlaneEvent) => void;
   /** File that runs a plane; tests put scripted planes here. */
   readonly mainOf?: (plane: PlaneName) => string;
@@ -152,6 +154,9 @@ class Starting {
       ISOPLANE_NODE_ID: NODE_ID,
       ISOPLANE_SANDBOX: options.sandbox ?? 'auto',
       ...(options.slots === undefined ? {} : { ISOPLANE_SLOTS: String(options.slots) }),
+      ...(options.egressAllowPrivate === undefined
+        ? {}
+        : { ISOPLANE_EGRESS_ALLOW_PRIVATE: options.egressAllowPrivate.join(',') }),
     });
     const [controlAddresses] = await allStarted([control.start(), scheduler.start()]);
     const controlUrl = urlOf(controlAddresses);

@@ -9,6 +9,8 @@ import type { Semaphore } from '../semaphore.ts';
 
 export interface ApiDeps extends PublishDeps {
   readonly kek: KeyEncryptionKey;
+  /** Seals what nodes open. */
+  readonly nodeKey: KeyEncryptionKey;
   readonly authenticator: Authenticator;
   readonly consumers: Consumers;
   readonly clock: Clock;

@@ -10,6 +10,7 @@ import {
   aliasNameSchema,
   functionNameSchema,
   layerNameSchema,
+  secretNameSchema,
   type AccountName,
 } from '#shared/ids.ts';
 import type { Principal } from '../auth/authenticate.ts';
@@ -119,6 +120,7 @@ export const inVersion = inFunction.extend({ number: z.coerce.number().int().min
 export const inAlias = inFunction.extend({ alias: aliasNameSchema });
 export const inLayer = inAccount.extend({ layer: layerNameSchema });
 export const inLayerVersion = inLayer.extend({ number: z.coerce.number().int().min(1) });
+export const inSecret = inAccount.extend({ secret: secretNameSchema });
 export const withId = inAccount.extend({ id: z.string().min(1).max(100) });
 export const nowhere = z.object({});
 

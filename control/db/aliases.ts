@@ -7,6 +7,7 @@ import type { Orm, WriteTx } from './database.ts';
 import { aliasesOf, requireFunction, type FunctionRef } from './functions.ts';
 import { instant, pageOf, readCursor, readNumberCursor, type Page, type PageRequest } from './page.ts';
 import { aliases, deployments, routes, versions } from './schema.ts';
+import { requireSecrets } from './secrets.ts';
 
 type DeploymentRow = typeof deployments.$inferSelect;
 
@@ -105,10 +106,29 @@ async function requireVersions(orm: Orm, ref: FunctionRef, weights: Weights): Pr
 }
 
 /** Points the alias at the weights, creating it when needed, and writes the deployment. */
+/** A version that was not served may name a secret that was deleted since. */
+async function requireSecretsOf(orm: Orm, ref: FunctionRef, weights: Weights): Promise<void> {
+  const rows = await orm
+    .select({ config: versions.config })
+    .from(versions)
+    .where(
+      and(
+        eq(versions.account, ref.account),
+        eq(versions.functionName, ref.functionName),
+        inArray(
+          versions.number,
+          weights.map(({ version }) => version),
+        ),
+      ),
+    );
+  for (const { config } of rows) await requireSecrets(orm, ref.account, config.egress);
+}
+
 export async function moveAlias(tx: WriteTx, ref: FunctionRef, move: Move): Promise<DeploymentView> {
   const { orm, nowMs } = tx;
   await requireFunction(orm, ref);
   await requireVersions(orm, ref, move.weights);
+  await requireSecretsOf(orm, ref, move.weights);
   const [before] = await orm.select().from(aliases).where(isAlias(ref, move.alias));
   await orm
     .insert(aliases)

@@ -21,6 +21,7 @@ import { moveAlias } from '../db/aliases.ts';
 import type { Database, WriteTx } from '../db/database.ts';
 import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
 import { findLayerVersion, insertLayerVersion, layerVersionView, type LayerRef } from '../db/layers.ts';
+import { requireSecrets } from '../db/secrets.ts';
 import {
   findByDigest,
   insertVersion,
@@ -130,6 +131,7 @@ async function commit(
   { content, metadata, actor }: Commit,
 ): Promise<PublishReply> {
   await ensureFunction(tx, ref);
+  await requireSecrets(tx.orm, ref.account, metadata.config.egress);
   // Looked up again: an equal upload may have been committed while this one was checked.
   const existing = await findByDigest(tx.orm, ref, content.digest);
   const row: VersionRow = existing ?? (await insertVersion(tx, ref, content, actor));
@@ -158,6 +160,7 @@ export async function publishVersion(
 ): Promise<PublishReply> {
   const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
   const layers = await resolveLayers(deps.db, ref, metadata);
+  await deps.db.read((orm) => requireSecrets(orm, ref.account, metadata.config.egress));
   const planned = planVersion({
     metadata,
     modules: upload.modules.map(partOf),

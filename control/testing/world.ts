@@ -33,6 +33,9 @@ import { Semaphore } from '../semaphore.ts';
 export const ORIGIN = 'http://control.test';
 const KEK = toBase64Url(new Uint8Array(32).fill(7));
 
+/** What nodes open secrets with. */
+export const NODE_KEY = toBase64Url(new Uint8Array(32).fill(9));
+
 export interface ScriptedNode extends NodePort {
   readonly checked: Runnable[];
   onCheck: (runnable: Runnable) => Promise<CheckReply>;
@@ -275,6 +278,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     nodes: options.nodes ?? [scriptedNode()],
     log,
     kek,
+    nodeKey: await importKeyEncryptionKey(NODE_KEY),
     consumers,
     clock,
     timers,

@@ -18,6 +18,8 @@ import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { CodeCache } from '../code/cache.node.ts';
 import { Programs } from '../code/programs.node.ts';
+import { Egress, type EgressOptions } from '../egress/egress.node.ts';
+import type { EgressSettings } from '../egress/messages.ts';
 import { loadEntryModules } from '../entry/pack.node.ts';
 import { createAgentApp } from '../http/app.ts';
 import { check } from '../instances/check.node.ts';
@@ -48,6 +50,7 @@ export interface AgentOptions {
   readonly sandbox: DetectOptions['mode'];
   readonly codeCacheBytes: number;
   readonly startupMsMax?: number;
+  readonly egress?: Partial<Omit<EgressSettings, 'nodeKeyFile'>>;
   readonly log: Log;
 }
 
@@ -172,7 +175,7 @@ async function openParts(options: AgentOptions): Promise<Parts> {
   };
 }
 
-function followFeed(parts: Parts): Promise<FeedConsumer> {
+function followFeed(parts: Parts, egress: Egress): Promise<FeedConsumer> {
   const { options, layout, runnables, programs } = parts;
   const prepare = (runnable: Runnable): void => {
     programs.of(runnable).catch((error: unknown) => {
@@ -189,6 +192,7 @@ function followFeed(parts: Parts): Promise<FeedConsumer> {
     timers: systemTimers,
     onChange: (items) => {
       for (const item of items) {
+        if (item.kind === 'secret') egress.setSecret(item.key, item.value?.sealed);
         if (item.kind !== 'runnable') continue;
         runnables.set(item.key, item.value ?? undefined);
         if (item.value !== null) prepare(item.value);
@@ -197,7 +201,19 @@ function followFeed(parts: Parts): Promise<FeedConsumer> {
   });
 }
 
+function startEgress({ options, layout }: Parts, onRefused: EgressOptions['onRefused']): Egress {
+  const { allowPrivate = [], dnsServers = [], extraCa } = options.egress ?? {};
+  return new Egress({
+    settings: { allowPrivate, dnsServers, extraCa, nodeKeyFile: layout.nodeKey },
+    clock: systemClock,
+    timers: systemTimers,
+    log: options.log,
+    onRefused,
+  });
+}
+
 interface Running {
+  readonly egress: Egress;
   readonly instances: Instances;
   readonly watchdog: Watchdog;
   readonly heartbeat: Heartbeat;
@@ -209,12 +225,15 @@ interface Running {
 function assemble(parts: Parts, socket: string): Running {
   const { options, pools, runnables } = parts;
   let draining = false;
+  const egress = startEgress(parts, ({ instanceId, message, requestId }) =>
+    instances.get(instanceId)?.collector.platform(message, requestId),
+  );
   const launchOptions: LaunchOptions = {
     pools,
     ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),
     timers: systemTimers,
     clock: systemClock,
-    attachments: [],
+    attachments: [egress],
   };
   const instances = new Instances({
     launch: launchOptions,
@@ -257,7 +276,7 @@ function assemble(parts: Parts, socket: string): Running {
   const drain = (): void => {
     draining = true;
   };
-  return { instances, watchdog, heartbeat, launchOptions, drain };
+  return { egress, instances, watchdog, heartbeat, launchOptions, drain };
 }
 
 export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
@@ -267,7 +286,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
   const running = assemble(parts, socket);
   const { instances, watchdog, heartbeat, launchOptions } = running;
   await pools.standard.fill(SLOTS_FIRST);
-  const feed = await followFeed(parts);
+  const feed = await followFeed(parts, running.egress);
   const status = (): NodeStatus => ({
     nodeId: options.nodeId,
     sandbox: sandbox.status,
@@ -295,6 +314,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await feed.close();
       watchdog.close();
       await Promise.all([pools.standard.close(), pools.strict.close()]);
+      await running.egress.close();
       await parts.group?.close();
       await closeServer(server, 500);
       await logs.close();

@@ -52,8 +52,9 @@ function entrySource({ style, main, hooks, functionName, functionVersion }: Entr
       : 'wrapModule(user)';
   const configured = Object.entries(hooks).flatMap(([name, hook]) => (hook === undefined ? [] : [name]));
   const wrapper = style === 'event' ? 'wrapEvent' : 'wrapModule';
-  // The console is imported first: top-level code of the user must already log through it.
+  // The console and fetch are imported first: top-level code of the user must already find ours.
   return `import "./console.worker.ts";
+import "./fetch.worker.ts";
 import * as user from ${specifier};
 import { ${wrapper}${configured.length === 0 ? '' : ', hooksOf'} } from "./runtime.worker.ts";
 ${style === 'event' ? '' : `export * from ${specifier};\n`}${
@@ -66,13 +67,10 @@ ${style === 'event' ? '' : `export * from ${specifier};\n`}${
 }
 
 export async function loadEntryModules(): Promise<EntryModules> {
-  const [consoleText, runtimeText] = await Promise.all([
-    load('./console.worker.ts'),
-    load('./runtime.worker.ts'),
-  ]);
-  const shared = [
-    esm('isoplane/console.worker.ts', consoleText),
-    esm('isoplane/runtime.worker.ts', runtimeText),
-  ];
+  const shared = await Promise.all(
+    ['console', 'fetch', 'runtime'].map(async (name) =>
+      esm(`isoplane/${name}.worker.ts`, await load(`./${name}.worker.ts`)),
+    ),
+  );
   return { of: (options) => [esm('isoplane/entry.js', entrySource(options)), ...shared] };
 }

@@ -27,7 +27,7 @@ export interface SourceModule {
 }
 
 export interface TestVersion extends Partial<
-  Pick<FunctionConfigInput, 'style' | 'vars' | 'limits' | 'compatibilityFlags' | 'hooks' | 'tier'>
+  Pick<FunctionConfigInput, 'style' | 'vars' | 'limits' | 'compatibilityFlags' | 'hooks' | 'tier' | 'egress'>
 > {
   readonly id?: string;
   readonly modules: readonly SourceModule[];
@@ -59,6 +59,7 @@ class FakeControl {
       ...(version.limits === undefined ? {} : { limits: version.limits }),
       ...(version.hooks === undefined ? {} : { hooks: version.hooks }),
       ...(version.tier === undefined ? {} : { tier: version.tier }),
+      ...(version.egress === undefined ? {} : { egress: version.egress }),
       ...(version.compatibilityFlags === undefined ? {} : { compatibilityFlags: version.compatibilityFlags }),
     });
     const modules = version.modules.map(({ name, type, content }) => {

@@ -21,6 +21,7 @@
  *   GET    A/layers/{layer}/versions · GET|DELETE A/layers/{layer}/versions/{n}
  *   GET    A/layers/{layer}/versions/{n}/modules/{path}   bytes
  *   GET    A/keys · POST A/keys CreateKey → CreatedKey · DELETE A/keys/{id}
+ *   GET    A/secrets · PUT A/secrets/{secret} PutSecret → SecretView · DELETE A/secrets/{secret}
  *   GET    A/routes · POST A/routes CreateRoute → RouteView · DELETE A/routes/{id}
  *   GET    /v1/propagation?revision=N&waitMs=N   → Propagation; waits until every live consumer applied N
  *   GET    /v1/status                            → PlatformStatus
@@ -32,8 +33,10 @@ import {
   digestSchema,
   functionNameSchema,
   layerNameSchema,
+  secretNameSchema,
   versionNumberSchema,
 } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
 import { functionConfigSchema, jwksSchema } from './config.ts';
 import { ROLES } from './feed.ts';
 import { moduleRefSchema, moduleTypeSchema } from './modules.ts';
@@ -172,6 +175,20 @@ export const createdKeySchema = keyViewSchema.extend({
   revision: z.number().int(),
 });
 
+/** Never returned by any call. It has to fit into a header. */
+export const putSecretSchema = z.strictObject({
+  value: z
+    .string()
+    .min(1)
+    .max(LIMITS.secretBytesMax)
+    .regex(
+      /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/,
+      'use printable ASCII without line breaks, and no space at either end',
+    ),
+});
+export const secretViewSchema = z.object({ name: secretNameSchema, updatedAt: instant });
+export const putSecretReplySchema = secretViewSchema.extend({ revision: z.number().int() });
+
 export const createRouteSchema = z.strictObject({
   host: z.string().min(1).max(253),
   /** Exact path, or a prefix that ends in `/*`. */
@@ -232,6 +249,7 @@ export type LayerView = z.infer<typeof layerViewSchema>;
 export type CreateKey = z.infer<typeof createKeySchema>;
 export type KeyView = z.infer<typeof keyViewSchema>;
 export type CreatedKey = z.infer<typeof createdKeySchema>;
+export type SecretView = z.infer<typeof secretViewSchema>;
 export type CreateRoute = z.infer<typeof createRouteSchema>;
 export type RouteView = z.infer<typeof routeViewSchema>;
 export type AccountView = z.infer<typeof accountViewSchema>;

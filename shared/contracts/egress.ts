@@ -20,10 +20,20 @@ export const hostPatternSchema = z
     'use a lower-case host like api.example.com, *.example.com, 203.0.113.7 or [2001:db8::1], with an optional :port or :*',
   );
 
-/** Puts a header on requests to some hosts; the function never sees the value. */
+/** Frame requests, or belong to the platform: never from configuration. */
+const RESERVED_HEADER =
+  /^(?:host|connection|keep-alive|te|trailer|transfer-encoding|content-length|upgrade|expect|proxy-.*|isoplane-.*)$/i;
+
+/**
+ * Puts a header on requests to some hosts; the function never sees the value. Without a port it goes out over
+ * TLS on 443 alone, so that a secret leaves in the clear only where its owner named the port.
+ */
 const egressHeaderSchema = z.strictObject({
   host: hostPatternSchema,
-  header: z.string().regex(/^[A-Za-z0-9-]{1,100}$/, 'use letters, digits and hyphens'),
+  header: z
+    .string()
+    .regex(/^[A-Za-z0-9-]{1,100}$/, 'use letters, digits and hyphens')
+    .refine((name) => !RESERVED_HEADER.test(name), 'this header belongs to the connection or the platform'),
   /** Name of a secret of the account. */
   secret: secretNameSchema,
   /** Before the secret, for example `Bearer `. */
@@ -35,7 +45,7 @@ const egressHeaderSchema = z.strictObject({
 });
 
 export const egressRulesSchema = z.strictObject({
-  /** A host must match one of these, and none of `deny`. */
+  /** A host must match one of these, and none of `deny`, where a pattern without a port means every port. */
   allow: z.array(hostPatternSchema).max(100).default(['*']),
   deny: z.array(hostPatternSchema).max(100).default([]),
   headers: z.array(egressHeaderSchema).max(20).default([]),

@@ -18,6 +18,8 @@ export interface Layout {
   readonly blobs: string;
   /** 32 random bytes, base64url: wraps secrets at rest. */
   readonly keyEncryptionKey: string;
+  /** As long: wraps secrets that nodes open. Nodes have no use for the key above. */
+  readonly nodeKey: string;
   /** Owner key of account `default` for the CLI, and the URLs of the running platform. */
   readonly credentials: string;
   /** Held (libSQL write lock) by the one platform that runs on this folder. */
@@ -44,6 +46,7 @@ export function layoutOf(dataDir: string): Layout {
     database: join(root, 'control.db'),
     blobs: join(root, 'blobs'),
     keyEncryptionKey: join(root, 'keys', 'kek'),
+    nodeKey: join(root, 'keys', 'node'),
     credentials: join(root, 'credentials.json'),
     lock: join(root, 'lock.db'),
     gatewaySnapshot: (gatewayId) => join(root, 'gateways', `${gatewayId}.json`),

@@ -1,0 +1,65 @@
+/** Which headers cross the proxy. Pure, on flat lists of names and values as they stood on the wire. */
+
+/** RFC 9110 section 7.6.1 and what proxies before it knew; `expect` is answered by the proxy itself. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'expect',
+]);
+
+function namedByConnection(raw: readonly string[]): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (let index = 0; index < raw.length; index += 2)
+    if (raw[index]?.toLowerCase() === 'connection')
+      for (const name of (raw[index + 1] ?? '').split(',')) names.add(name.trim().toLowerCase());
+  return names;
+}
+
+function keep(raw: readonly string[], drops: (name: string) => boolean): string[] {
+  const connection = namedByConnection(raw);
+  const kept: string[] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index] ?? '';
+    const lower = name.toLowerCase();
+    // Nobody outside the platform speaks or hears its own headers.
+    const internal = lower.startsWith('isoplane-') || lower.startsWith('proxy-');
+    if (internal || HOP_BY_HOP.has(lower) || connection.has(lower) || drops(lower)) continue;
+    kept.push(name, raw[index + 1] ?? '');
+  }
+  return kept;
+}
+
+export interface Injected {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** Host is the URL's, whatever code said; an injected header replaces code's own of that name. */
+export function requestHeaders(
+  raw: readonly string[],
+  authority: string,
+  injected: readonly Injected[],
+): string[] {
+  const replaced = new Set(injected.map(({ name }) => name.toLowerCase()));
+  return [
+    'host',
+    authority,
+    ...keep(raw, (name) => name === 'host' || replaced.has(name)),
+    ...injected.flatMap(({ name, value }) => [name, value]),
+  ];
+}
+
+export function responseHeaders(raw: readonly string[]): string[] {
+  return keep(raw, () => false);
+}
+
+/** First value of a header, by its lower-case name. */
+export function headerOf(raw: readonly string[], name: string): string | undefined {
+  for (let index = 0; index < raw.length; index += 2)
+    if (raw[index]?.toLowerCase() === name) return raw[index + 1];
+  return undefined;
+}
