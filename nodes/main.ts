@@ -13,6 +13,11 @@ await runPlane('node', (log) => {
     capacity: environment.ISOPLANE_CAPACITY ?? defaultCapacity(totalmem()),
     sandbox: environment.ISOPLANE_SANDBOX,
     codeCacheBytes: environment.ISOPLANE_CODE_CACHE_BYTES,
+    kv: {
+      ...(environment.ISOPLANE_KV_URL === undefined ? {} : { url: environment.ISOPLANE_KV_URL }),
+      authToken: environment.ISOPLANE_KV_AUTH_TOKEN,
+      bytesMax: environment.ISOPLANE_KV_BYTES_MAX,
+    },
     log,
   });
 });

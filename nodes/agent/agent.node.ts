@@ -14,6 +14,9 @@ import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layo
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { BindingHost } from '../bindings/host.node.ts';
+import { KV, kvBindings, type KvData } from '../bindings/kv/kind.ts';
+import { serviceBindings } from '../bindings/services/kind.ts';
 import { CodeCache } from '../code/cache.node.ts';
 import { Programs } from '../code/programs.node.ts';
 import { loadEntryModules } from '../entry/pack.node.ts';
@@ -37,9 +40,12 @@ export interface AgentOptions {
   readonly sandbox: DetectOptions['mode'];
   readonly codeCacheBytes: number;
   readonly startupMsMax?: number;
+  /** Where KV lives. Default: a file under the data folder, which all nodes of the machine share. */
+  readonly kv?: Partial<KvData>;
   readonly log: Log;
 }
 
+const KV_BYTES_MAX = 16 * 1024 * 1_048_576;
 const ENCODED_BYTES_MAX = 128 * 1_048_576;
 /** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
 const RUNNABLE_WAIT_MS = 5_000;
@@ -77,12 +83,14 @@ interface Parts {
   readonly code: CodeCache;
   readonly logs: LogStore;
   readonly runnables: RunnableIndex;
+  readonly bindings: BindingHost;
   readonly control: UnixPeer;
   readonly scheduler: UnixPeer;
 }
 
 async function openParts(options: AgentOptions): Promise<Parts> {
   const layout = layoutOf(options.dataDir);
+  const rpcHost = `${randomUUID()}:1`;
   await ensurePrivateFolder(layout.runDir);
   const nodeDir = layout.nodeDir(options.nodeId);
   await mkdir(nodeDir, { recursive: true, mode: 0o700 });
@@ -118,7 +126,7 @@ async function openParts(options: AgentOptions): Promise<Parts> {
     programs: new Programs({
       code,
       entry: await loadEntryModules(),
-      rpcHost: `${randomUUID()}:1`,
+      rpcHost,
       bytesMax: ENCODED_BYTES_MAX,
     }),
     logs: await LogStore.open({
@@ -128,9 +136,28 @@ async function openParts(options: AgentOptions): Promise<Parts> {
       log,
     }),
     runnables: new RunnableIndex(systemTimers),
+    bindings: await openBindings(options, layout, rpcHost),
     control,
     scheduler: new UnixPeer(layout.sockets.scheduler),
   };
+}
+
+async function openBindings(options: AgentOptions, layout: Layout, rpcHost: string): Promise<BindingHost> {
+  const folder = join(layout.dataDir, 'kv');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const { nodeId, log } = options;
+  return new BindingHost({
+    kinds: [
+      serviceBindings({ nodeId, schedulerSocket: layout.sockets.scheduler, rpcHost }),
+      kvBindings({
+        url: options.kv?.url ?? `file:${join(folder, 'kv.db')}`,
+        authToken: options.kv?.authToken,
+        bytesMax: options.kv?.bytesMax ?? KV_BYTES_MAX,
+      }),
+    ],
+    log,
+    timers: systemTimers,
+  });
 }
 
 function followFeed(parts: Parts): Promise<FeedConsumer> {
@@ -149,6 +176,7 @@ function followFeed(parts: Parts): Promise<FeedConsumer> {
     log: options.log,
     timers: systemTimers,
     onChange: (items) => {
+      parts.bindings.apply(items);
       for (const item of items) {
         if (item.kind !== 'runnable') continue;
         runnables.set(item.key, item.value ?? undefined);
@@ -177,7 +205,7 @@ function assemble(parts: Parts, socket: string): Running {
     ...(parts.group === undefined ? {} : { group: parts.group }),
     timers: systemTimers,
     clock: systemClock,
-    attachments: [],
+    attachments: [parts.bindings],
   };
   const instances = new Instances({
     launch: launchOptions,
@@ -245,6 +273,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     check: (runnable) => check({ launch: launchOptions, programs }, runnable),
     overdue: (instanceId, report) => watchdog.overdue(instanceId, report),
     status,
+    kv: (question) => parts.bindings.ask(KV, question),
     log: options.log,
   });
   const server = await serveUnix(socket, (request) => app.fetch(request));
@@ -258,6 +287,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await feed.close();
       watchdog.close();
       await pool.close();
+      await parts.bindings.close();
       parts.group?.close();
       await closeServer(server, 500);
       await logs.close();

@@ -16,6 +16,7 @@ interface EntryOptions {
   readonly style: Style;
   readonly main: string;
   readonly hooks: Hooks;
+  readonly entrypoints: readonly string[];
   readonly functionName: string;
   readonly functionVersion: number;
 }
@@ -42,8 +43,18 @@ async function load(file: string): Promise<string> {
   return code;
 }
 
-/** Named exports pass through, so that named class entrypoints can be bound to; `default` is ours. */
-function entrySource({ style, main, functionName, functionVersion }: EntryOptions): string {
+/** Listed classes, wrapped. These exports shadow those of `export *`. */
+function entrypointSource(names: readonly string[]): string {
+  return names
+    .map(
+      (name, index) =>
+        `const e${index} = wrapEntrypoint(user, ${JSON.stringify(name)});\nexport { e${index} as ${name} };\n`,
+    )
+    .join('');
+}
+
+/** Named exports pass through, so that code may use them as workerd does; `default` is ours. */
+function entrySource({ style, main, entrypoints, functionName, functionVersion }: EntryOptions): string {
   // Relative: compatibility dates with the newer module registry resolve an absolute specifier elsewhere.
   const specifier = JSON.stringify(`../${main}`);
   const wrapped =
@@ -53,8 +64,8 @@ function entrySource({ style, main, functionName, functionVersion }: EntryOption
   // The console is imported first: top-level code of the user must already log through it.
   return `import "./console.worker.ts";
 import * as user from ${specifier};
-import { ${style === 'event' ? 'wrapEvent' : 'wrapModule'} } from "./runtime.worker.ts";
-${style === 'event' ? '' : `export * from ${specifier};\n`}export default ${wrapped};
+import { ${style === 'event' ? 'wrapEvent' : 'wrapModule'}, wrapEntrypoint } from "./runtime.worker.ts";
+${style === 'event' ? '' : `export * from ${specifier};\n`}${entrypointSource(entrypoints)}export default ${wrapped};
 `;
 }
 
