@@ -1,7 +1,8 @@
 /** Commands that list and change what the account owns. */
 import { Option, type Command } from 'commander';
-import { collect, run } from './run.ts';
+import { collect, integer, run } from './run.ts';
 import type * as Resources from './commands/resources.ts';
+import type * as Kv from './commands/kv.ts';
 import type * as Layers from './commands/layers.ts';
 import type * as Secrets from './commands/secrets.ts';
 
@@ -9,6 +10,8 @@ const resources = (name: keyof typeof Resources) =>
   run(async () => (await import('./commands/resources.ts'))[name]);
 const layer = (name: keyof typeof Layers) => run(async () => (await import('./commands/layers.ts'))[name]);
 const secret = (name: keyof typeof Secrets) => run(async () => (await import('./commands/secrets.ts'))[name]);
+
+const kv = (name: keyof typeof Kv) => run(async () => (await import('./commands/kv.ts'))[name]);
 
 export function addResourceCommands(program: Command): void {
   const functions = program.command('functions').description('functions of the account');
@@ -69,6 +72,7 @@ export function addResourceCommands(program: Command): void {
   addSecretCommands(program);
 
   addLayerCommands(program);
+  addKvCommands(program);
 }
 
 function addSecretCommands(program: Command): void {
@@ -115,6 +119,48 @@ function addLayerCommands(program: Command): void {
     .argument('<version>')
     .description('delete a layer version that no function uses')
     .action(layer('deleteLayer'));
+}
+
+function addKvCommands(program: Command): void {
+  const namespaces = program.command('kv').description('key-value namespaces that functions bind to');
+  namespaces.command('list').description('all namespaces').action(kv('listNamespaces'));
+  namespaces
+    .command('create')
+    .argument('<namespace>')
+    .description('make a namespace')
+    .action(kv('createNamespace'));
+  namespaces
+    .command('delete')
+    .argument('<namespace>')
+    .description('delete a namespace that no version binds, with all its values')
+    .action(kv('deleteNamespace'));
+  namespaces
+    .command('keys')
+    .argument('<namespace>')
+    .option('--prefix <text>', 'only keys that begin with it')
+    .description('keys of a namespace')
+    .action(kv('listKeys'));
+  namespaces
+    .command('get')
+    .argument('<namespace>')
+    .argument('<key>')
+    .description('write a value to stdout')
+    .action(kv('getValue'));
+  namespaces
+    .command('put')
+    .argument('<namespace>')
+    .argument('<key>')
+    .argument('[value]')
+    .option('--file <path>', 'take the value from a file')
+    .option('--ttl <seconds>', 'the key is gone after this many seconds', integer(60, 1_000_000_000))
+    .description('set a value')
+    .action(kv('putValue'));
+  namespaces
+    .command('remove')
+    .argument('<namespace>')
+    .argument('<key>')
+    .description('remove a key')
+    .action(kv('removeValue'));
 }
 
 function addKeyAndRouteCommands(program: Command): void {

@@ -17,6 +17,7 @@ import {
   addVersionDetails,
   addVersions,
 } from './api/functions.ts';
+import { addKvNamespaces, addKvReads, addKvWrites } from './api/kv.ts';
 import { addLayers, addLayerVersions } from './api/layers.ts';
 import { authorize, type Answer, type AddOperation, type Handler, type Operation } from './api/operation.ts';
 import { documentPage } from './api/page.ts';
@@ -177,6 +178,9 @@ function collectOperations(deps: ApiDeps) {
     addHistory,
     addLayers,
     addLayerVersions,
+    addKvNamespaces,
+    addKvReads,
+    addKvWrites,
     addKeys,
     addSecrets,
     addRoutes,

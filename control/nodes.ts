@@ -1,4 +1,6 @@
 /** Node agents as control sees them (shared/contracts/nodes.ts), one per configured node. */
+import { z } from 'zod';
+import { kvKeysSchema, type KvKeys, type PutKvValue } from '#shared/contracts/api.ts';
 import {
   checkReplySchema,
   logEntrySchema,
@@ -8,6 +10,7 @@ import {
   type NodeStatus,
 } from '#shared/contracts/nodes.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
+import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, FunctionName } from '#shared/ids.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 
@@ -18,12 +21,30 @@ export interface LogQuery {
   readonly tail: number;
 }
 
+export interface KvKeysQuery {
+  readonly prefix: string;
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+}
+
+/** Values of KV namespaces, by the namespace's id. */
+export interface NodeKv {
+  keys(namespaceId: string, query: KvKeysQuery, signal: AbortSignal): Promise<KvKeys>;
+  /** undefined: there is no such key. */
+  get(namespaceId: string, key: string, signal: AbortSignal): Promise<Uint8Array | undefined>;
+  put(namespaceId: string, put: PutKvValue & { readonly key: string }, signal: AbortSignal): Promise<void>;
+  remove(namespaceId: string, key: string, signal: AbortSignal): Promise<void>;
+  /** The namespace is gone: so may be its values. */
+  drop(namespaceId: string, signal: AbortSignal): Promise<void>;
+}
+
 export interface NodePort {
   readonly nodeId: string;
   /** Rejects when the agent cannot be reached or fails; a start-up failure of the code is an answer. */
   check(runnable: Runnable, signal: AbortSignal): Promise<CheckReply>;
   logs(query: LogQuery, signal: AbortSignal): AsyncIterable<LogEntry>;
   status(signal: AbortSignal): Promise<NodeStatus>;
+  readonly kv: NodeKv;
   close(): Promise<void>;
 }
 
@@ -43,6 +64,44 @@ export function unixNode(nodeId: string, socketPath: string): NodePort {
       return peer.lines(`/v1/logs?${search.toString()}`, logEntrySchema, { signal });
     },
     status: (signal) => peer.call('/v1/status', nodeStatusSchema, { signal }),
+    kv: kvOf(peer),
     close: () => peer.close(),
+  };
+}
+
+/** As large as a value may be. */
+const KV_VALUE_BYTES_MAX = 25 * 1_048_576;
+
+function kvOf(peer: UnixPeer): NodeKv {
+  const path = (id: string, key: string): string =>
+    `/v1/kv/${encodeURIComponent(id)}/values?${new URLSearchParams({ key }).toString()}`;
+  return {
+    keys: (id, { prefix, limit, cursor }, signal) => {
+      const search = new URLSearchParams({
+        prefix,
+        limit: String(limit),
+        ...(cursor === undefined ? {} : { cursor }),
+      });
+      return peer.call(`/v1/kv/${encodeURIComponent(id)}/keys?${search.toString()}`, kvKeysSchema, {
+        signal,
+      });
+    },
+    get: async (id, key, signal) => {
+      try {
+        return await peer.bytes(path(id, key), KV_VALUE_BYTES_MAX, { signal });
+      } catch (thrown) {
+        if (thrown instanceof PlatformError && thrown.code === 'not_found') return undefined;
+        throw thrown;
+      }
+    },
+    put: async (id, { key, ...body }, signal) => {
+      await peer.call(path(id, key), z.unknown(), { method: 'PUT', body, signal });
+    },
+    remove: async (id, key, signal) => {
+      await peer.call(path(id, key), z.unknown(), { method: 'DELETE', signal });
+    },
+    drop: async (id, signal) => {
+      await peer.call(`/v1/kv/${encodeURIComponent(id)}`, z.unknown(), { method: 'DELETE', signal });
+    },
   };
 }

@@ -16,7 +16,8 @@ import type { KeyRing } from './auth/keys.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
 import { invoke, type InvokeDeps } from './invoke.ts';
 import { Metrics } from './metrics.ts';
-import type { AgentPort, Call, LeaseSource } from './ports.ts';
+import type { AgentPort, LeaseSource } from '#shared/leases/ports.ts';
+import type { Call } from './ports.ts';
 import { Router, type Target } from './routing/router.ts';
 
 export interface GatewayDeps<E extends Env> {

@@ -16,10 +16,11 @@ import {
   VERSION,
 } from '#shared/contracts/invoke.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import type { AgentPort, Admitted, LeaseSource, Permit } from '#shared/leases/ports.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
 import type { Metrics } from './metrics.ts';
-import type { AgentPort, Admitted, Call, ForwardOutcome, ForwardPlan, LeaseSource, Permit } from './ports.ts';
+import type { Call, ForwardOutcome, ForwardPlan } from './ports.ts';
 import type { Target } from './routing/router.ts';
 
 export interface InvokeDeps {

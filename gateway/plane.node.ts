@@ -14,9 +14,9 @@ import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
 import { SocketClient } from './forward/socket-client.node.ts';
-import { Watch } from './forward/watch.ts';
-import { createAgentClient, createSchedulerClient } from './leases/scheduler-client.node.ts';
-import { LeaseManager } from './leases/source.ts';
+import { Watch } from '#shared/leases/watch.ts';
+import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
+import { LeaseManager } from '#shared/leases/manager.ts';
 import { createNodeServer, listen, nodeCallOf, type NodeEnv } from './server.node.ts';
 
 export interface GatewayPlaneOptions {

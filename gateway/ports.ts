@@ -4,8 +4,6 @@
  */
 import type { VersionItem } from '#shared/contracts/feed.ts';
 import type { Lease } from '#shared/contracts/leases.ts';
-import type { OverdueReport, ExitReport } from '#shared/contracts/nodes.ts';
-import type { PlatformError } from '#shared/errors.ts';
 
 export type BodyRead =
   | { readonly kind: 'body'; readonly bytes: Uint8Array<ArrayBuffer> }
@@ -62,31 +60,3 @@ export type ForwardOutcome =
   | { readonly kind: 'function_error' }
   | { readonly kind: 'body_too_large' }
   | { readonly kind: 'client_gone' };
-
-/** The right to send one request to an instance. Released exactly once, when the exchange is over. */
-export interface Permit {
-  readonly lease: Lease;
-  /** An instance had to be started for this request. */
-  readonly coldStart: boolean;
-  /** Requests of this gateway on the instance, this one included. */
-  inFlight(): number;
-  release(): void;
-  /** The instance does not answer: take no more permits from its lease. */
-  lost(): void;
-}
-
-export type Admitted =
-  | { readonly kind: 'admitted'; readonly permit: Permit }
-  | { readonly kind: 'refused'; readonly error: PlatformError }
-  | { readonly kind: 'cancelled' };
-
-export interface LeaseSource {
-  /** Answers at once when a held lease has room. `cancel` is set while the request waits. */
-  admit(version: VersionItem, waiting: { cancel?: () => void }): Admitted | Promise<Admitted>;
-}
-
-/** The agent that owns an instance. Failures are answered as if the agent knew nothing. */
-export interface AgentPort {
-  exit(lease: Lease, waitMs: number): Promise<ExitReport | undefined>;
-  overdue(lease: Lease, report: OverdueReport): void;
-}

@@ -1,6 +1,7 @@
 /** {@link Call} over web standards: the gateway in front of another gateway. */
 import { HEADER_PREFIX } from '#shared/contracts/invoke.ts';
-import type { BodyRead, Call, ForwardOutcome, LeaseSource } from './ports.ts';
+import type { LeaseSource } from '#shared/leases/ports.ts';
+import type { BodyRead, Call, ForwardOutcome } from './ports.ts';
 
 /** Where requests go: a regional gateway that routes and checks again. */
 export interface Origin {

@@ -87,4 +87,13 @@ export const nodeEnvironmentSchema = z.object({
   ),
   /** DNS servers for the names that functions reach: `address` or `address:port`. Default: this machine's. */
   ISOPLANE_EGRESS_DNS: commaList,
+  /** libSQL server for KV, for example https://kv.internal:8080. Default: a file under the data folder. */
+  ISOPLANE_KV_URL: z.string().min(1).optional(),
+  ISOPLANE_KV_AUTH_TOKEN: z.string().min(1).optional(),
+  /** Size that the KV file may reach, in bytes; then puts are answered kv_full. */
+  ISOPLANE_KV_BYTES_MAX: z.coerce
+    .number()
+    .int()
+    .min(MIB)
+    .default(16_384 * MIB),
 });

@@ -22,6 +22,11 @@ await runPlane('node', (log) => {
       allowPrivate: environment.ISOPLANE_EGRESS_ALLOW_PRIVATE,
       dnsServers: environment.ISOPLANE_EGRESS_DNS,
     },
+    kv: {
+      ...(environment.ISOPLANE_KV_URL === undefined ? {} : { url: environment.ISOPLANE_KV_URL }),
+      authToken: environment.ISOPLANE_KV_AUTH_TOKEN,
+      bytesMax: environment.ISOPLANE_KV_BYTES_MAX,
+    },
     log,
   });
 });

@@ -332,14 +332,22 @@ function toProblem(error: PlatformError, requestId?: string): Problem {
   };
 }
 
-/** The one way a failure becomes an HTTP response. */
-export function problemResponse(error: PlatformError, requestId?: string): Response {
+/** The one way a failure becomes an HTTP response; in parts, for those who write it themselves. */
+export function problemParts(
+  error: PlatformError,
+  requestId?: string,
+): { readonly status: number; readonly headers: Headers; readonly body: string } {
   const problem = toProblem(error, requestId);
   const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' });
   if (requestId !== undefined) headers.set('isoplane-request-id', requestId);
   if (error.retryAfterMs !== undefined)
     headers.set('retry-after', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))));
-  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+  return { status: problem.status, headers, body: JSON.stringify(problem) };
+}
+
+export function problemResponse(error: PlatformError, requestId?: string): Response {
+  const { status, headers, body } = problemParts(error, requestId);
+  return new Response(body, { status, headers });
 }
 
 /** Rebuilds the error from a problem document received from another plane; unknown shapes become `internal`. */

@@ -56,6 +56,12 @@ export async function dev(
 /** Layers live in the platform, so a project that uses them needs it running. */
 async function layersOf(context: Context, project: Project): Promise<readonly NamedModule[]> {
   for (const warning of project.warnings) context.output.warn(warning);
+  for (const { binding, function: name } of project.config.services)
+    context.output.warn(
+      `dev runs one function: calls through ${binding} (function ${name}) are answered 501`,
+    );
+  if (project.config.kv.length > 0)
+    context.output.note('KV namespaces are empty in dev and last as long as it runs');
   if (project.config.layers.length === 0) return [];
   const { api } = await context.platform();
   return fetchLayers(api, project);

@@ -49,6 +49,12 @@ export async function startDev(options: DevOptions): Promise<DevServer> {
   return { url: session.url, close: () => session.close() };
 }
 
+/** The other function is not here: calls say so, instead of `env` lacking the name. */
+function absentService({ binding, function: name }: Project['config']['services'][number]) {
+  const problem = `isoplane dev runs one function: ${binding} (function ${name}) is bound after deployment only.`;
+  return [binding, () => new MiniflareResponse(problem, { status: 501 })] as const;
+}
+
 class Session {
   readonly #options: DevOptions;
   readonly #entry: EntryModules;
@@ -179,7 +185,7 @@ class Session {
     project: Project,
     modules: readonly NamedModule[],
   ): ConstructorParameters<typeof Miniflare>[0] {
-    const { compatibilityDate, compatibilityFlags: flags, vars } = project.config;
+    const { compatibilityDate, compatibilityFlags: flags, vars, kv, services } = project.config;
     return {
       name: project.name,
       host: '127.0.0.1',
@@ -189,6 +195,9 @@ class Session {
       compatibilityDate,
       compatibilityFlags: flags.some((flag) => ALS_FLAGS.includes(flag)) ? flags : [...flags, 'nodejs_als'],
       bindings: vars,
+      // Of this run alone: gone when it ends.
+      kvNamespaces: Object.fromEntries(kv.map(({ binding, namespace }) => [binding, namespace])),
+      serviceBindings: Object.fromEntries(services.map(absentService)),
       // Nothing leaves the machine: no request for a `cf` object, no telemetry, no egress, as on a node.
       cf: false,
       telemetry: { enabled: false },

@@ -54,6 +54,7 @@ export function miniflareModules(
     style: project.config.style,
     main,
     hooks: project.config.hooks,
+    entrypoints: project.config.entrypoints,
     functionName: project.name,
     functionVersion: 0,
   });

@@ -97,7 +97,17 @@ main = "src/index.ts"
 compatibility_date = "2026-11-01"
 compatibility_flags = ["nodejs_compat"]
 account_id = "x"
-kv_namespaces = []
+d1_databases = []
+[[services]]
+binding = "API"
+service = "api"
+entrypoint = "Admin"
+[[kv_namespaces]]
+binding = "STORE"
+id = "store"
+[[kv_namespaces]]
+binding = "FOREIGN"
+id = "0f2ac74b498b48028cb68387c421e279"
 [vars]
 A = "1"
 B = { c = true }
@@ -112,13 +122,19 @@ globs = ["**/*.mjs"]
     });
     const expected = {
       name: 'w',
-      config: { compatibilityFlags: ['nodejs_compat'], vars: { A: '1', B: { c: true } } },
+      config: {
+        compatibilityFlags: ['nodejs_compat'],
+        vars: { A: '1', B: { c: true } },
+        services: [{ binding: 'API', function: 'api', alias: 'live', entrypoint: 'Admin' }],
+        kv: [{ binding: 'STORE', namespace: 'store' }],
+      },
       rules: [{ type: 'Text', globs: ['**/*.md'] }],
     };
     expect(toml).toMatchObject(expected);
     expect(toml).toHaveProperty('warnings', [
-      expect.stringContaining('ignored kv_namespaces'),
+      expect.stringContaining('ignored d1_databases'),
       expect.stringContaining('rule of type ESModule'),
+      expect.stringContaining('ignored KV binding FOREIGN'),
     ]);
     expect(
       await read({

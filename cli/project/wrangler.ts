@@ -1,8 +1,9 @@
 /**
  * The common subset of wrangler.toml and wrangler.jsonc: name, main, compatibility_date,
- * compatibility_flags, vars, rules. Anything else is not silently dropped: a warning lists it.
+ * compatibility_flags, vars, rules, services, kv_namespaces. Anything else is not silently dropped: a warning lists it.
  */
 import { z } from 'zod';
+import { kvNamespaceNameSchema } from '#shared/ids.ts';
 import { RULE_TYPES } from './project.ts';
 
 /** Keys that mean nothing to the platform and deserve no warning. */
@@ -16,7 +17,16 @@ const HARMLESS = new Set([
   'upload_source_maps',
   'keep_names',
 ]);
-const READ = ['name', 'main', 'compatibility_date', 'compatibility_flags', 'vars', 'rules'] as const;
+const READ = [
+  'name',
+  'main',
+  'compatibility_date',
+  'compatibility_flags',
+  'vars',
+  'rules',
+  'services',
+  'kv_namespaces',
+] as const;
 
 const wranglerSchema = z.looseObject({
   name: z.string(),
@@ -25,12 +35,29 @@ const wranglerSchema = z.looseObject({
   compatibility_flags: z.array(z.string()).optional(),
   vars: z.record(z.string(), z.json()).optional(),
   rules: z.array(z.looseObject({ type: z.string(), globs: z.array(z.string()) })).optional(),
+  services: z
+    .array(z.looseObject({ binding: z.string(), service: z.string(), entrypoint: z.string().optional() }))
+    .optional(),
+  kv_namespaces: z.array(z.looseObject({ binding: z.string(), id: z.string().optional() })).optional(),
 });
 
 export interface Translated {
   /** In the form of isoplane.jsonc, not yet checked against its schema. */
   readonly value: Record<string, unknown>;
   readonly warnings: readonly string[];
+}
+
+/** An id of Cloudflare's is 32 hexadecimal digits and names nothing here; a name of ours may stand in its place. */
+function namespacesOf(
+  bound: readonly { readonly binding: string; readonly id?: string | undefined }[],
+  warn: (text: string) => void,
+): { readonly binding: string; readonly namespace: string }[] {
+  return bound.flatMap(({ binding, id }) => {
+    if (id !== undefined && !/^[0-9a-f]{32}$/.test(id) && kvNamespaceNameSchema.safeParse(id).success)
+      return [{ binding, namespace: id }];
+    warn(`ignored KV binding ${binding}: write the name of a KV namespace of this platform as its id`);
+    return [];
+  });
 }
 
 export function translateWrangler(
@@ -68,6 +95,12 @@ export function translateWrangler(
         compatibilityFlags: wrangler.compatibility_flags ?? [],
         vars: wrangler.vars ?? {},
         rules: rules.map(({ type, globs }) => ({ type, globs })),
+        services: (wrangler.services ?? []).map(({ binding, service, entrypoint }) => ({
+          binding,
+          function: service,
+          ...(entrypoint === undefined ? {} : { entrypoint }),
+        })),
+        kv: namespacesOf(wrangler.kv_namespaces ?? [], (text) => warnings.push(`${fileName}: ${text}`)),
       },
     },
   };

@@ -5,9 +5,10 @@
  * problem that applies is answered with every instance of it.
  */
 import type { LayerMetadata, PublishMetadata } from '#shared/contracts/api.ts';
+import type { Runnable } from '#shared/contracts/feed.ts';
 import { LAYER_MOUNT, moduleNameProblem, type ModuleRef } from '#shared/contracts/modules.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
-import type { Digest, LayerName } from '#shared/ids.ts';
+import type { Digest, KvNamespaceName, LayerName } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { canonicalJson } from './canonical.ts';
 import { compatibilityProblems } from './compatibility.ts';
@@ -25,6 +26,13 @@ export interface ResolvedLayer {
   readonly content: { readonly digest: Digest; readonly modules: readonly ModuleRef[] } | undefined;
 }
 
+export interface ResolvedNamespace {
+  readonly binding: string;
+  readonly namespace: KvNamespaceName;
+  /** Undefined: there is no such KV namespace. */
+  readonly id: string | undefined;
+}
+
 interface Problem {
   readonly path: string;
   readonly message: string;
@@ -38,6 +46,7 @@ export interface ModulesPlan {
 
 export interface VersionPlan extends ModulesPlan {
   readonly maps: Readonly<Record<string, Digest>>;
+  readonly kv: Runnable['kv'];
 }
 
 export type Planned<T> =
@@ -145,6 +154,26 @@ function mountLayers(layers: readonly (readonly ModuleRef[])[]): readonly Module
   return [...mounted.values()];
 }
 
+/** Variables and bindings share the names of `env`. */
+function bindingsTwice({ vars, services, kv, entrypoints }: PublishMetadata['config']): readonly Problem[] {
+  const taken = new Set(Object.keys(vars));
+  const named = [
+    ...services.map(({ binding }, index) => ({ path: `config.services.${index}.binding`, name: binding })),
+    ...kv.map(({ binding }, index) => ({ path: `config.kv.${index}.binding`, name: binding })),
+  ];
+  return [
+    ...named.flatMap(({ path, name }) => {
+      if (taken.has(name)) return [{ path, message: `the name ${name} is already used in env` }];
+      taken.add(name);
+      return [];
+    }),
+    ...duplicates(entrypoints).map((index) => ({
+      path: `config.entrypoints.${index}`,
+      message: `entrypoint ${entrypoints[index]} is listed twice`,
+    })),
+  ];
+}
+
 function configProblems(metadata: PublishMetadata, latestDate: string) {
   const { config } = metadata;
   const varsBytes = new TextEncoder().encode(JSON.stringify(config.vars)).byteLength;
@@ -162,7 +191,8 @@ function configProblems(metadata: PublishMetadata, latestDate: string) {
     path: `config.layers.${index}`,
     message: `layer ${config.layers[index]?.name} is listed twice`,
   }));
-  return layersTwice.length > 0 ? refuse('config_invalid', layersTwice) : undefined;
+  const problems = [...layersTwice, ...bindingsTwice(config)];
+  return problems.length > 0 ? refuse('config_invalid', problems) : undefined;
 }
 
 export interface UploadForPlan {
@@ -171,6 +201,8 @@ export interface UploadForPlan {
   readonly maps: readonly UploadedPart[];
   /** In the order of `config.layers`. */
   readonly layers: readonly ResolvedLayer[];
+  /** In the order of `config.kv`. */
+  readonly namespaces: readonly ResolvedNamespace[];
   readonly latestDate: string;
 }
 
@@ -201,6 +233,15 @@ export function planVersion(upload: UploadForPlan): Planned<VersionPlan> {
       : [],
   );
   if (absent.length > 0) return refuse('layer_not_found', absent);
+  const unknown = upload.namespaces.flatMap(({ namespace, id }, index) =>
+    id === undefined
+      ? [{ path: `config.kv.${index}`, message: `there is no KV namespace ${namespace}` }]
+      : [],
+  );
+  if (unknown.length > 0) return refuse('namespace_not_found', unknown);
+  const kv = upload.namespaces.flatMap(({ binding, id }) =>
+    id === undefined ? [] : [{ binding, namespaceId: id }],
+  );
   const modules = [
     ...[...own.plan].sort(byName),
     ...mountLayers(upload.layers.map(({ content }) => content?.modules ?? [])),
@@ -212,7 +253,15 @@ export function planVersion(upload: UploadForPlan): Planned<VersionPlan> {
     plan: {
       modules,
       maps: Object.fromEntries(upload.maps.map(({ name, digest }) => [name, digest])),
-      identity: canonicalJson({ form: 'version.1', main: metadata.main, modules, config: metadata.config }),
+      kv,
+      identity: canonicalJson({
+        form: 'version.1',
+        main: metadata.main,
+        modules,
+        config: metadata.config,
+        // A namespace that was made anew under its name makes another version.
+        ...(kv.length === 0 ? {} : { kv }),
+      }),
     },
   };
 }

@@ -20,6 +20,7 @@ import { sha256, type BlobStore } from '../blobs/store.ts';
 import { moveAlias } from '../db/aliases.ts';
 import type { Database, WriteTx } from '../db/database.ts';
 import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
+import { findKvNamespace } from '../db/kv.ts';
 import { findLayerVersion, insertLayerVersion, layerVersionView, type LayerRef } from '../db/layers.ts';
 import { requireSecrets } from '../db/secrets.ts';
 import {
@@ -33,7 +34,13 @@ import { runnableItem } from '../feed/items.ts';
 import { mapStack } from '../logs/source-maps.ts';
 import type { NodePort } from '../nodes.ts';
 import { parseOrRefuse } from '../validation.ts';
-import { planLayer, planVersion, type ResolvedLayer, type UploadedPart } from './plan.ts';
+import {
+  planLayer,
+  planVersion,
+  type ResolvedLayer,
+  type ResolvedNamespace,
+  type UploadedPart,
+} from './plan.ts';
 import type { Upload, UploadedBlob } from './upload.ts';
 
 export interface PublishDeps {
@@ -74,6 +81,20 @@ async function resolveLayers(
         content: row === undefined ? undefined : { digest: row.digest, modules: row.modules },
       });
     }
+    return resolved;
+  });
+}
+
+async function resolveNamespaces(
+  db: Database,
+  { account }: FunctionRef,
+  { config }: PublishMetadata,
+): Promise<readonly ResolvedNamespace[]> {
+  if (config.kv.length === 0) return [];
+  return db.read(async (orm) => {
+    const resolved: ResolvedNamespace[] = [];
+    for (const { binding, namespace } of config.kv)
+      resolved.push({ binding, namespace, id: (await findKvNamespace(orm, { account, namespace }))?.id });
     return resolved;
   });
 }
@@ -161,11 +182,13 @@ export async function publishVersion(
   const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
   const layers = await resolveLayers(deps.db, ref, metadata);
   await deps.db.read((orm) => requireSecrets(orm, ref.account, metadata.config.egress));
+  const namespaces = await resolveNamespaces(deps.db, ref, metadata);
   const planned = planVersion({
     metadata,
     modules: upload.modules.map(partOf),
     maps: upload.maps.map(partOf),
     layers,
+    namespaces,
     latestDate: deps.latestDate,
   });
   if (planned.kind === 'refused') throw planned.error;
@@ -176,7 +199,7 @@ export async function publishVersion(
     modules: plan.modules,
     maps: plan.maps,
     config: metadata.config,
-    kv: [],
+    kv: plan.kv,
     message: metadata.message,
   };
   // Also for content that is known: a damaged blob is healed by publishing again.

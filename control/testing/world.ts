@@ -27,7 +27,7 @@ import { Consumers } from '../feed/consumers.ts';
 import { FeedHub } from '../feed/hub.ts';
 import { createInternal } from '../internal.ts';
 import { StackMapper } from '../logs/merge.ts';
-import type { LogQuery, NodePort } from '../nodes.ts';
+import type { LogQuery, NodeKv, NodePort } from '../nodes.ts';
 import { Semaphore } from '../semaphore.ts';
 
 export const ORIGIN = 'http://control.test';
@@ -40,6 +40,38 @@ export interface ScriptedNode extends NodePort {
   readonly checked: Runnable[];
   onCheck: (runnable: Runnable) => Promise<CheckReply>;
   onLogs: (query: LogQuery, signal: AbortSignal) => AsyncIterable<LogEntry>;
+}
+
+/** Values by `namespace id/key`; the bytes of UTF-8 alone. */
+function scriptedKv(): NodeKv {
+  const values = new Map<string, Uint8Array>();
+  return {
+    keys: (id, { prefix, limit }) => {
+      const names = [...values.keys()].flatMap((name) => {
+        const key = name.startsWith(`${id}/`) ? name.slice(id.length + 1) : undefined;
+        return key?.startsWith(prefix) === true ? [key] : [];
+      });
+      return Promise.resolve({
+        keys: names
+          .sort()
+          .slice(0, limit)
+          .map((name) => ({ name })),
+      });
+    },
+    get: (id, key) => Promise.resolve(values.get(`${id}/${key}`)),
+    put: (id, { key, value, encoding }) => {
+      values.set(`${id}/${key}`, new Uint8Array(Buffer.from(value, encoding)));
+      return Promise.resolve();
+    },
+    remove: (id, key) => {
+      values.delete(`${id}/${key}`);
+      return Promise.resolve();
+    },
+    drop: (id) => {
+      for (const name of values.keys()) if (name.startsWith(`${id}/`)) values.delete(name);
+      return Promise.resolve();
+    },
+  };
 }
 
 export function scriptedNode(nodeId = 'node-1'): ScriptedNode {
@@ -64,6 +96,7 @@ export function scriptedNode(nodeId = 'node-1'): ScriptedNode {
         capacity: 1,
         feedRevision: 0,
       }),
+    kv: scriptedKv(),
     close: () => Promise.resolve(),
   };
   return node;

@@ -5,7 +5,7 @@ import type { BodyRead, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { Exchange } from './exchange.node.ts';
 import { tunnel } from './tunnel.node.ts';
 import type { UpstreamClient } from './upstream.ts';
-import type { Watch } from './watch.ts';
+import type { Watch } from '#shared/leases/watch.ts';
 
 export interface NodeRuntime {
   readonly client: UpstreamClient;

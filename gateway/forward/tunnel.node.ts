@@ -5,7 +5,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
-import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from './watch.ts';
+import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from '#shared/leases/watch.ts';
 
 const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 

@@ -16,6 +16,9 @@ import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layo
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { BindingHost } from '../bindings/host.node.ts';
+import { KV, kvBindings, type KvData } from '../bindings/kv/kind.ts';
+import { serviceBindings } from '../bindings/services/kind.ts';
 import { CodeCache } from '../code/cache.node.ts';
 import { Programs } from '../code/programs.node.ts';
 import { Egress, type EgressOptions } from '../egress/egress.node.ts';
@@ -51,9 +54,12 @@ export interface AgentOptions {
   readonly codeCacheBytes: number;
   readonly startupMsMax?: number;
   readonly egress?: Partial<Omit<EgressSettings, 'nodeKeyFile'>>;
+  /** Where KV lives. Default: a file under the data folder, which all nodes of the machine share. */
+  readonly kv?: Partial<KvData>;
   readonly log: Log;
 }
 
+const KV_BYTES_MAX = 16 * 1024 * 1_048_576;
 const ENCODED_BYTES_MAX = 128 * 1_048_576;
 /** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
 const RUNNABLE_WAIT_MS = 5_000;
@@ -98,6 +104,7 @@ interface Parts {
   readonly code: CodeCache;
   readonly logs: LogStore;
   readonly runnables: RunnableIndex;
+  readonly bindings: BindingHost;
   readonly control: UnixPeer;
   readonly scheduler: UnixPeer;
 }
@@ -133,6 +140,7 @@ function openPools(
 
 async function openParts(options: AgentOptions): Promise<Parts> {
   const layout = layoutOf(options.dataDir);
+  const rpcHost = `${randomUUID()}:1`;
   await ensurePrivateFolder(layout.runDir);
   const nodeDir = layout.nodeDir(options.nodeId);
   await mkdir(nodeDir, { recursive: true, mode: 0o700 });
@@ -160,7 +168,7 @@ async function openParts(options: AgentOptions): Promise<Parts> {
     programs: new Programs({
       code,
       entry: await loadEntryModules(),
-      rpcHost: `${randomUUID()}:1`,
+      rpcHost,
       bytesMax: ENCODED_BYTES_MAX,
     }),
     logs: await LogStore.open({
@@ -170,9 +178,28 @@ async function openParts(options: AgentOptions): Promise<Parts> {
       log,
     }),
     runnables: new RunnableIndex(systemTimers),
+    bindings: await openBindings(options, layout, rpcHost),
     control,
     scheduler: new UnixPeer(layout.sockets.scheduler),
   };
+}
+
+async function openBindings(options: AgentOptions, layout: Layout, rpcHost: string): Promise<BindingHost> {
+  const folder = join(layout.dataDir, 'kv');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const { nodeId, log } = options;
+  return new BindingHost({
+    kinds: [
+      serviceBindings({ nodeId, schedulerSocket: layout.sockets.scheduler, rpcHost }),
+      kvBindings({
+        url: options.kv?.url ?? `file:${join(folder, 'kv.db')}`,
+        authToken: options.kv?.authToken,
+        bytesMax: options.kv?.bytesMax ?? KV_BYTES_MAX,
+      }),
+    ],
+    log,
+    timers: systemTimers,
+  });
 }
 
 function followFeed(parts: Parts, egress: Egress): Promise<FeedConsumer> {
@@ -191,6 +218,7 @@ function followFeed(parts: Parts, egress: Egress): Promise<FeedConsumer> {
     log: options.log,
     timers: systemTimers,
     onChange: (items) => {
+      parts.bindings.apply(items);
       for (const item of items) {
         if (item.kind === 'secret') egress.setSecret(item.key, item.value?.sealed);
         if (item.kind !== 'runnable') continue;
@@ -233,7 +261,7 @@ function assemble(parts: Parts, socket: string): Running {
     ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),
     timers: systemTimers,
     clock: systemClock,
-    attachments: [egress],
+    attachments: [egress, parts.bindings],
   };
   const instances = new Instances({
     launch: launchOptions,
@@ -301,6 +329,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     check: (runnable) => check({ launch: launchOptions, programs }, runnable),
     overdue: (instanceId, report) => watchdog.overdue(instanceId, report),
     status,
+    kv: (question) => parts.bindings.ask(KV, question),
     log: options.log,
   });
   const server = await serveUnix(socket, (request) => app.fetch(request));
@@ -314,7 +343,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await feed.close();
       watchdog.close();
       await Promise.all([pools.standard.close(), pools.strict.close()]);
-      await running.egress.close();
+      await Promise.all([running.egress.close(), parts.bindings.close()]);
       await parts.group?.close();
       await closeServer(server, 500);
       await logs.close();

@@ -16,6 +16,7 @@ interface EntryOptions {
   readonly style: Style;
   readonly main: string;
   readonly hooks: Hooks;
+  readonly entrypoints: readonly string[];
   readonly functionName: string;
   readonly functionVersion: number;
 }
@@ -42,26 +43,40 @@ async function load(file: string): Promise<string> {
   return code;
 }
 
-/** Named exports pass through, so that named class entrypoints can be bound to; `default` is ours. */
-function entrySource({ style, main, hooks, functionName, functionVersion }: EntryOptions): string {
+/** Listed classes, wrapped. These exports shadow those of `export *`. */
+function entrypointSource(names: readonly string[]): string {
+  return names
+    .map(
+      (name, index) =>
+        `const e${index} = wrapEntrypoint(user, ${JSON.stringify(name)});\nexport { e${index} as ${name} };\n`,
+    )
+    .join('');
+}
+
+function hooksSource(hooks: EntryOptions['hooks']): string {
+  const configured = Object.entries(hooks).flatMap(([name, hook]) => (hook === undefined ? [] : [name]));
+  if (configured.length === 0) return '';
+  return `export const ${HOOKS_ENTRYPOINT} = hooksOf(user, ${JSON.stringify(configured)});\n`;
+}
+
+/** Named exports pass through, so that code may use them as workerd does; `default` is ours. */
+function entrySource(options: EntryOptions): string {
+  const { style, main, functionName, functionVersion } = options;
   // Relative: compatibility dates with the newer module registry resolve an absolute specifier elsewhere.
   const specifier = JSON.stringify(`../${main}`);
   const wrapped =
     style === 'event'
       ? `wrapEvent(user, ${JSON.stringify({ functionName, functionVersion })})`
       : 'wrapModule(user)';
-  const configured = Object.entries(hooks).flatMap(([name, hook]) => (hook === undefined ? [] : [name]));
   const wrapper = style === 'event' ? 'wrapEvent' : 'wrapModule';
   // The console and fetch are imported first: top-level code of the user must already find ours.
   return `import "./console.worker.ts";
 import "./fetch.worker.ts";
 import * as user from ${specifier};
-import { ${wrapper}${configured.length === 0 ? '' : ', hooksOf'} } from "./runtime.worker.ts";
+import { hooksOf, wrapEntrypoint, ${wrapper} } from "./runtime.worker.ts";
 ${style === 'event' ? '' : `export * from ${specifier};\n`}${
     // An export of our own wins over one of the same name that \`export *\` would bring.
-    configured.length === 0
-      ? ''
-      : `export const ${HOOKS_ENTRYPOINT} = hooksOf(user, ${JSON.stringify(configured)});\n`
+    hooksSource(options.hooks) + entrypointSource(options.entrypoints)
   }export default ${wrapped};
 `;
 }

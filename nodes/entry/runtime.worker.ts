@@ -60,8 +60,7 @@ function defaultExportOf(user: Namespace): unknown {
 
 export function wrapModule(user: Namespace): unknown {
   const main = defaultExportOf(user);
-  if (typeof main === 'function' && main.prototype instanceof WorkerEntrypoint)
-    return wrapClass(main as EntrypointClass);
+  if (isEntrypoint(main)) return wrapDefaultClass(main);
   if (main === undefined)
     throw new TypeError(
       'The module has no default export. Write `export default { fetch(request, env, ctx) { … } }`, or set "style": "event" and export `handler`.',
@@ -79,15 +78,79 @@ export function wrapModule(user: Namespace): unknown {
 }
 
 type EntrypointClass = new (ctx: ExecutionContext, env: unknown) => WorkerEntrypoint;
+type Method = (...values: unknown[]) => unknown;
 
-function wrapClass(main: EntrypointClass): unknown {
-  if (typeof main.prototype.fetch !== 'function')
-    throw new TypeError('The default class has no `fetch` method; requests could not reach it.');
-  return class extends main {
-    override fetch(request: Request): Response | Promise<Response> {
-      return guard(request, () => super.fetch?.(request) as Response | Promise<Response>);
+function isEntrypoint(value: unknown): value is EntrypointClass {
+  return typeof value === 'function' && value.prototype instanceof WorkerEntrypoint;
+}
+
+/** What was logged already: a method that calls another of its class would report the same failure twice. */
+const reported = new WeakSet<object>();
+
+function report(thrown: unknown): void {
+  if (typeof thrown === 'object' && thrown !== null) {
+    if (reported.has(thrown)) return;
+    reported.add(thrown);
+  }
+  logException(thrown);
+}
+
+/** As the method was, except that what it throws is logged. Synchronous stays synchronous: code may call itself. */
+function loud(method: Method): Method {
+  return function (this: unknown, ...values) {
+    try {
+      const result = method.apply(this, values);
+      if (result instanceof Promise) result.catch(report);
+      return result;
+    } catch (thrown) {
+      report(thrown);
+      throw thrown;
     }
   };
+}
+
+/** Methods of the class and its ancestors that RPC can reach. Accessors stay what they are. */
+function rpcMethods(main: EntrypointClass): Map<string, Method> {
+  const methods = new Map<string, Method>();
+  for (
+    let prototype: object | null = main.prototype;
+    prototype !== null && prototype !== WorkerEntrypoint.prototype;
+    prototype = Object.getPrototypeOf(prototype) as object | null
+  )
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype)))
+      if (typeof value === 'function' && name !== 'constructor' && name !== 'fetch' && !methods.has(name))
+        methods.set(name, value as Method);
+  return methods;
+}
+
+/** A class of the same behaviour whose requests have a scope and whose failures are logged. */
+function wrapClass(main: EntrypointClass): EntrypointClass {
+  const wrapped = class extends main {};
+  const define = (name: string, value: unknown): void =>
+    void Object.defineProperty(wrapped.prototype, name, { value, writable: true, configurable: true });
+  for (const [name, method] of rpcMethods(main)) define(name, loud(method));
+  const { fetch } = main.prototype as { fetch?: Method };
+  if (typeof fetch === 'function')
+    define('fetch', function (this: unknown, request: Request) {
+      return guard(request, () => fetch.call(this, request) as Response | Promise<Response>);
+    });
+  return wrapped;
+}
+
+function wrapDefaultClass(main: EntrypointClass): unknown {
+  if (typeof main.prototype.fetch !== 'function')
+    throw new TypeError('The default class has no `fetch` method; requests could not reach it.');
+  return wrapClass(main);
+}
+
+/** A class that the version lists in `entrypoints`. */
+export function wrapEntrypoint(user: Namespace, name: string): unknown {
+  const main = user[name];
+  if (!isEntrypoint(main))
+    throw new TypeError(
+      `The entrypoint ${name} is listed in the configuration, but the module exports no class of that name that extends WorkerEntrypoint.`,
+    );
+  return wrapClass(main);
 }
 
 /** The JSON body; an empty one is `undefined`. */

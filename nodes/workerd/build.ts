@@ -108,13 +108,16 @@ export function buildWorkerdConfig(
   { entry, rpcHost }: BuildOptions,
 ): WorkerdConfig {
   const { functionName, number } = parseVersionId(runnable.id);
-  const { style, main, hooks, compatibilityFlags: flags } = runnable;
+  const { style, main, hooks, entrypoints, compatibilityFlags: flags } = runnable;
   return {
     services: [
       {
         name: 'main',
         kind: 'worker',
-        modules: [...entry.of({ style, main, hooks, functionName, functionVersion: number }), ...modules],
+        modules: [
+          ...entry.of({ style, main, hooks, entrypoints, functionName, functionVersion: number }),
+          ...modules,
+        ],
         compatibilityDate: runnable.compatibilityDate,
         compatibilityFlags: flags.some((flag) => ALS_FLAGS.includes(flag)) ? flags : [...flags, 'nodejs_als'],
         bindings: bindings(runnable),

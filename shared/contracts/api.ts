@@ -32,6 +32,7 @@ import {
   aliasNameSchema,
   digestSchema,
   functionNameSchema,
+  kvNamespaceNameSchema,
   layerNameSchema,
   secretNameSchema,
   versionNumberSchema,
@@ -150,6 +151,26 @@ export const layerViewSchema = z.object({
   createdAt: instant,
 });
 
+export const createKvNamespaceSchema = z.strictObject({ name: kvNamespaceNameSchema });
+export const kvNamespaceViewSchema = z.object({
+  name: kvNamespaceNameSchema,
+  /** Random and never used again: a namespace that is made anew under a name is another one. */
+  id: z.string(),
+  createdAt: instant,
+});
+export const kvKeysSchema = z.object({
+  keys: z.array(z.object({ name: z.string(), expiresAtMs: z.number().optional() })),
+  /** There are more keys: ask again with it. */
+  cursor: z.string().optional(),
+});
+export const putKvValueSchema = z.strictObject({
+  value: z.string(),
+  /** Of `value`. */
+  encoding: z.enum(['utf8', 'base64']).default('utf8'),
+  /** The key is gone after this many seconds. */
+  ttlSeconds: z.number().int().min(60).optional(),
+});
+
 export const createKeySchema = z.strictObject({
   name: z.string().min(1).max(100),
   role: z.enum(ROLES),
@@ -246,6 +267,9 @@ export type AliasView = z.infer<typeof aliasViewSchema>;
 export type LayerMetadata = z.infer<typeof layerMetadataSchema>;
 export type LayerVersionView = z.infer<typeof layerVersionViewSchema>;
 export type LayerView = z.infer<typeof layerViewSchema>;
+export type KvNamespaceView = z.infer<typeof kvNamespaceViewSchema>;
+export type KvKeys = z.infer<typeof kvKeysSchema>;
+export type PutKvValue = z.infer<typeof putKvValueSchema>;
 export type CreateKey = z.infer<typeof createKeySchema>;
 export type KeyView = z.infer<typeof keyViewSchema>;
 export type CreatedKey = z.infer<typeof createdKeySchema>;

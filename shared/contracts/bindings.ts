@@ -13,10 +13,8 @@ export const bindingNameSchema = z
 /** Name of an exported class that extends WorkerEntrypoint. */
 export const entrypointNameSchema = z
   .string()
-  .regex(
-    /^(?!Isoplane)[A-Za-z_$][A-Za-z0-9_$]{0,127}$/,
-    "an entrypoint is the name of an exported class; names that begin with Isoplane are the platform's own",
-  );
+  .regex(/^[A-Za-z_$][A-Za-z0-9_$]{0,127}$/, 'an entrypoint is the name of an exported class')
+  .refine((name) => name !== 'default' && !name.startsWith('Isoplane'), 'that name is reserved');
 
 /** `env.BINDING.fetch()` and RPC to another function of the same account. */
 export const serviceBindingSchema = z.strictObject({

@@ -23,6 +23,11 @@
  *          code once in a sandboxed slot, as production would, and stops it.
  *   GET  /v1/logs?account=A&function=F&follow=0|1&tail=N → application/x-ndjson of LogEntry.
  *   GET  /v1/status               → NodeStatus
+ *   GET  /v1/kv/ID/keys?prefix=P&limit=N&cursor=C → KvKeys (contracts/api.ts)
+ *   GET  /v1/kv/ID/values?key=K   → the value's bytes, 404 not_found
+ *   PUT  /v1/kv/ID/values?key=K   PutKvValue → 204
+ *   DELETE /v1/kv/ID/values?key=K → 204
+ *   DELETE /v1/kv/ID              → 204. The namespace was deleted: its values are removed in the background.
  */
 import { z } from 'zod';
 import { versionIdSchema } from '../ids.ts';

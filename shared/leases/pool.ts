@@ -1,6 +1,6 @@
 /**
  * Requests and leases of one version: who may go now, who waits, who is refused. No clock, no I/O: the
- * driver (leases/source.ts) passes the time in and carries the effects out.
+ * driver (manager.ts) passes the time in and carries the effects out.
  *
  * Held leases need no call. When all their slots are taken a request waits, first come, first served; one
  * acquire at a time is outstanding for all that wait.
@@ -10,9 +10,9 @@
  *
  * Must hold: in flight ≤ slots on every lease; waiting ≤ queueDepth (+1 cold).
  */
-import type { Scaling } from '#shared/contracts/config.ts';
-import type { Lease } from '#shared/contracts/leases.ts';
-import type { PlatformError } from '#shared/errors.ts';
+import type { Scaling } from '../contracts/config.ts';
+import type { Lease } from '../contracts/leases.ts';
+import type { PlatformError } from '../errors.ts';
 
 export interface HeldLease {
   readonly lease: Lease;
@@ -21,7 +21,7 @@ export interface HeldLease {
   started: number;
   /** Takes no new request: revoked by the scheduler, or its instance does not answer. */
   draining: boolean;
-  /** The instance was unknown to this gateway before. */
+  /** The instance was unknown to this holder before. */
   readonly fresh: boolean;
   lastUsedMs: number;
 }

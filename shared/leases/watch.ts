@@ -4,7 +4,7 @@
  * Two timers per request cost more than the rest of the bookkeeping; a walk over what is in flight every
  * TICK_MS does not show up in a profile. A deadline is therefore met up to TICK_MS late.
  */
-import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
+import type { Clock, Timer, Timers } from '../runtime/clock.ts';
 
 const TICK_MS = 10;
 

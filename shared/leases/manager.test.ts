@@ -1,18 +1,17 @@
 /** Slots, queues and leases on a clock that stands: every conversation with the scheduler is scripted. */
 import { describe, test } from 'vitest';
-import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
-import type { VersionItem } from '#shared/contracts/feed.ts';
-import type { GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
-import { PlatformError } from '#shared/errors.ts';
-import { LIMITS } from '#shared/limits.ts';
-import { FakeClock, memoryLog } from '#shared/testing/fakes.ts';
-import type { Admitted, Permit } from '../ports.ts';
-import { functionItems } from '../testing/items.ts';
-import { LeaseManager, type AcquireOutcome } from './source.ts';
+import { scalingSchema, type Scaling } from '../contracts/config.ts';
+import type { GatewayHeartbeat, Lease } from '../contracts/leases.ts';
+import { PlatformError } from '../errors.ts';
+import { versionId } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+import { FakeClock, memoryLog } from '../testing/fakes.ts';
+import type { Admitted, Permit } from './ports.ts';
+import { LeaseManager, type AcquireOutcome } from './manager.ts';
 
 function setUp(scaling: Partial<Scaling> = {}) {
   const clock = new FakeClock();
-  const version = functionItems('hello', { scaling: scalingSchema.parse(scaling) })[1]?.value as VersionItem;
+  const version = { id: versionId('default', 'hello', 1), scaling: scalingSchema.parse(scaling) };
   const acquires: { waiting: number; deadlineMs: number; answer: (outcome: AcquireOutcome) => void }[] = [];
   const heartbeats: GatewayHeartbeat[] = [];
   const script = { revoked: [] as string[] };

@@ -8,21 +8,15 @@
  * Without the scheduler the leases in hand stay good past their end, until their instances refuse:
  * serving on is better than failing. A request that needs a new one waits SCHEDULER_WAIT_MS for its return.
  */
-import type { VersionItem } from '#shared/contracts/feed.ts';
-import type {
-  AcquireRequest,
-  GatewayHeartbeat,
-  GatewayHeartbeatReply,
-  Lease,
-} from '#shared/contracts/leases.ts';
-import { PlatformError } from '#shared/errors.ts';
-import type { VersionId } from '#shared/ids.ts';
-import { LIMITS } from '#shared/limits.ts';
-import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
-import type { Log } from '#shared/runtime/log.ts';
+import type { AcquireRequest, GatewayHeartbeat, GatewayHeartbeatReply, Lease } from '../contracts/leases.ts';
+import { PlatformError } from '../errors.ts';
+import type { VersionId } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+import type { Clock, Timer, Timers } from '../runtime/clock.ts';
+import type { Log } from '../runtime/log.ts';
 import { LRUCache } from 'lru-cache';
-import { VersionPool, type HeldLease, type Waiter } from '../admission/pool.ts';
-import type { Admitted, LeaseSource, Permit } from '../ports.ts';
+import { VersionPool, type HeldLease, type Waiter } from './pool.ts';
+import type { Admitted, Leasable, LeaseSource, Permit } from './ports.ts';
 
 export type AcquireOutcome =
   | { readonly kind: 'lease'; readonly lease: Lease }
@@ -49,7 +43,7 @@ const SCHEDULER_WAIT_MS = 2_000;
 const ACQUIRE_RETRY_MS = 100;
 /** How often deadlines of waiting requests are looked at. */
 const EXPIRE_TICK_MS = 10;
-/** Instances this gateway has met, to tell a cold start from a lease on a warm instance. */
+/** Instances this holder has met, to tell a cold start from a lease on a warm instance. */
 const INSTANCES_REMEMBERED_MAX = 10_000;
 const RETRY_AFTER_MS = 1_000;
 /** Refusals that a slot of a held lease may still outlive. */
@@ -81,7 +75,7 @@ export class LeaseManager implements LeaseSource {
     this.#heartbeatTimer = options.timers.every(LIMITS.heartbeatMs, () => void this.#heartbeat());
   }
 
-  admit(version: VersionItem, waiting: { cancel?: () => void }): Admitted | Promise<Admitted> {
+  admit(version: Leasable, waiting: { cancel?: () => void }): Admitted | Promise<Admitted> {
     let pool = this.#pools.get(version.id);
     if (pool === undefined) {
       pool = new VersionPool(version.scaling);
@@ -133,7 +127,7 @@ export class LeaseManager implements LeaseSource {
     this.#closed = true;
     this.#heartbeatTimer.cancel();
     this.#expireTimer?.cancel();
-    const error = new PlatformError('scheduler_unavailable', 'the gateway stops', {
+    const error = new PlatformError('scheduler_unavailable', 'the holder of the leases stops', {
       retryAfterMs: RETRY_AFTER_MS,
     });
     for (const pool of this.#pools.values()) pool.refuseAll(error);

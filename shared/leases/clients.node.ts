@@ -1,13 +1,13 @@
-/** The scheduler and the agents over their Unix sockets. */
+/** The scheduler and the agents over their Unix sockets, as a holder of leases calls them. */
 import { z } from 'zod';
-import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '#shared/contracts/leases.ts';
-import { exitReportSchema } from '#shared/contracts/nodes.ts';
-import { asPlatformError } from '#shared/errors.ts';
-import type { Timers } from '#shared/runtime/clock.ts';
-import type { Log } from '#shared/runtime/log.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
-import type { AgentPort } from '../ports.ts';
-import type { SchedulerPort } from './source.ts';
+import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
+import { exitReportSchema } from '../contracts/nodes.ts';
+import { asPlatformError } from '../errors.ts';
+import type { Timers } from '../runtime/clock.ts';
+import type { Log } from '../runtime/log.ts';
+import { UnixPeer } from '../runtime/unix-http.node.ts';
+import type { AgentPort } from './ports.ts';
+import type { SchedulerPort } from './manager.ts';
 
 /** Beyond the deadline it was given, the scheduler is taken for hung. */
 const ACQUIRE_GRACE_MS = 1_000;

@@ -1,0 +1,111 @@
+/** `isoplane kv`: namespaces that functions bind to, and a look at their values. */
+import { readFile } from 'node:fs/promises';
+import process from 'node:process';
+import { z } from 'zod';
+import { kvKeysSchema, kvNamespaceViewSchema } from '#shared/contracts/api.ts';
+import { kvNamespaceNameSchema } from '#shared/ids.ts';
+import type { Context } from '../context.ts';
+import { table } from '../output.ts';
+import { argument, usage } from './arguments.ts';
+
+type Args = readonly string[];
+
+const KEYS_SHOWN_MAX = 10_000;
+const PAGE = 1_000;
+
+const keySchema = z.string().min(1).max(512);
+const putOptions = z.object({ file: z.string().optional(), ttl: z.number().optional() });
+const keysOptions = z.object({ prefix: z.string().default('') });
+
+function namespacePath(args: Args): string {
+  return `/kv-namespaces/${argument('namespace', args[0], kvNamespaceNameSchema)}`;
+}
+
+function valuePath(args: Args): string {
+  const key = argument('key', args[1], keySchema);
+  return `${namespacePath(args)}/values/${key.split('/').map(encodeURIComponent).join('/')}`;
+}
+
+export async function listNamespaces(context: Context): Promise<void> {
+  const { api } = await context.platform();
+  const items = await api.list(api.path('/kv-namespaces'), kvNamespaceViewSchema);
+  context.output.result(items, () =>
+    table(
+      ['NAMESPACE', 'ID', 'CREATED'],
+      items.map(({ name, id, createdAt }) => [name, id, createdAt]),
+    ),
+  );
+}
+
+export async function createNamespace(context: Context, args: Args): Promise<void> {
+  const name = argument('namespace', args[0], kvNamespaceNameSchema);
+  const { api } = await context.platform();
+  const view = await api.call(api.path('/kv-namespaces'), kvNamespaceViewSchema, {
+    method: 'POST',
+    json: { name },
+  });
+  context.output.result(view, () => `created KV namespace ${view.name}`);
+}
+
+export async function deleteNamespace(context: Context, args: Args): Promise<void> {
+  const { api } = await context.platform();
+  await api.send(api.path(namespacePath(args)), { method: 'DELETE' });
+  context.output.result({ deleted: args[0] }, () => `deleted KV namespace ${args[0]}`);
+}
+
+/** The bytes as they are, so that a pipe gets what was put; with --json as text. */
+export async function getValue(context: Context, args: Args): Promise<void> {
+  const { api } = await context.platform();
+  const bytes = await api.bytes(api.path(valuePath(args)));
+  if (context.output.json) context.output.result({ value: new TextDecoder().decode(bytes) }, () => '');
+  else await new Promise<void>((resolve) => process.stdout.write(bytes, () => resolve()));
+}
+
+export async function putValue(context: Context, args: Args, given: Record<string, unknown>): Promise<void> {
+  const { file, ttl } = putOptions.parse(given);
+  const path = valuePath(args);
+  if ((args[2] === undefined) === (file === undefined)) throw usage('give a value, or --file');
+  const value =
+    file === undefined
+      ? { value: args[2] }
+      : { value: (await readFile(file)).toString('base64'), encoding: 'base64' };
+  const { api } = await context.platform();
+  await api.send(api.path(path), {
+    method: 'PUT',
+    json: { ...value, ...(ttl === undefined ? {} : { ttlSeconds: ttl }) },
+  });
+  context.output.result({ put: args[1] }, () => `put ${args[1]}`);
+}
+
+export async function removeValue(context: Context, args: Args): Promise<void> {
+  const { api } = await context.platform();
+  await api.send(api.path(valuePath(args)), { method: 'DELETE' });
+  context.output.result({ removed: args[1] }, () => `removed ${args[1]}`);
+}
+
+export async function listKeys(context: Context, args: Args, given: Record<string, unknown>): Promise<void> {
+  const { prefix } = keysOptions.parse(given);
+  const { api } = await context.platform();
+  const keys: z.infer<typeof kvKeysSchema>['keys'] = [];
+  let cursor: string | undefined;
+  do {
+    const query = new URLSearchParams({
+      prefix,
+      limit: String(PAGE),
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    const page = await api.call(api.path(`${namespacePath(args)}/keys?${query.toString()}`), kvKeysSchema);
+    keys.push(...page.keys);
+    cursor = page.cursor;
+  } while (cursor !== undefined && keys.length < KEYS_SHOWN_MAX);
+  context.output.result(keys, () =>
+    table(
+      ['KEY', 'EXPIRES'],
+      keys.map(({ name, expiresAtMs }) => [
+        name,
+        expiresAtMs === undefined ? '' : new Date(expiresAtMs).toISOString(),
+      ]),
+    ),
+  );
+  if (cursor !== undefined) context.output.note(`the first ${keys.length} keys; narrow it with --prefix`);
+}

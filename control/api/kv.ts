@@ -1,0 +1,195 @@
+/** KV namespaces, and their values as an operator sees them: functions reach values on their node, not here. */
+import { z } from 'zod';
+import {
+  createKvNamespaceSchema,
+  kvKeysSchema,
+  kvNamespaceViewSchema,
+  listOf,
+  putKvValueSchema,
+} from '#shared/contracts/api.ts';
+import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import { kvNamespaceNameSchema } from '#shared/ids.ts';
+import { newId } from '../auth/keys.ts';
+import {
+  createKvNamespace,
+  deleteKvNamespace,
+  kvNamespaceView,
+  listKvNamespaces,
+  requireKvNamespace,
+} from '../db/kv.ts';
+import type { NodePort } from '../nodes.ts';
+import type { ApiDeps } from './deps.ts';
+import { inAccount, noQuery, pageQuery, type AddOperation } from './operation.ts';
+
+const K = '/v1/accounts/{account}/kv-namespaces';
+const NODE_TIMEOUT_MS = 10_000;
+
+const inNamespace = inAccount.extend({ namespace: kvNamespaceNameSchema });
+const inValue = inNamespace.extend({ key: z.string().min(1).max(512) });
+const keysQuery = z.object({
+  prefix: z.string().max(512).default(''),
+  limit: z.coerce.number().int().min(1).max(1_000).default(100),
+  cursor: z.string().max(1_000).optional(),
+});
+
+/** Answers that another node would repeat. */
+const FINAL: ReadonlySet<ErrorCode> = new Set(['kv_invalid', 'kv_value_too_large', 'kv_full']);
+
+/** Asks the nodes in turn: all of a platform see the same values. */
+async function onNode<T>(
+  deps: ApiDeps,
+  ask: (node: NodePort, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  let last: unknown;
+  for (const node of deps.nodes) {
+    try {
+      return await ask(node, AbortSignal.timeout(NODE_TIMEOUT_MS));
+    } catch (thrown) {
+      if (thrown instanceof PlatformError && FINAL.has(thrown.code)) throw thrown;
+      last = thrown;
+      deps.log.warn('kv_unreachable', { node: node.nodeId, error: thrown });
+    }
+  }
+  throw new PlatformError('kv_unavailable', 'no node answered for KV', { cause: last, retryAfterMs: 2_000 });
+}
+
+export function addKvNamespaces(add: AddOperation, deps: ApiDeps): void {
+  const { db } = deps;
+  add(
+    {
+      id: 'listKvNamespaces',
+      method: 'get',
+      path: K,
+      summary: 'Lists KV namespaces.',
+      access: 'read',
+      params: inAccount,
+      query: pageQuery,
+      replies: { 200: listOf(kvNamespaceViewSchema) },
+    },
+    async ({ params, query }) => ({
+      status: 200,
+      body: await db.read((orm) => listKvNamespaces(orm, params.account, query)),
+    }),
+  );
+  add(
+    {
+      id: 'createKvNamespace',
+      method: 'post',
+      path: K,
+      summary: 'Creates a KV namespace. Functions bind to it by name when they are published.',
+      access: 'deploy',
+      params: inAccount,
+      query: noQuery,
+      body: createKvNamespaceSchema,
+      replies: { 201: kvNamespaceViewSchema },
+    },
+    async ({ principal, params, body }) => {
+      const ref = { account: params.account, namespace: body.name };
+      const row = await db.write((tx) => createKvNamespace(tx, ref, newId('kv'), principal.keyId));
+      return { status: 201, body: kvNamespaceView(row) };
+    },
+  );
+  add(
+    {
+      id: 'deleteKvNamespace',
+      method: 'delete',
+      path: `${K}/{namespace}`,
+      summary: 'Deletes a KV namespace that no version binds, with all its values.',
+      access: 'deploy',
+      params: inNamespace,
+      query: noQuery,
+      replies: { 204: 'empty' },
+    },
+    async ({ principal, params }) => {
+      const id = await db.write((tx) => deleteKvNamespace(tx, params, principal.keyId));
+      // The id is never used again, so values that stay for want of a node are unreachable.
+      await onNode(deps, (node, signal) => node.kv.drop(id, signal)).catch(() =>
+        deps.log.warn('kv_values_left', { namespaceId: id }),
+      );
+      return { status: 204 };
+    },
+  );
+}
+
+const idIn =
+  (deps: ApiDeps) =>
+  async (ref: z.infer<typeof inNamespace>): Promise<string> =>
+    (await deps.db.read((orm) => requireKvNamespace(orm, ref))).id;
+
+export function addKvReads(add: AddOperation, deps: ApiDeps): void {
+  const idOf = idIn(deps);
+  add(
+    {
+      id: 'listKvKeys',
+      method: 'get',
+      path: `${K}/{namespace}/keys`,
+      summary: 'Lists keys of a KV namespace in the order of their bytes.',
+      access: 'read',
+      params: inNamespace,
+      query: keysQuery,
+      replies: { 200: kvKeysSchema },
+    },
+    async ({ params, query }) => {
+      const id = await idOf(params);
+      return { status: 200, body: await onNode(deps, (node, signal) => node.kv.keys(id, query, signal)) };
+    },
+  );
+  add(
+    {
+      id: 'getKvValue',
+      method: 'get',
+      path: `${K}/{namespace}/values/{key+}`,
+      summary: 'The bytes of a value.',
+      access: 'read',
+      params: inValue,
+      query: noQuery,
+      replies: { 200: 'bytes' },
+    },
+    async ({ params }) => {
+      const id = await idOf(params);
+      const value = await onNode(deps, (node, signal) => node.kv.get(id, params.key, signal));
+      if (value === undefined)
+        throw new PlatformError('not_found', 'no such key', { publicDetail: 'There is no such key.' });
+      return { status: 200, body: value };
+    },
+  );
+}
+
+export function addKvWrites(add: AddOperation, deps: ApiDeps): void {
+  const idOf = idIn(deps);
+  add(
+    {
+      id: 'putKvValue',
+      method: 'put',
+      path: `${K}/{namespace}/values/{key+}`,
+      summary: 'Sets a value. Large ones are put by functions: a body here has at most 1 MiB.',
+      access: 'deploy',
+      params: inValue,
+      query: noQuery,
+      body: putKvValueSchema,
+      replies: { 204: 'empty' },
+    },
+    async ({ params, body }) => {
+      const id = await idOf(params);
+      await onNode(deps, (node, signal) => node.kv.put(id, { key: params.key, ...body }, signal));
+      return { status: 204 };
+    },
+  );
+  add(
+    {
+      id: 'deleteKvValue',
+      method: 'delete',
+      path: `${K}/{namespace}/values/{key+}`,
+      summary: 'Removes a key, whether it exists or not.',
+      access: 'deploy',
+      params: inValue,
+      query: noQuery,
+      replies: { 204: 'empty' },
+    },
+    async ({ params }) => {
+      const id = await idOf(params);
+      await onNode(deps, (node, signal) => node.kv.remove(id, params.key, signal));
+      return { status: 204 };
+    },
+  );
+}

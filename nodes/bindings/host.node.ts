@@ -1,0 +1,84 @@
+/**
+ * Bindings of the instances of this node. Each binding is a socket in the slot's folder: the socket says who
+ * calls and what it may reach, and nothing that the caller sends is believed on that.
+ */
+import { join } from 'node:path';
+import type { FeedItem } from '#shared/contracts/feed.ts';
+import type { Timers } from '#shared/runtime/clock.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import type { AttachedSlot, Attachment } from '../instances/attachment.ts';
+import type { BindingKind } from './kind.ts';
+import type { StateEntry } from './protocol.ts';
+import { BindingThread } from './thread.node.ts';
+
+interface Served {
+  readonly kind: BindingKind;
+  readonly thread: BindingThread;
+  readonly state: Map<string, unknown>;
+}
+
+export class BindingHost implements Attachment {
+  readonly #served: readonly Served[];
+
+  constructor(options: {
+    readonly kinds: readonly BindingKind[];
+    readonly log: Log;
+    readonly timers: Timers;
+  }) {
+    this.#served = options.kinds.map((kind) => {
+      const state = new Map<string, unknown>();
+      const thread = new BindingThread({
+        name: kind.name,
+        entry: kind.thread,
+        data: kind.data,
+        log: options.log,
+        timers: options.timers,
+        snapshot: () => [...state].map(([key, value]) => ({ key, value })),
+      });
+      return { kind, thread, state };
+    });
+  }
+
+  async attach({ instanceId, folder, owner, runnable }: AttachedSlot): Promise<void> {
+    await Promise.all(
+      this.#served.map(async ({ kind, thread }) => {
+        const requests = kind.socketsOf(runnable);
+        if (requests.length === 0) return;
+        await thread.attach(
+          instanceId,
+          requests.map(({ file, target }) => ({ path: join(folder, file), owner, instanceId, target })),
+        );
+      }),
+    );
+  }
+
+  detach(instanceId: string): void {
+    for (const { thread } of this.#served) thread.detach(instanceId);
+  }
+
+  /** Changes of the feed, before or after the instances that they concern. */
+  apply(items: readonly FeedItem[]): void {
+    for (const { kind, thread, state } of this.#served) {
+      const entries: StateEntry[] = [];
+      for (const item of items) {
+        const entry = kind.stateOf(item);
+        if (entry === undefined) continue;
+        entries.push(entry);
+        if (entry.value === undefined) state.delete(entry.key);
+        else state.set(entry.key, entry.value);
+      }
+      if (entries.length > 0) thread.state(entries);
+    }
+  }
+
+  /** A question of the agent to the thread of a kind. */
+  ask(kindName: string, question: unknown): Promise<unknown> {
+    const served = this.#served.find(({ kind }) => kind.name === kindName);
+    if (served === undefined) return Promise.reject(new Error(`no binding kind ${kindName}`));
+    return served.thread.ask(question);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#served.map(({ thread }) => thread.close()));
+  }
+}

@@ -1,0 +1,42 @@
+/** Thread of the KV bindings: libSQL's synchronous calls block it, and nothing else of the node. */
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { runThread } from '../run-thread.node.ts';
+import type { KvData, KvTarget } from './kind.ts';
+import { answerKv } from './questions.ts';
+import { kvServer, Room } from './serve.node.ts';
+import { KvStore } from './store.node.ts';
+
+const SWEEP_MS = 10_000;
+const SWEEP_PAUSE_MS = 20;
+
+await runThread<KvTarget>(async (data, log) => {
+  const clock = systemClock;
+  const timers = systemTimers;
+  const store = await KvStore.open({ ...(data as KvData), clock, timers, random: Math.random });
+  const deps = { store, clock, log, room: new Room() };
+  let sweeping: Promise<void> | undefined;
+  const closing = new AbortController();
+  const sweep = async (): Promise<void> => {
+    try {
+      while (!closing.signal.aborted && (await store.sweep()))
+        await new Promise<void>((resolve) => timers.after(SWEEP_PAUSE_MS, resolve));
+    } catch (thrown) {
+      log.warn('kv_sweep_failed', { error: thrown });
+    } finally {
+      sweeping = undefined;
+    }
+  };
+  const timer = timers.every(SWEEP_MS, () => {
+    sweeping ??= sweep();
+  });
+  return {
+    serve: ({ target }) => kvServer(deps, target.namespaceId),
+    answer: (question) => answerKv(store, question, Math.floor(clock.wallMs() / 1_000)),
+    close: async () => {
+      closing.abort();
+      timer.cancel();
+      await sweeping;
+      await store.close();
+    },
+  };
+});

@@ -1,0 +1,283 @@
+/**
+ * The HTTP conversation that workerd has with whoever serves a `kvNamespace` (facts: workerd's own
+ * src/workerd/api/kv.c++): GET, PUT and DELETE of `/KEY`, GET of `/` lists, POST of `/bulk/get` reads several.
+ *
+ * The socket is the namespace. Code may also speak through it by other means than `env.KV`, so every request
+ * is taken for hostile: all is bounded, and nothing in it names another namespace.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Clock } from '#shared/runtime/clock.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import { asPlatformError, ERRORS, PlatformError } from '#shared/errors.ts';
+import {
+  bulkRequestOf,
+  checkCacheTtl,
+  cursorOf,
+  expiryOf,
+  keyBytes,
+  KV_LIMITS,
+  listRequestOf,
+  metadataOf,
+} from './rules.ts';
+import type { KvStore } from './store.node.ts';
+
+export interface KvServerDeps {
+  readonly store: Pick<KvStore, 'get' | 'put' | 'delete' | 'list'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly room: Room;
+}
+
+/** Requests and bytes of bodies in hand, over all sockets. */
+export class Room {
+  static readonly REQUESTS_MAX = 1_024;
+  static readonly BYTES_MAX = 256 * 1_048_576;
+  #requests = 0;
+  #bytes = 0;
+
+  enter(): void {
+    if (this.#requests >= Room.REQUESTS_MAX) throw full(`${this.#requests} KV requests in hand`);
+    this.#requests += 1;
+  }
+
+  leave(): void {
+    this.#requests -= 1;
+  }
+
+  take(bytes: number): void {
+    if (this.#bytes + bytes > Room.BYTES_MAX) throw full(`${this.#bytes} bytes of KV values in hand`);
+    this.#bytes += bytes;
+  }
+
+  give(bytes: number): void {
+    this.#bytes -= bytes;
+  }
+}
+
+function full(detail: string): PlatformError {
+  return new PlatformError('kv_unavailable', detail, { retryAfterMs: 1_000 });
+}
+
+const BULK_BODY_BYTES_MAX = 128 * 1_024;
+/** A key in a URL: three characters a byte. */
+const TARGET_LENGTH_MAX = 4_096;
+
+export function kvServer(deps: KvServerDeps, namespace: string): Server {
+  const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {
+    void answer(deps, namespace, incoming, outgoing);
+  });
+  server.on('connect', (_incoming, duplex) => duplex.destroy());
+  server.on('upgrade', (_incoming, duplex) => duplex.destroy());
+  server.on('clientError', (_error, duplex) => duplex.destroy());
+  return server;
+}
+
+async function answer(
+  deps: KvServerDeps,
+  namespace: string,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): Promise<void> {
+  let entered = false;
+  try {
+    deps.room.enter();
+    entered = true;
+    await route(deps, namespace, incoming, outgoing);
+  } catch (thrown) {
+    refuse(deps, asPlatformError(thrown), incoming, outgoing);
+  } finally {
+    if (entered) deps.room.leave();
+  }
+}
+
+function refuse(
+  deps: KvServerDeps,
+  error: PlatformError,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): void {
+  if (error.code === 'internal' || error.code === 'kv_unavailable')
+    deps.log.warn('kv_failed', { code: error.code, error: error.message });
+  if (outgoing.headersSent || outgoing.destroyed) return void outgoing.destroy();
+  const detail = error.publicDetail ?? ERRORS[error.code].message;
+  const body = `${error.code}: ${detail}`;
+  // workerd puts the reason phrase into the error that the promise rejects with.
+  outgoing.writeHead(ERRORS[error.code].status, body.replaceAll(/[^ -~]/g, '?'), {
+    'content-type': 'text/plain; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    ...(incoming.complete ? {} : { connection: 'close' }),
+  });
+  outgoing.end(body);
+  incoming.resume();
+}
+
+async function route(
+  deps: KvServerDeps,
+  namespace: string,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): Promise<void> {
+  const target = incoming.url ?? '/';
+  if (target.length > TARGET_LENGTH_MAX || !target.startsWith('/'))
+    throw new PlatformError('kv_invalid', 'a bad request target');
+  const at = target.indexOf('?');
+  const path = at < 0 ? target.slice(1) : target.slice(1, at);
+  const query = new URLSearchParams(at < 0 ? '' : target.slice(at + 1));
+  const call: KvCall = { deps, namespace, query, incoming, outgoing };
+  switch (incoming.method) {
+    case 'GET':
+      return path === '' ? list(call) : get(call, keyIn(path, query));
+    case 'PUT':
+      return put(call, keyIn(path, query));
+    case 'DELETE':
+      await deps.store.delete(namespace, keyIn(path, query));
+      return void outgoing.writeHead(200, { 'content-length': 0 }).end();
+    case 'POST':
+      if (path === 'bulk/get') return bulk(call);
+      break;
+    default:
+      break;
+  }
+  throw new PlatformError('kv_invalid', `${incoming.method} ${path}`);
+}
+
+interface KvCall {
+  readonly deps: KvServerDeps;
+  readonly namespace: string;
+  readonly query: URLSearchParams;
+  readonly incoming: IncomingMessage;
+  readonly outgoing: ServerResponse;
+}
+
+function keyIn(path: string, query: URLSearchParams): Uint8Array {
+  if (query.get('urlencoded')?.toLowerCase() !== 'true') return keyBytes(path);
+  try {
+    return keyBytes(decodeURIComponent(path));
+  } catch (thrown) {
+    if (thrown instanceof PlatformError) throw thrown;
+    throw new PlatformError('kv_invalid', 'a key is badly encoded', { cause: thrown });
+  }
+}
+
+function sendJson(outgoing: ServerResponse, value: unknown): void {
+  const body = JSON.stringify(value);
+  outgoing
+    .writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
+    .end(body);
+}
+
+async function get({ deps, namespace, query, outgoing }: KvCall, key: Uint8Array): Promise<void> {
+  checkCacheTtl(query.get('cache_ttl'));
+  const entry = await deps.store.get(namespace, key);
+  if (entry === undefined) return void outgoing.writeHead(404, { 'content-length': 0 }).end();
+  const { value, metadata, expires } = entry;
+  outgoing.writeHead(200, {
+    'content-length': value.byteLength,
+    ...(metadata === undefined ? {} : { 'cf-kv-metadata': Buffer.from(metadata).toString('latin1') }),
+    ...(expires === undefined ? {} : { 'cf-expiration': expires }),
+  });
+  // A slow reader holds its value in memory: it counts until it is gone.
+  deps.room.take(value.byteLength);
+  await new Promise<void>((resolve) => {
+    outgoing.once('close', resolve);
+    outgoing.end(value);
+  });
+  deps.room.give(value.byteLength);
+}
+
+async function put({ deps, namespace, query, incoming, outgoing }: KvCall, key: Uint8Array): Promise<void> {
+  const metadata = metadataOf(headerOf(incoming, 'cf-kv-metadata'));
+  const expires = expiryOf(query, Math.floor(deps.clock.wallMs() / 1_000));
+  const body = await readBody(deps.room, incoming, KV_LIMITS.valueBytesMax);
+  try {
+    await deps.store.put(namespace, key, { value: body, metadata, expires });
+  } finally {
+    deps.room.give(body.byteLength);
+  }
+  outgoing.writeHead(200, { 'content-length': 0 }).end();
+}
+
+function headerOf(incoming: IncomingMessage, name: string): string | undefined {
+  const value = incoming.headers[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+async function list({ deps, namespace, query, outgoing }: KvCall): Promise<void> {
+  const { keys, complete } = await deps.store.list(namespace, listRequestOf(query));
+  const last = keys.at(-1);
+  sendJson(outgoing, {
+    keys: keys.map(({ key, metadata, expires }) => ({
+      name: Buffer.from(key).toString('utf8'),
+      ...(expires === undefined ? {} : { expiration: expires }),
+      // workerd parses it once more.
+      ...(metadata === undefined ? {} : { metadata }),
+    })),
+    list_complete: complete,
+    ...(complete || last === undefined ? {} : { cursor: cursorOf(last.key) }),
+    cacheStatus: null,
+  });
+}
+
+async function bulk({ deps, namespace, incoming, outgoing }: KvCall): Promise<void> {
+  const body = await readBody(deps.room, incoming, BULK_BODY_BYTES_MAX);
+  deps.room.give(body.byteLength);
+  const { keys, type, withMetadata } = bulkRequestOf(Buffer.from(body).toString('utf8'));
+  const answers: [string, unknown][] = [];
+  let bytes = 0;
+  for (const key of keys) {
+    const entry = await deps.store.get(namespace, keyBytes(key));
+    bytes += entry?.value.byteLength ?? 0;
+    if (bytes > KV_LIMITS.valueBytesMax)
+      throw new PlatformError('kv_value_too_large', 'a bulk read is too large', {
+        publicDetail: `Together the values have more than ${KV_LIMITS.valueBytesMax} bytes.`,
+      });
+    answers.push([key, entry === undefined ? null : bulkValue(entry, type, withMetadata)]);
+  }
+  // Not an object literal: `__proto__` is a key like any other.
+  sendJson(outgoing, Object.fromEntries(answers));
+}
+
+function bulkValue(
+  { value, metadata }: { readonly value: Uint8Array; readonly metadata: string | undefined },
+  type: 'text' | 'json',
+  withMetadata: boolean,
+): unknown {
+  const text = Buffer.from(value).toString('utf8');
+  let shown: unknown = text;
+  if (type === 'json')
+    try {
+      shown = JSON.parse(text);
+    } catch (thrown) {
+      throw new PlatformError('kv_invalid', 'a value is not JSON', {
+        cause: thrown,
+        publicDetail: 'One of the values is not JSON.',
+      });
+    }
+  if (!withMetadata) return shown;
+  return { value: shown, metadata: metadata === undefined ? null : (JSON.parse(metadata) as unknown) };
+}
+
+/** The caller gives the bytes back. */
+async function readBody(room: Room, incoming: IncomingMessage, bytesMax: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    if (Number(incoming.headers['content-length'] ?? 0) > bytesMax) throw tooLarge(bytesMax);
+    for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
+      if (bytes + chunk.byteLength > bytesMax) throw tooLarge(bytesMax);
+      room.take(chunk.byteLength);
+      bytes += chunk.byteLength;
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  } catch (thrown) {
+    room.give(bytes);
+    throw thrown;
+  }
+}
+
+function tooLarge(bytesMax: number): PlatformError {
+  return new PlatformError('kv_value_too_large', 'a KV body is too large', {
+    publicDetail: `A value has at most ${bytesMax} bytes.`,
+  });
+}

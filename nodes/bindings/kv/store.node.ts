@@ -1,0 +1,307 @@
+/**
+ * Keys and values in libSQL: a file of this machine, or a libSQL server.
+ *
+ * Native calls are synchronous, so this lives in a thread of its own. Writes that wait for each other share a
+ * transaction and its fsync; an answered write is on the disk (synchronous=FULL). What several processes do to
+ * one file is resolved as in control/db: a short native wait, then a fresh connection.
+ *
+ * Keys are BLOBs, so that they sort by their UTF-8 bytes and every string is allowed.
+ */
+import { createClient, LibsqlError, type Client, type InStatement, type Row } from '@libsql/client';
+import { PlatformError } from '#shared/errors.ts';
+import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import { afterPrefix, type ListRequest } from './rules.ts';
+
+export interface KvStoreOptions {
+  /** `file:…`, or the URL of a libSQL server. */
+  readonly url: string;
+  readonly authToken: string | undefined;
+  /** Of the database file. */
+  readonly bytesMax: number;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: () => number;
+}
+
+export interface KvEntry {
+  readonly value: Uint8Array;
+  /** JSON. */
+  readonly metadata: string | undefined;
+  /** Second of the epoch. */
+  readonly expires: number | undefined;
+}
+
+export interface KvListed {
+  readonly key: Uint8Array;
+  readonly metadata: string | undefined;
+  readonly expires: number | undefined;
+}
+
+const SCHEMA = [
+  `CREATE TABLE IF NOT EXISTS kv (
+    namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, metadata TEXT, expires INTEGER,
+    PRIMARY KEY (namespace, key))`,
+  'CREATE INDEX IF NOT EXISTS kv_expires ON kv (expires) WHERE expires IS NOT NULL',
+  // Deleted namespaces whose values are still to be removed. Their ids are never used again.
+  'CREATE TABLE IF NOT EXISTS kv_dropped (namespace TEXT PRIMARY KEY NOT NULL)',
+];
+const PAGE_BYTES = 4_096;
+const BUSY_TIMEOUT_MS = 200;
+const BUSY_MS_MAX = 5_000;
+const READERS = 4;
+const REMOTE_TIMEOUT_MS = 10_000;
+/** Of one transaction of waiting writes. */
+const BATCH_MAX = 64;
+const BATCH_BYTES_MAX = 8 * 1_048_576;
+/** More is answered kv_unavailable. */
+const WAITING_MAX = 1_024;
+/** Rows that a sweep removes at once, so that no write waits for long. */
+const SWEEP_ROWS = 200;
+
+interface Write {
+  readonly statement: InStatement;
+  readonly bytes: number;
+  readonly resolve: () => void;
+  readonly reject: (error: PlatformError) => void;
+}
+
+function isBusy(thrown: unknown): boolean {
+  return thrown instanceof LibsqlError && thrown.code.startsWith('SQLITE_BUSY');
+}
+
+function wrap(thrown: unknown): PlatformError {
+  if (thrown instanceof PlatformError) return thrown;
+  const code = thrown instanceof LibsqlError ? thrown.code : 'unknown';
+  if (code.startsWith('SQLITE_FULL')) return new PlatformError('kv_full', 'the KV database is full');
+  // The text of the cause may quote values: keep the code only.
+  return new PlatformError('kv_unavailable', `the KV database failed (${code})`, { retryAfterMs: 1_000 });
+}
+
+function entryOf(row: Row): KvEntry {
+  return {
+    value: new Uint8Array(row['value'] as ArrayBuffer),
+    ...described(row),
+  };
+}
+
+function described(row: Row): Pick<KvEntry, 'metadata' | 'expires'> {
+  const { metadata, expires } = row;
+  return {
+    metadata: typeof metadata === 'string' ? metadata : undefined,
+    expires: expires === null || expires === undefined ? undefined : Number(expires),
+  };
+}
+
+export class KvStore {
+  readonly #options: KvStoreOptions;
+  readonly #isFile: boolean;
+  readonly #writer: Client;
+  readonly #reader: Client;
+  readonly #waiting: Write[] = [];
+  #writing: Promise<void> | undefined;
+
+  private constructor(options: KvStoreOptions) {
+    const { url, authToken } = options;
+    this.#options = options;
+    this.#isFile = url.startsWith('file:');
+    const remote = {
+      url,
+      ...(authToken === undefined ? {} : { authToken }),
+      fetch: (request: Request) => fetch(request, { signal: AbortSignal.timeout(REMOTE_TIMEOUT_MS) }),
+    };
+    this.#writer = createClient(this.#isFile ? { url, timeout: BUSY_TIMEOUT_MS, concurrency: 1 } : remote);
+    this.#reader = this.#isFile
+      ? createClient({ url, timeout: BUSY_TIMEOUT_MS, concurrency: READERS })
+      : this.#writer;
+  }
+
+  /** @throws {PlatformError} `kv_unavailable`. */
+  static async open(options: KvStoreOptions): Promise<KvStore> {
+    const store = new KvStore(options);
+    try {
+      await store.#retrying(async () => {
+        if (store.#isFile) await store.#writer.execute('PRAGMA journal_mode=WAL');
+        await store.#bound();
+        await store.#writer.batch(SCHEMA, 'write');
+      });
+      return store;
+    } catch (thrown) {
+      await store.close();
+      throw wrap(thrown);
+    }
+  }
+
+  async get(namespace: string, key: Uint8Array): Promise<KvEntry | undefined> {
+    const { rows } = await this.#read(
+      `SELECT value, metadata, expires FROM kv
+       WHERE namespace = ? AND key = ? AND (expires IS NULL OR expires > ?)`,
+      [namespace, key, this.#nowSeconds()],
+    );
+    return rows[0] === undefined ? undefined : entryOf(rows[0]);
+  }
+
+  put(namespace: string, key: Uint8Array, entry: KvEntry): Promise<void> {
+    return this.#write(
+      {
+        sql: `INSERT INTO kv (namespace, key, value, metadata, expires) VALUES (?, ?, ?, ?, ?)
+          ON CONFLICT (namespace, key) DO UPDATE SET
+            value = excluded.value, metadata = excluded.metadata, expires = excluded.expires`,
+        args: [namespace, key, entry.value, entry.metadata ?? null, entry.expires ?? null],
+      },
+      entry.value.byteLength,
+    );
+  }
+
+  delete(namespace: string, key: Uint8Array): Promise<void> {
+    return this.#write({ sql: 'DELETE FROM kv WHERE namespace = ? AND key = ?', args: [namespace, key] }, 0);
+  }
+
+  /** In the order of their bytes. `complete`: there are no more. */
+  async list(
+    namespace: string,
+    { prefix, limit, after }: ListRequest,
+  ): Promise<{ readonly keys: readonly KvListed[]; readonly complete: boolean }> {
+    const beyond = afterPrefix(prefix);
+    const { rows } = await this.#read(
+      `SELECT key, metadata, expires FROM kv
+       WHERE namespace = ? AND key >= ? ${after === undefined ? '' : 'AND key > ?'}
+         ${beyond === undefined ? '' : 'AND key < ?'} AND (expires IS NULL OR expires > ?)
+       ORDER BY key LIMIT ?`,
+      [
+        namespace,
+        prefix,
+        ...(after === undefined ? [] : [after]),
+        ...(beyond === undefined ? [] : [beyond]),
+        this.#nowSeconds(),
+        limit + 1,
+      ],
+    );
+    const keys = rows
+      .slice(0, limit)
+      .map((row) => ({ key: new Uint8Array(row['key'] as ArrayBuffer), ...described(row) }));
+    return { keys, complete: rows.length <= limit };
+  }
+
+  /** All values of a namespace will be removed, in the background. */
+  drop(namespace: string): Promise<void> {
+    return this.#write(
+      { sql: 'INSERT INTO kv_dropped (namespace) VALUES (?) ON CONFLICT DO NOTHING', args: [namespace] },
+      0,
+    );
+  }
+
+  /** Removes a bounded number of rows. @returns whether there may be more. */
+  async sweep(): Promise<boolean> {
+    const removed = await this.#remove('expires <= ?', this.#nowSeconds());
+    const { rows } = await this.#read('SELECT namespace FROM kv_dropped LIMIT 1', []);
+    const namespace = rows[0]?.['namespace'];
+    if (typeof namespace !== 'string') return removed >= SWEEP_ROWS;
+    const dropped = await this.#remove('namespace = ?', namespace);
+    if (dropped === 0)
+      await this.#write({ sql: 'DELETE FROM kv_dropped WHERE namespace = ?', args: [namespace] }, 0);
+    return true;
+  }
+
+  async close(): Promise<void> {
+    await this.#writing;
+    if (this.#reader !== this.#writer) this.#reader.close();
+    this.#writer.close();
+  }
+
+  #nowSeconds(): number {
+    return Math.floor(this.#options.clock.wallMs() / 1_000);
+  }
+
+  /** Per connection, so again after each reconnect. */
+  async #bound(): Promise<void> {
+    if (!this.#isFile) return;
+    const pages = Math.max(1, Math.floor(this.#options.bytesMax / PAGE_BYTES));
+    await this.#writer.execute(`PRAGMA max_page_count = ${pages}`);
+  }
+
+  async #read(
+    sql: string,
+    args: (string | number | Uint8Array)[],
+  ): Promise<{ readonly rows: readonly Row[] }> {
+    try {
+      return await this.#reader.execute({ sql, args });
+    } catch (thrown) {
+      throw wrap(thrown);
+    }
+  }
+
+  async #remove(condition: string, value: string | number): Promise<number> {
+    const { rows } = await this.#read(`SELECT rowid FROM kv WHERE ${condition} LIMIT ${SWEEP_ROWS}`, [value]);
+    if (rows.length === 0) return 0;
+    const ids = rows.map((row) => Number(row['rowid']));
+    // The condition again: a key may have been put anew meanwhile.
+    await this.#write(
+      { sql: `DELETE FROM kv WHERE rowid IN (${ids.join(', ')}) AND ${condition}`, args: [value] },
+      0,
+    );
+    return rows.length;
+  }
+
+  #write(statement: InStatement, bytes: number): Promise<void> {
+    if (this.#waiting.length >= WAITING_MAX)
+      return Promise.reject(
+        new PlatformError('kv_unavailable', `${WAITING_MAX} writes wait`, { retryAfterMs: 1_000 }),
+      );
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ statement, bytes, resolve, reject });
+      this.#writing ??= this.#drain().finally(() => {
+        this.#writing = undefined;
+      });
+    });
+  }
+
+  async #drain(): Promise<void> {
+    // What arrives in the same turn shares the first transaction.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    while (this.#waiting.length > 0) {
+      let bytes = 0;
+      let count = 0;
+      for (const write of this.#waiting) {
+        if (count > 0 && (count >= BATCH_MAX || bytes + write.bytes > BATCH_BYTES_MAX)) break;
+        bytes += write.bytes;
+        count += 1;
+      }
+      await this.#commit(this.#waiting.splice(0, count));
+      // Requests that came meanwhile are read before the next transaction.
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
+  async #commit(writes: readonly Write[]): Promise<void> {
+    try {
+      await this.#retrying(() =>
+        this.#writer.batch(
+          writes.map(({ statement }) => statement),
+          'write',
+        ),
+      );
+      for (const { resolve } of writes) resolve();
+    } catch (thrown) {
+      const [only, ...others] = writes;
+      if (only === undefined) return;
+      if (others.length === 0) return only.reject(wrap(thrown));
+      // One of them may be to blame for all: each gets its own answer.
+      for (const write of writes) await this.#commit([write]);
+    }
+  }
+
+  async #retrying<T>(attempt: () => Promise<T>): Promise<T> {
+    const { clock, random, timers } = this.#options;
+    const giveUpMs = clock.monotonicMs() + BUSY_MS_MAX;
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (thrown) {
+        if (!isBusy(thrown) || clock.monotonicMs() >= giveUpMs) throw thrown;
+        if (this.#isFile) this.#writer.reconnect();
+        await new Promise<void>((resolve) => timers.after(10 + random() * 40, resolve));
+        await this.#bound();
+      }
+    }
+  }
+}

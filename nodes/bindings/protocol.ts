@@ -1,0 +1,38 @@
+/**
+ * Between the agent and a thread that serves one kind of binding. Values are structured-cloned, so they are
+ * plain data; both ends are the same build, so they are not parsed again.
+ */
+import type { LogLevel } from '#shared/runtime/log.ts';
+
+/** One listening socket: whoever connects to it is the instance, and may reach `target` and nothing else. */
+export interface BindingSocket<T = unknown> {
+  readonly path: string;
+  /** User that must be able to connect, when it is not the agent's. */
+  readonly owner: { readonly uid: number; readonly gid: number } | undefined;
+  readonly instanceId: string;
+  readonly target: T;
+}
+
+export type ToThread =
+  | { readonly type: 'attach'; readonly instanceId: string; readonly sockets: readonly BindingSocket[] }
+  | { readonly type: 'detach'; readonly instanceId: string }
+  | { readonly type: 'state'; readonly entries: readonly StateEntry[] }
+  | { readonly type: 'ask'; readonly id: number; readonly question: unknown }
+  | { readonly type: 'close' };
+
+/** Desired state that a kind follows. Setting a whole value twice is harmless. */
+export interface StateEntry {
+  readonly key: string;
+  readonly value: unknown;
+}
+
+export type FromThread =
+  | { readonly type: 'attached'; readonly instanceId: string; readonly problem?: string }
+  | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
+  | { readonly type: 'failed'; readonly id: number; readonly code: string; readonly detail: string }
+  | {
+      readonly type: 'log';
+      readonly level: LogLevel;
+      readonly event: string;
+      readonly fields: Readonly<Record<string, unknown>>;
+    };

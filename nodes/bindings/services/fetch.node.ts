@@ -1,0 +1,175 @@
+/**
+ * Carries a `fetch` from a service binding to an instance, and decides what a failure means. The rules are
+ * those of the gateway (gateway/invoke.ts): sent again only when nothing of the request can have been done,
+ * or once when it is idempotent, has no body and is not to blame for the end of its instance.
+ */
+import type { Agent } from 'node:http';
+import { DEADLINE_MS, PRINCIPAL, REQUEST_ID } from '#shared/contracts/invoke.ts';
+import type { ExitReason, ExitReport } from '#shared/contracts/nodes.ts';
+import { asPlatformError, PlatformError, problemParts, type ErrorCode } from '#shared/errors.ts';
+import {
+  depthOf,
+  enter,
+  newRequestId,
+  pauseBefore,
+  type Place,
+  type ServiceDeps,
+  type ServiceSocket,
+} from './caller.ts';
+import { exchange, headText, type ExchangeOutcome, type Inbound } from './exchange.node.ts';
+import type { TargetVersion } from './targets.ts';
+
+const EXIT_WAIT_MS = 300;
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
+
+const EXIT_CODES: Record<ExitReason, ErrorCode> = {
+  stopped: 'instance_lost',
+  evicted: 'evicted',
+  crashed: 'crashed',
+  cpu_exceeded: 'cpu_exceeded',
+  memory_exceeded: 'memory_exceeded',
+  timeout: 'timeout',
+  startup_failed: 'startup_failed',
+};
+
+interface Forwarding {
+  readonly deps: ServiceDeps;
+  readonly socket: ServiceSocket;
+  readonly inbound: Inbound;
+  readonly connections: Agent;
+  readonly requestId: string;
+  readonly gone: AbortSignal;
+}
+
+/** Answers the request, whatever happens. */
+export async function forwardFetch(
+  deps: ServiceDeps,
+  socket: ServiceSocket,
+  inbound: Inbound,
+  connections: Agent,
+): Promise<void> {
+  const requestId = newRequestId();
+  const gone = new AbortController();
+  const sink = inbound.upgrade?.socket ?? inbound.outgoing;
+  const leave = (): void => gone.abort();
+  sink?.on('close', leave);
+  try {
+    await forward({ deps, socket, inbound, connections, requestId, gone: gone.signal });
+  } catch (thrown) {
+    const error = asPlatformError(thrown);
+    if (error.code === 'internal') deps.log.error('service_call_failed', { requestId, error: thrown });
+    answerProblem(inbound, error, requestId);
+  } finally {
+    sink?.off('close', leave);
+  }
+}
+
+async function forward(forwarding: Forwarding): Promise<void> {
+  const { deps, socket, gone } = forwarding;
+  let resent = false;
+  for (let unreachable = 0; ;) {
+    // Each time anew: between two attempts the alias may have moved.
+    const resolved = deps.targets.resolve(socket.target);
+    const place = await enter(deps, resolved, depthOf(deps, socket), gone);
+    if (place === undefined) return;
+    let next: 'done' | 'resend' | 'unreachable';
+    try {
+      next = await attempt(forwarding, resolved.version, place, resent);
+    } finally {
+      place.leave();
+    }
+    if (next === 'done') return;
+    if (next === 'resend') resent = true;
+    else {
+      unreachable += 1;
+      await pauseBefore(deps.timers, unreachable);
+    }
+  }
+}
+
+async function attempt(
+  forwarding: Forwarding,
+  version: TargetVersion,
+  place: Place,
+  resent: boolean,
+): Promise<'done' | 'resend' | 'unreachable'> {
+  const { deps, socket, inbound, connections, requestId } = forwarding;
+  const { lease } = place.permit;
+  const { account, caller } = socket.target;
+  const outcome = await exchange(inbound, {
+    socketPath: place.socketPath,
+    connections,
+    requestId,
+    headers: [
+      REQUEST_ID,
+      requestId,
+      DEADLINE_MS,
+      String(version.limits.timeoutMs),
+      PRINCIPAL,
+      `function:${account}/${caller}`,
+    ],
+    limits: version.limits,
+    watch: deps.watch,
+    onSlow: (ageMs) =>
+      deps.agent.overdue(lease, { requestId, kind: 'cpu', ageMs, inFlight: place.permit.inFlight() }),
+  });
+  return settle(forwarding, place, outcome, resent);
+}
+
+async function settle(
+  { deps, inbound, requestId }: Forwarding,
+  { permit }: Place,
+  outcome: ExchangeOutcome,
+  resent: boolean,
+): Promise<'done' | 'resend' | 'unreachable'> {
+  switch (outcome.kind) {
+    case 'answered':
+    case 'caller_gone':
+      return 'done';
+    case 'unreachable':
+      permit.lost();
+      return 'unreachable';
+    case 'function_error':
+      throw new PlatformError('function_error', 'the handler threw');
+    case 'timeout':
+      deps.agent.overdue(permit.lease, {
+        requestId,
+        kind: 'timeout',
+        ageMs: outcome.ageMs,
+        inFlight: permit.inFlight(),
+      });
+      throw new PlatformError('timeout', `no response head within ${Math.round(outcome.ageMs)} ms`);
+    case 'reset': {
+      const report = await deps.agent.exit(permit.lease, EXIT_WAIT_MS);
+      if (report === undefined || report.ended) permit.lost();
+      const verdict = judge(report, requestId);
+      if (verdict !== 'bystander') throw new PlatformError(verdict, 'the instance ended during the call');
+      if (!resent && outcome.replayable && IDEMPOTENT.has(inbound.incoming.method ?? '')) return 'resend';
+      throw new PlatformError('instance_lost', 'the instance was lost and the call cannot be repeated', {
+        retryAfterMs: 1_000,
+      });
+    }
+  }
+}
+
+/** Without a word on who is to blame, a process that ended by its own fault speaks for all its requests. */
+function judge(report: ExitReport | undefined, requestId: string): ErrorCode | 'bystander' {
+  if (report?.reason === undefined || report.reason === 'stopped') return 'bystander';
+  const blamed = report.blamedRequestId;
+  return blamed === undefined || blamed === requestId ? EXIT_CODES[report.reason] : 'bystander';
+}
+
+export function answerProblem({ outgoing, upgrade }: Inbound, error: PlatformError, requestId: string): void {
+  const { status, headers, body } = problemParts(error, requestId);
+  // The rest of an unread body would be taken for the next request.
+  const flat = [
+    ...[...headers].flat(),
+    'content-length',
+    String(Buffer.byteLength(body)),
+    'connection',
+    'close',
+  ];
+  if (upgrade !== undefined) upgrade.socket.end(headText(status, 'Refused', flat) + body);
+  else if (outgoing === undefined || outgoing.headersSent) outgoing?.destroy();
+  else outgoing.writeHead(status, flat).end(body);
+}

@@ -1,0 +1,51 @@
+/** Headers between two functions. Pure; flat arrays of names and values in turn, as Node gives and takes. */
+import { HEADER_PREFIX, OUTCOME } from '#shared/contracts/invoke.ts';
+
+/** RFC 9110 section 7.6.1. Framing is ours: Node writes it anew. */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+]);
+
+function connectionListed(raw: readonly string[]): ReadonlySet<string> {
+  const listed = new Set<string>();
+  for (let index = 0; index < raw.length; index += 2)
+    if (raw[index]?.toLowerCase() === 'connection')
+      for (const token of (raw[index + 1] ?? '').split(',')) listed.add(token.trim().toLowerCase());
+  listed.delete('host');
+  return listed;
+}
+
+/** What may pass, in either direction: nothing of one connection alone, and nothing that only we may say. */
+export function passing(raw: readonly string[], added: readonly string[]): string[] {
+  const listed = connectionListed(raw);
+  const headers: string[] = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] ?? '';
+    const lower = name.toLowerCase();
+    if (HOP_BY_HOP.has(lower) || lower.startsWith(HEADER_PREFIX) || listed.has(lower)) continue;
+    headers.push(name, raw[index + 1] ?? '');
+  }
+  return [...headers, ...added];
+}
+
+/** The handler threw; workerd's own bare answer to a promise that never settles counts too. */
+export function isFunctionError(status: number, raw: readonly string[]): boolean {
+  if (status !== 500) return false;
+  const names = raw.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
+  const at = names.indexOf(OUTCOME);
+  if (at >= 0) return raw[at * 2 + 1] === 'function_error';
+  const others = names.filter((name) => name !== 'connection' && name !== 'keep-alive');
+  const length = raw[names.indexOf('content-length') * 2 + 1];
+  return (
+    others.length === 1 && others[0] === 'content-length' && length === String('Internal Server Error'.length)
+  );
+}

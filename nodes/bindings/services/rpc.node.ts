@@ -1,0 +1,219 @@
+/**
+ * One RPC connection of a function to an instance of another: piped, counted, and closed when it is at rest.
+ *
+ * workerd opens one such connection per binding and keeps it, with all calls of the caller on it. It holds
+ * one slot of the target until it closes. At rest for {@link REST_MS} (no call open, no byte) it is closed,
+ * so that the target may scale to zero and the next call follows the alias; workerd then connects anew.
+ * A stub that was kept but not used for that long ends with it.
+ */
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { asPlatformError, PlatformError } from '#shared/errors.ts';
+import { SLOW_REPORT_MS_MIN, type Watched } from '#shared/leases/watch.ts';
+import {
+  depthOf,
+  enter,
+  newRequestId,
+  pauseBefore,
+  type Place,
+  type ServiceDeps,
+  type ServiceSocket,
+} from './caller.ts';
+import { headText } from './exchange.node.ts';
+import { OpenQuestions } from './frames.ts';
+import type { TargetVersion } from './targets.ts';
+
+const REST_MS = 10_000;
+
+interface Inbound {
+  readonly incoming: IncomingMessage;
+  readonly socket: Duplex;
+  readonly head: Buffer;
+}
+
+/** Accepts the CONNECT and pipes, or refuses it: the call rejects. */
+export async function connectRpc(deps: ServiceDeps, socket: ServiceSocket, inbound: Inbound): Promise<void> {
+  const gone = new AbortController();
+  inbound.socket.on('error', () => gone.abort());
+  inbound.socket.on('close', () => gone.abort());
+  try {
+    // Whoever could choose the target would speak to us as workerd does to workerd.
+    if (inbound.incoming.url !== deps.rpcHost)
+      throw new PlatformError('forbidden', 'CONNECT to anything but the RPC host');
+    await open(deps, socket, inbound, gone.signal);
+  } catch (thrown) {
+    const error = asPlatformError(thrown);
+    const fields = { instance: socket.instanceId, code: error.code, error: thrown };
+    if (error.code === 'internal') deps.log.error('rpc_failed', fields);
+    else deps.log.debug('rpc_refused', fields);
+    inbound.socket.end(headText(503, error.code, ['content-length', '0', 'connection', 'close']));
+  }
+}
+
+async function open(
+  deps: ServiceDeps,
+  socket: ServiceSocket,
+  inbound: Inbound,
+  gone: AbortSignal,
+): Promise<void> {
+  for (let unreachable = 0; ;) {
+    const resolved = deps.targets.resolve(socket.target);
+    const place = await enter(deps, resolved, depthOf(deps, socket), gone);
+    if (place === undefined) return;
+    const instance = await dial(place.socketPath, deps.rpcHost);
+    if (gone.aborted) {
+      instance?.destroy();
+      place.leave();
+      return;
+    }
+    if (instance !== undefined) {
+      new Session({ deps, socket, place, version: resolved.version }, inbound, instance).start();
+      return;
+    }
+    place.permit.lost();
+    place.leave();
+    unreachable += 1;
+    await pauseBefore(deps.timers, unreachable);
+  }
+}
+
+/** undefined: nobody listens, or it is not workerd's RPC. */
+function dial(socketPath: string, rpcHost: string): Promise<Duplex | undefined> {
+  return new Promise((resolve) => {
+    const request = httpRequest({ socketPath, method: 'CONNECT', path: rpcHost, agent: false });
+    request.on('connect', (response, connection, head) => {
+      if (response.statusCode !== 200) {
+        connection.destroy();
+        return resolve(undefined);
+      }
+      if (head.byteLength > 0) connection.unshift(head);
+      resolve(connection);
+    });
+    request.on('response', (response) => {
+      response.destroy();
+      resolve(undefined);
+    });
+    request.on('error', () => resolve(undefined));
+    request.end();
+  });
+}
+
+interface Between {
+  readonly deps: ServiceDeps;
+  readonly socket: ServiceSocket;
+  readonly place: Place;
+  readonly version: TargetVersion;
+}
+
+class Session implements Watched {
+  readonly #between: Between;
+  readonly #caller: Duplex;
+  readonly #head: Buffer;
+  readonly #instance: Duplex;
+  readonly #questions = new OpenQuestions();
+  readonly #requestId = newRequestId();
+  #lastByteMs = 0;
+  /** Since when the instance has been silent with a call open. */
+  #silentSinceMs = 0;
+  #reportAtMs = 0;
+  #over = false;
+
+  constructor(between: Between, { socket, head }: Inbound, instance: Duplex) {
+    this.#between = between;
+    this.#caller = socket;
+    this.#head = head;
+    this.#instance = instance;
+  }
+
+  start(): void {
+    const caller = this.#caller;
+    const instance = this.#instance;
+    this.#lastByteMs = this.#between.deps.watch.add(this);
+    caller.write(headText(200, 'OK', []));
+    if (this.#head.byteLength > 0) caller.unshift(this.#head);
+    for (const side of [caller, instance]) {
+      side.on('error', () => this.#close());
+      side.on('close', () => this.#close());
+    }
+    caller.on('data', (chunk: Buffer) => this.#fromCaller(chunk));
+    instance.on('data', (chunk: Buffer) => this.#fromInstance(chunk));
+    caller.on('drain', () => instance.resume());
+    instance.on('drain', () => caller.resume());
+    caller.on('end', () => instance.end());
+    instance.on('end', () => caller.end());
+  }
+
+  tick(nowMs: number): void {
+    const { deps, place, version } = this.#between;
+    const { limits } = version;
+    const quietMs = nowMs - this.#lastByteMs;
+    if (!this.#questions.any) {
+      // After this round of reading: what has just arrived still counts.
+      if (quietMs >= REST_MS) setImmediate(() => this.#closeAtRest());
+      return;
+    }
+    if (quietMs >= limits.streamIdleMs) return this.#close();
+    const ageMs = nowMs - this.#silentSinceMs;
+    if (ageMs < Math.max(limits.cpuMs, this.#reportAtMs)) return;
+    this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
+    const { permit } = place;
+    deps.agent.overdue(permit.lease, {
+      requestId: this.#requestId,
+      kind: 'cpu',
+      ageMs,
+      inFlight: permit.inFlight(),
+    });
+  }
+
+  #fromCaller(chunk: Buffer): void {
+    const idle = !this.#questions.any;
+    if (this.#questions.caller(chunk) && !this.#deepEnough()) return this.#close();
+    this.#touch();
+    if (idle) this.#answering();
+    if (!this.#instance.write(chunk)) this.#caller.pause();
+  }
+
+  #fromInstance(chunk: Buffer): void {
+    this.#questions.target(chunk);
+    this.#touch();
+    this.#answering();
+    // At rest the connection stands for no call, so nothing is below it.
+    if (!this.#questions.any) this.#between.place.call.depth = 0;
+    if (!this.#caller.write(chunk)) this.#instance.pause();
+  }
+
+  /** A new call on it may stand deeper than the one that opened the connection. */
+  #deepEnough(): boolean {
+    const { deps, socket, place } = this.#between;
+    const depth = deps.depths.next(socket.instanceId);
+    if (depth === undefined) {
+      deps.log.debug('rpc_refused', { instance: socket.instanceId, code: 'call_depth_exceeded' });
+      return false;
+    }
+    place.call.depth = Math.max(place.call.depth, depth);
+    return true;
+  }
+
+  #touch(): void {
+    this.#lastByteMs = this.#between.deps.watch.coarseMs;
+  }
+
+  #answering(): void {
+    this.#silentSinceMs = this.#between.deps.watch.coarseMs;
+    this.#reportAtMs = 0;
+  }
+
+  #closeAtRest(): void {
+    const quietMs = this.#between.deps.clock.monotonicMs() - this.#lastByteMs;
+    if (!this.#questions.any && quietMs >= REST_MS) this.#close();
+  }
+
+  #close(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#between.deps.watch.delete(this);
+    this.#caller.destroy();
+    this.#instance.destroy();
+    this.#between.place.leave();
+  }
+}

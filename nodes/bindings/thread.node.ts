@@ -1,0 +1,178 @@
+/**
+ * A binding thread, seen from the agent: started when first needed, started again when it dies.
+ *
+ * Sockets are listened on by the thread itself, so no byte of a binding passes the agent's event loop. After
+ * a restart the thread gets the state and all live sockets again; meanwhile connections are refused.
+ */
+import { Worker } from 'node:worker_threads';
+import { isErrorCode, PlatformError } from '#shared/errors.ts';
+import type { Timer, Timers } from '#shared/runtime/clock.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
+
+export interface ThreadOptions {
+  readonly name: string;
+  readonly entry: URL;
+  readonly data: unknown;
+  readonly log: Log;
+  readonly timers: Timers;
+  /** Everything that {@link BindingThread.state} was told so far. */
+  readonly snapshot: () => readonly StateEntry[];
+}
+
+interface Attaching {
+  readonly sockets: readonly BindingSocket[];
+  settle: ((problem: string | undefined) => void) | undefined;
+}
+
+interface Asked {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: PlatformError) => void;
+}
+
+const RESTART_MS_MIN = 100;
+const RESTART_MS_MAX = 5_000;
+/** A thread that ran for this long had started well: its next death is not a repetition. */
+const STEADY_MS = 30_000;
+const ASKED_MAX = 256;
+const CLOSE_MS_MAX = 2_000;
+
+export class BindingThread {
+  readonly #options: ThreadOptions;
+  readonly #attached = new Map<string, Attaching>();
+  readonly #asked = new Map<number, Asked>();
+  #nextAsk = 0;
+  #worker: Worker | undefined;
+  #restart: Timer | undefined;
+  #restartMs = RESTART_MS_MIN;
+  #closed = false;
+
+  constructor(options: ThreadOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when every socket listens. */
+  attach(instanceId: string, sockets: readonly BindingSocket[]): Promise<void> {
+    if (this.#closed) return Promise.reject(new PlatformError('internal', 'the bindings are closed'));
+    return new Promise((resolve, reject) => {
+      this.#attached.set(instanceId, {
+        sockets,
+        settle: (problem) => {
+          if (problem === undefined) resolve();
+          else
+            reject(new PlatformError('internal', `the sockets of ${instanceId} do not listen: ${problem}`));
+        },
+      });
+      if (this.#worker === undefined && this.#restart === undefined) this.#start();
+      else this.#send({ type: 'attach', instanceId, sockets });
+    });
+  }
+
+  detach(instanceId: string): void {
+    const attaching = this.#attached.get(instanceId);
+    if (attaching === undefined) return;
+    this.#attached.delete(instanceId);
+    attaching.settle?.('the instance has ended');
+    this.#send({ type: 'detach', instanceId });
+  }
+
+  state(entries: readonly StateEntry[]): void {
+    this.#send({ type: 'state', entries });
+  }
+
+  /** @throws {PlatformError} of the thread; `kv_unavailable` when it is not there or has too much to do. */
+  ask(question: unknown): Promise<unknown> {
+    if (this.#closed || this.#asked.size >= ASKED_MAX || this.#restart !== undefined)
+      return Promise.reject(unavailable('the thread cannot take a question now'));
+    if (this.#worker === undefined) this.#start();
+    return new Promise((resolve, reject) => {
+      this.#nextAsk += 1;
+      this.#asked.set(this.#nextAsk, { resolve, reject });
+      this.#send({ type: 'ask', id: this.#nextAsk, question });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#restart?.cancel();
+    const worker = this.#worker;
+    if (worker === undefined) return;
+    const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+    this.#send({ type: 'close' });
+    const timer = this.#options.timers.after(CLOSE_MS_MAX, () => void worker.terminate());
+    await exited;
+    timer.cancel();
+  }
+
+  #send(message: ToThread): void {
+    this.#worker?.postMessage(message);
+  }
+
+  #start(): void {
+    const { entry, data, name, log, timers, snapshot } = this.#options;
+    this.#restart = undefined;
+    const worker = new Worker(entry, { workerData: data, name });
+    this.#worker = worker;
+    const steady = timers.after(STEADY_MS, () => {
+      this.#restartMs = RESTART_MS_MIN;
+    });
+    worker.on('message', (message: FromThread) => this.#receive(message));
+    worker.on('error', (error) => log.error('binding_thread_failed', { kind: name, error }));
+    worker.once('exit', () => {
+      steady.cancel();
+      this.#ended();
+    });
+    this.#send({ type: 'state', entries: snapshot() });
+    for (const [instanceId, { sockets }] of this.#attached)
+      this.#send({ type: 'attach', instanceId, sockets });
+  }
+
+  #ended(): void {
+    this.#worker = undefined;
+    for (const { reject } of this.#asked.values()) reject(unavailable('the thread ended'));
+    this.#asked.clear();
+    if (this.#closed) return;
+    this.#options.log.error('binding_thread_ended', {
+      kind: this.#options.name,
+      restartMs: this.#restartMs,
+    });
+    this.#restart = this.#options.timers.after(this.#restartMs, () => this.#start());
+    this.#restartMs = Math.min(RESTART_MS_MAX, this.#restartMs * 2);
+  }
+
+  #receive(message: FromThread): void {
+    switch (message.type) {
+      case 'attached': {
+        const attaching = this.#attached.get(message.instanceId);
+        attaching?.settle?.(message.problem);
+        if (attaching !== undefined) attaching.settle = undefined;
+        break;
+      }
+      case 'answer':
+        this.#asked.get(message.id)?.resolve(message.value);
+        this.#asked.delete(message.id);
+        break;
+      case 'failed': {
+        const code = isErrorCode(message.code) ? message.code : 'internal';
+        this.#asked
+          .get(message.id)
+          ?.reject(
+            new PlatformError(
+              code,
+              'the thread refused',
+              message.detail === '' ? {} : { publicDetail: message.detail },
+            ),
+          );
+        this.#asked.delete(message.id);
+        break;
+      }
+      case 'log':
+        this.#options.log[message.level](message.event, { kind: this.#options.name, ...message.fields });
+        break;
+    }
+  }
+}
+
+function unavailable(detail: string): PlatformError {
+  return new PlatformError('kv_unavailable', detail, { retryAfterMs: 1_000 });
+}

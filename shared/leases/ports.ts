@@ -1,0 +1,36 @@
+/** What those who send requests to instances (gateways, service bindings of a node) need of leases. */
+import type { VersionItem } from '../contracts/feed.ts';
+import type { Lease } from '../contracts/leases.ts';
+import type { ExitReport, OverdueReport } from '../contracts/nodes.ts';
+import type { PlatformError } from '../errors.ts';
+
+/** What a lease is asked for by. */
+export type Leasable = Pick<VersionItem, 'id' | 'scaling'>;
+
+/** The right to send one request to an instance. Released exactly once, when the exchange is over. */
+export interface Permit {
+  readonly lease: Lease;
+  /** An instance had to be started for this request. */
+  readonly coldStart: boolean;
+  /** Requests of this holder on the instance, this one included. */
+  inFlight(): number;
+  release(): void;
+  /** The instance does not answer: take no more permits from its lease. */
+  lost(): void;
+}
+
+export type Admitted =
+  | { readonly kind: 'admitted'; readonly permit: Permit }
+  | { readonly kind: 'refused'; readonly error: PlatformError }
+  | { readonly kind: 'cancelled' };
+
+export interface LeaseSource {
+  /** Answers at once when a held lease has room. `cancel` is set while the request waits. */
+  admit(version: Leasable, waiting: { cancel?: () => void }): Admitted | Promise<Admitted>;
+}
+
+/** The agent that owns an instance. Failures are answered as if the agent knew nothing. */
+export interface AgentPort {
+  exit(lease: Lease, waitMs: number): Promise<ExitReport | undefined>;
+  overdue(lease: Lease, report: OverdueReport): void;
+}

@@ -1,0 +1,324 @@
+/**
+ * Goal: functions of an account reach each other, and nothing else, through service bindings. Method: real
+ * functions on a running platform call each other by fetch and RPC; the outcome is what the caller's code saw.
+ */
+import { afterAll, beforeAll, describe, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { LIMITS } from '#shared/limits.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
+import { hostOf, TestPlatform, type CallAnswer } from '../support/platform.ts';
+
+let platform: TestPlatform;
+const PUBLIC = { auth: { mode: 'public' } } as const;
+
+async function deploy(name: string, source: string, config: Record<string, unknown> = {}): Promise<void> {
+  await platform.api.deploy(name, { modules: { 'index.js': source }, config: { ...PUBLIC, ...config } });
+}
+
+async function json(name: string, path = '/'): Promise<unknown> {
+  const answer = await platform.call(name, { path });
+  if (answer.status !== 200) throw new Error(`${name}${path} answered ${answer.status}: ${answer.text}`);
+  return JSON.parse(answer.text);
+}
+
+const call = (name: string, path: string): Promise<CallAnswer> => platform.call(name, { path });
+
+const TARGET = `
+import { WorkerEntrypoint, RpcTarget } from 'cloudflare:workers';
+class Counter extends RpcTarget {
+  #count = 0;
+  increment(by = 1) { return (this.#count += by); }
+}
+export default class extends WorkerEntrypoint {
+  async fetch(request) {
+    const url = new URL(request.url);
+    if (url.pathname === '/throw') throw new Error('secret of the target');
+    if (url.pathname === '/socket') {
+      const pair = new WebSocketPair();
+      pair[1].accept();
+      pair[1].addEventListener('message', ({ data }) => pair[1].send('echo ' + data));
+      return new Response(null, { status: 101, webSocket: pair[0] });
+    }
+    if (url.pathname === '/stream') return new Response(request.body);
+    return Response.json({
+      method: request.method, url: request.url, headers: Object.fromEntries(request.headers),
+      body: await request.text(),
+    });
+  }
+  add(a, b) { return a + b; }
+  whoAmI() { return this.constructor.name === '' || typeof this.env === 'object'; }
+  counter() { return new Counter(); }
+  numbers(count) {
+    return new ReadableStream({
+      type: 'bytes',
+      start(controller) {
+        for (let n = 0; n < count; n += 1) controller.enqueue(new Uint8Array(65536).fill(n));
+        controller.close();
+      },
+    });
+  }
+  fail() { console.log('about to fail'); throw new RangeError('no such number'); }
+}
+export class Admin extends WorkerEntrypoint {
+  level() { return 'admin of ' + this.env.PLACE; }
+  fetch() { return new Response('admin fetch'); }
+  explode() { throw new Error('admin exploded'); }
+}
+export class Hidden extends WorkerEntrypoint { level() { return 'hidden'; } }
+`;
+
+const CALLER = `
+export default {
+  async fetch(request, env) {
+    const { pathname, searchParams } = new URL(request.url);
+    try {
+      switch (pathname) {
+        case '/fetch': {
+          const answer = await env.TARGET.fetch('https://some.host/path?q=1', {
+            method: 'POST', body: 'hello',
+            headers: { 'x-own': '1', 'isoplane-principal': 'root', 'isoplane-request-id': 'forged', 'keep-alive': 'x' },
+          });
+          return Response.json({ status: answer.status, seen: await answer.json() });
+        }
+        case '/throw': return await env.TARGET.fetch('http://t/throw');
+        case '/stream': {
+          const size = 3_000_000;
+          const answer = await env.TARGET.fetch('http://t/stream', { method: 'POST', body: new Uint8Array(size).fill(7) });
+          const bytes = new Uint8Array(await answer.arrayBuffer());
+          return Response.json(bytes.length === size && bytes.every((byte) => byte === 7));
+        }
+        case '/socket': return env.TARGET.fetch(request);
+        case '/add': return Response.json(await env.TARGET.add(2, 3));
+        case '/counter': {
+          using counter = await env.TARGET.counter();
+          await counter.increment();
+          return Response.json(await counter.increment(5));
+        }
+        case '/numbers': {
+          let bytes = 0;
+          for await (const chunk of await env.TARGET.numbers(40)) bytes += chunk.byteLength;
+          return Response.json(bytes);
+        }
+        case '/fail': return Response.json(await env.TARGET.fail());
+        case '/admin': return Response.json([await env.ADMIN.level(), await (await env.ADMIN.fetch('http://a/')).text()]);
+        case '/explode': return Response.json(await env.ADMIN.explode());
+        case '/hidden': return await env.HIDDEN.fetch('http://h/');
+        case '/hidden-rpc': return Response.json(await env.HIDDEN.level());
+        case '/absent': return await env.ABSENT.fetch('http://a/');
+        case '/absent-rpc': return Response.json(await env.ABSENT.add(1, 2));
+        case '/connect': {
+          const socket = env.TARGET.connect(searchParams.get('to'));
+          await socket.opened;
+          return Response.json('opened');
+        }
+      }
+    } catch (error) {
+      return Response.json({ name: error.name, message: error.message });
+    }
+    return new Response('?', { status: 404 });
+  },
+};
+`;
+
+beforeAll(async () => {
+  platform = await TestPlatform.start();
+  await deploy('target', TARGET, {
+    entrypoints: ['Admin'],
+    vars: { PLACE: 'target' },
+    auth: { mode: 'signed' },
+  });
+  await deploy('caller', CALLER, {
+    services: [
+      { binding: 'TARGET', function: 'target' },
+      { binding: 'ADMIN', function: 'target', entrypoint: 'Admin' },
+      { binding: 'HIDDEN', function: 'target', entrypoint: 'Hidden' },
+      { binding: 'ABSENT', function: 'absent' },
+    ],
+  });
+});
+afterAll(() => platform?.[Symbol.asyncDispose]());
+
+describe('a service binding', () => {
+  test('carries fetch with its method, host and body; what only the platform may say is its own', async ({
+    expect,
+  }) => {
+    const { status, seen } = (await json('caller', '/fetch')) as {
+      status: number;
+      seen: { method: string; url: string; body: string; headers: Record<string, string> };
+    };
+    expect(status).toBe(200);
+    expect(seen).toMatchObject({ method: 'POST', body: 'hello' });
+    expect(seen.url).toMatch(/^https?:\/\/some\.host\/path\?q=1$/);
+    expect(seen.headers).toMatchObject({
+      'x-own': '1',
+      'isoplane-principal': 'function:default/caller',
+      'isoplane-deadline-ms': '30000',
+    });
+    expect(seen.headers['isoplane-request-id']).not.toBe('forged');
+    expect(seen.headers).not.toHaveProperty('keep-alive');
+  });
+
+  test('streams bodies in both directions', async ({ expect }) => {
+    expect(await json('caller', '/stream')).toBe(true);
+  });
+
+  test('passes WebSockets', async ({ expect }) => {
+    const socket = new WebSocket(`${platform.gatewayUrl.replace('http', 'ws')}/socket`, {
+      headers: { host: hostOf(platform.gatewayUrl, 'caller') },
+    });
+    const echo = await new Promise<string>((resolve, reject) => {
+      socket.on('error', reject);
+      socket.on('open', () => socket.send('hello'));
+      socket.on('message', (data: Buffer) => resolve(data.toString('utf8')));
+    });
+    socket.close();
+    expect(echo).toBe('echo hello');
+  });
+
+  test('answers a failure of the target as a problem document that tells nothing of it', async ({
+    expect,
+  }) => {
+    const answer = await call('caller', '/throw');
+    expect(answer).toMatchObject({ status: 500, code: 'function_error' });
+    expect(answer.text).not.toContain('secret');
+  });
+
+  test('carries RPC: values, returned objects, streams, named entrypoints', async ({ expect }) => {
+    expect(await json('caller', '/add')).toBe(5);
+    expect(await json('caller', '/counter')).toBe(6);
+    expect(await json('caller', '/numbers')).toBe(40 * 65_536);
+    expect(await json('caller', '/admin')).toEqual(['admin of target', 'admin fetch']);
+  });
+
+  test('lets an exception of an RPC method through to the caller, and logs it where it was thrown', async ({
+    expect,
+  }) => {
+    expect(await json('caller', '/fail')).toEqual({ name: 'RangeError', message: 'no such number' });
+    expect(await json('caller', '/explode')).toEqual({ name: 'Error', message: 'admin exploded' });
+    await waitFor('the logs of the target', async () => {
+      const logs = (await platform.cli(['logs', 'target'])).stdout;
+      return (
+        logs.includes('about to fail') && logs.includes('no such number') && logs.includes('admin exploded')
+      );
+    });
+  });
+
+  test('reaches no class that the target does not list, and no function that is not there', async ({
+    expect,
+  }) => {
+    expect(await call('caller', '/hidden')).toMatchObject({ status: 404, code: 'binding_not_found' });
+    expect(await json('caller', '/hidden-rpc')).toHaveProperty('message');
+    expect(await call('caller', '/absent')).toMatchObject({ status: 404, code: 'function_not_found' });
+    expect(await json('caller', '/absent-rpc')).toHaveProperty('message');
+  });
+
+  test('opens no raw connection', async ({ expect }) => {
+    expect(await json('caller', '/connect?to=some.host:80')).not.toBe('opened');
+  });
+});
+
+describe('a binding names a function of its own account', () => {
+  test('a name that exists in another account alone is not found', async ({ expect }) => {
+    await platform.api.call('POST', '/v1/accounts', { name: 'other' });
+    const key = (await platform.api.call('POST', '/v1/accounts/other/keys', {
+      name: 'k',
+      role: 'owner',
+      algorithm: 'ed25519',
+    })) as { status: number; body: { id: string; secret: string } };
+    expect(key.status).toBe(201);
+    expect(
+      (
+        await platform.api.upload('bad', {
+          modules: { 'index.js': 'export default { fetch: () => new Response() }' },
+          config: { services: [{ binding: 'A', function: 'other/target' }] },
+        })
+      ).status,
+    ).toBe(422);
+  });
+});
+
+describe('publishing', () => {
+  test('refuses an entrypoint that the module does not export', async ({ expect }) => {
+    const answer = await platform.api.upload('incomplete', {
+      modules: { 'index.js': 'export default { fetch: () => new Response() }' },
+      config: { entrypoints: ['Missing'] },
+    });
+    expect(answer).toMatchObject({ status: 422, body: { code: 'publish_startup_failed' } });
+    expect(JSON.stringify(answer.body)).toContain('The entrypoint Missing is listed');
+  });
+
+  test('refuses two bindings of one name', async ({ expect }) => {
+    const answer = await platform.api.upload('twice', {
+      modules: { 'index.js': 'export default { fetch: () => new Response() }' },
+      config: { vars: { A: '1' }, services: [{ binding: 'A', function: 'target' }] },
+    });
+    expect(answer).toMatchObject({ status: 422, body: { code: 'config_invalid' } });
+  });
+});
+
+describe('calls in a circle', () => {
+  const circle = `
+    export default { async fetch(request, env) {
+      const answer = await env.SELF.fetch('http://self/');
+      const { code, depth = 0 } = await answer.json();
+      return Response.json({ code, depth: depth + 1 });
+    } };`;
+
+  test(`end at ${LIMITS.callDepthMax}`, async ({ expect }) => {
+    await deploy('circle', circle, { services: [{ binding: 'SELF', function: 'circle' }] });
+    expect(await json('circle')).toEqual({ code: 'call_depth_exceeded', depth: LIMITS.callDepthMax + 1 });
+    // Nothing is left in flight: the next one goes as deep.
+    expect(await json('circle')).toEqual({ code: 'call_depth_exceeded', depth: LIMITS.callDepthMax + 1 });
+  });
+
+  test('end in a queue where there is no room for as many, and not in a deadlock', async ({ expect }) => {
+    await deploy('narrow', circle, {
+      services: [{ binding: 'SELF', function: 'narrow' }],
+      scaling: { concurrency: 1, maxInstances: 2, queueTimeoutMs: 500 },
+    });
+    expect(await json('narrow')).toMatchObject({ code: 'queue_timeout' });
+  });
+
+  test('end when they are RPC', async ({ expect }) => {
+    await deploy(
+      'spiral',
+      `import { WorkerEntrypoint } from 'cloudflare:workers';
+       export default class extends WorkerEntrypoint {
+         async fetch() { try { return Response.json(await this.down(0)); } catch (error) { return Response.json(error.message); } }
+         async down(depth) {
+           if (depth > 200) return 'endless';
+           try { return await this.env.SELF.down(depth + 1); } catch (error) { throw new Error(error.message, { cause: depth }); }
+         }
+       }`,
+      { services: [{ binding: 'SELF', function: 'spiral' }], scaling: { maxInstances: 1 } },
+    );
+    expect(await json('spiral')).not.toBe('endless');
+  });
+});
+
+describe('leases', () => {
+  test('a function that is only called by others scales to zero once they are quiet', async ({ expect }) => {
+    await deploy('sleeper', TARGET, { scaling: { idleTimeoutMs: 500 }, vars: { PLACE: 'x' } });
+    await deploy(
+      'waker',
+      `export default { async fetch(request, env) { return Response.json(await (await env.S.fetch('http://s/')).json()); } };`,
+      { services: [{ binding: 'S', function: 'sleeper' }] },
+    );
+    const instances = async (): Promise<number> => (await platform.platform.nodeStatus()).instances;
+    expect(await json('waker')).toMatchObject({ method: 'GET' });
+    const with2 = await instances();
+    await waitFor('the sleeper to be stopped', async () => (await instances()) < with2);
+    expect(await json('waker')).toMatchObject({ method: 'GET' });
+  });
+
+  test('follow the alias: a binding reaches a new version at once', async ({ expect }) => {
+    const version = (text: string) => `export default { fetch: () => new Response('${text}') };`;
+    await deploy('moving', version('one'));
+    await deploy('follower', `export default { fetch: (request, env) => env.M.fetch('http://m/') };`, {
+      services: [{ binding: 'M', function: 'moving' }],
+    });
+    expect((await call('follower', '/')).text).toBe('one');
+    await deploy('moving', version('two'));
+    expect((await call('follower', '/')).text).toBe('two');
+  });
+});
