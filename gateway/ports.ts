@@ -28,7 +28,7 @@ export interface Call {
   readonly gone: boolean;
   /** All values of a field, joined by `, `; undefined when absent. `name` is lower case. */
   header(name: string): string | undefined;
-  /** Reads the whole body and keeps it, so that {@link forward} still sends it. */
+  /** Reads the whole body and keeps it, so that {@link forward} still sends it. May be asked again. */
   buffer(bytesMax: number): Promise<BodyRead>;
   /** Runs `listener` when the client goes before it was answered. At most one listener at a time. */
   onGone(listener: (() => void) | undefined): void;
@@ -82,7 +82,12 @@ export type Admitted =
 
 export interface LeaseSource {
   /** Answers at once when a held lease has room. `cancel` is set while the request waits. */
-  admit(version: VersionItem, waiting: { cancel?: () => void }): Admitted | Promise<Admitted>;
+  admit(
+    version: VersionItem,
+    waiting: { cancel?: () => void },
+    /** Whose instance it must be, with isolation `session`. */
+    session?: string,
+  ): Admitted | Promise<Admitted>;
 }
 
 /** The agent that owns an instance. Failures are answered as if the agent knew nothing. */

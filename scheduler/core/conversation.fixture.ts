@@ -27,6 +27,11 @@ export class Conversation {
     this.state = createState(0, this.config);
   }
 
+  /** The conversation begins on a Thursday at midnight. */
+  get wallMs(): number {
+    return this.nowMs;
+  }
+
   /** What this event brought about, in order. */
   say(event: Bare<SchedulerEvent>): readonly Effect[] {
     const full = { ...event, atMs: this.nowMs } as SchedulerEvent;
@@ -44,7 +49,7 @@ export class Conversation {
         for (const nodeId of this.running.keys()) this.node(nodeId);
         beat();
       }
-      this.say({ type: 'tick' });
+      this.say({ type: 'tick', wallMs: this.wallMs });
     }
     return this.effects.slice(from);
   }
