@@ -28,6 +28,7 @@ import { FeedHub } from '../feed/hub.ts';
 import { createInternal } from '../internal.ts';
 import { StackMapper } from '../logs/merge.ts';
 import type { LogQuery, NodePort } from '../nodes.ts';
+import type { SchedulerPort } from '../scheduler.ts';
 import { Semaphore } from '../semaphore.ts';
 
 export const ORIGIN = 'http://control.test';
@@ -71,6 +72,7 @@ export interface WorldOptions {
   readonly timers?: Timers;
   readonly disk?: Disk;
   readonly nodes?: readonly NodePort[];
+  readonly scheduler?: Partial<SchedulerPort>;
   readonly database?: Partial<DatabaseOptions>;
 }
 
@@ -276,6 +278,13 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     log,
     kek,
     consumers,
+    // Absent unless scripted.
+    scheduler: {
+      life: () => Promise.resolve(undefined),
+      held: () => Promise.resolve(undefined),
+      close: () => Promise.resolve(),
+      ...options.scheduler,
+    },
     clock,
     timers,
     latestDate: '2026-11-17',

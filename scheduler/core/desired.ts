@@ -80,8 +80,10 @@ export function targetsOf(
     alias.weights.map(({ weight }) => weight),
   );
   for (const [index, { version }] of alias.weights.entries()) {
-    const part = parts[index] ?? 0;
-    if (part > 0) targets.set(versionId(item.account, item.name, version), part);
+    const id = versionId(item.account, item.name, version);
+    const most = item.versions.find((live) => live.id === id)?.scaling.maxInstances ?? 0;
+    const part = Math.min(parts[index] ?? 0, most);
+    if (part > 0) targets.set(id, part);
   }
   return targets;
 }
