@@ -20,6 +20,19 @@ export function evict(m: Machine): void {
   }
 }
 
+/**
+ * False: the account is at its ceiling and all its instances are in use, so that to wait is to wait for
+ * somebody else's load to end.
+ */
+export function mayGetRoom(m: Machine, version: Version): boolean {
+  if (underCeiling(m, version)) return true;
+  return instancesOf(m, version.account).some((instance) => {
+    if (instance.state === 'draining' || instance.state === 'stopping') return true;
+    if (standing(instance.version) <= targetOf(m, instance.version)) return false;
+    return [...instance.leases].every((lease) => lease.inFlight === 0);
+  });
+}
+
 /** One entry for each instance that is wanted and cannot be had. */
 function starvingVersions(m: Machine): Version[] {
   const starving: Version[] = [];

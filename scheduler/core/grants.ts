@@ -1,11 +1,15 @@
 /** The queue's way out: a lease, or the passing of the deadline. */
+import type { Fault } from './events.ts';
 import { grantLease, requestsLeft, freeSlots } from './lifecycle.ts';
 import { underCeiling } from './placement.ts';
 import { dequeue, laterMs, refuse } from './refusals.ts';
 import { concurrencyOf } from './scaling.ts';
 import { liveGateways, type GatewayRecord, type Instance, type Machine, type Waiter } from './state.ts';
 
-const CEILING_DETAIL = 'The account has as many instances as it may have.';
+export const AT_CEILING: Fault = {
+  code: 'no_capacity',
+  detail: 'The account has as many instances as it may have.',
+};
 
 export function grant(m: Machine, waiter: Waiter, gateway: GatewayRecord, instance: Instance): void {
   if (instance.endpoint === undefined) return;
@@ -35,6 +39,5 @@ export function grant(m: Machine, waiter: Waiter, gateway: GatewayRecord, instan
 export function timeOut(m: Machine, waiter: Waiter): void {
   const { version } = waiter;
   if (version.instances.size > 0) return refuse(m, waiter, { code: 'queue_timeout' }, laterMs(m));
-  const detail = underCeiling(m, version) ? {} : { detail: CEILING_DETAIL };
-  refuse(m, waiter, { code: 'no_capacity', ...detail }, laterMs(m));
+  refuse(m, waiter, underCeiling(m, version) ? { code: 'no_capacity' } : AT_CEILING, laterMs(m));
 }

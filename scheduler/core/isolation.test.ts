@@ -103,7 +103,7 @@ describe('maxAgeMs', () => {
     expect(talk.gateway('g1', { [leaseId]: 1 })).toEqual([leaseId]);
     expect(only(talk.acquire('a', { scaling }), 'start')).toBeDefined();
     talk.gateway('g1', {});
-    expect(only(talk.effects, 'stop')).toMatchObject({ instanceId, graceMs: 3_000 });
+    expect(only(talk.effects, 'stop')).toMatchObject({ instanceId });
   });
 
   test('does not wait longer than drainMs', () => {

@@ -8,8 +8,8 @@
  * the node told to stop. Until a gateway was answered, a revocation can be taken back: the heartbeat
  * that fetches it says first whether the lease was used meanwhile.
  *
- * An instance that is drained for another reason goes the same way, but not for ever: when its grace is over
- * the node is told to stop it, whatever still runs there.
+ * An instance that a deploy, its age or its budget ends goes the same way, but not for ever: after drainMs the
+ * node is told to stop it, whatever still runs there.
  *
  * Requests in the life of an instance are counted when they are allowed, not when they are sent: the sum of
  * what leases allow never exceeds what the version's scaling says, whoever sends them. What a lease leaves
@@ -91,7 +91,6 @@ export function addInstance(
     state: where.endpoint === undefined ? 'starting' : 'ready',
     sinceMs: m.nowMs,
     drainCause: undefined,
-    graceMs: m.config.stopGraceMs,
     endpoint: where.endpoint,
     bornAtMs: m.nowMs,
     readyAtMs: m.nowMs,
@@ -231,8 +230,6 @@ export function drainInstance(m: Machine, instance: Instance, cause: DrainCause)
   if (instance.state !== 'ready') return;
   setInstanceState(m, instance, 'draining');
   instance.drainCause = cause;
-  const { drainMs } = instance.version.scaling;
-  instance.graceMs = UNHURRIED.has(cause) ? Math.max(m.config.stopGraceMs, drainMs) : m.config.stopGraceMs;
   if (cause !== 'idle') endSession(instance);
   for (const lease of instance.leases) revokeLease(lease);
   stopWhenUnleased(m, instance);
@@ -251,8 +248,7 @@ export function resumeInstance(m: Machine, instance: Instance): void {
 export function stopWhenUnleased(m: Machine, instance: Instance): void {
   // A sealed instance has holders that were not heard yet: they get the time to name their leases.
   if (instance.leases.size > 0 || instance.sealedUntilMs > m.nowMs) return;
-  // Work may go on behind an answered request, and has what is left of the grace.
-  stop(m, instance, Math.max(m.config.stopGraceMs, instance.graceMs - (m.nowMs - instance.sinceMs)));
+  stop(m, instance);
 }
 
 /** A drain that was to end has run out of its time. Gateways have heard of it, or their leases have expired. */
@@ -263,12 +259,12 @@ export function stopWhenOverdue(m: Machine, instance: Instance): void {
   const { drainMs } = instance.version.scaling;
   const passedMs = m.nowMs - instance.sinceMs;
   if (passedMs < drainMs || (!heard && passedMs < least)) return;
-  stop(m, instance, m.config.stopGraceMs);
+  stop(m, instance);
 }
 
-function stop(m: Machine, instance: Instance, graceMs: number): void {
+function stop(m: Machine, instance: Instance): void {
+  const { stopGraceMs: graceMs } = m.config;
   setInstanceState(m, instance, 'stopping');
-  instance.graceMs = graceMs;
   endSession(instance);
   m.effects.push({ type: 'stop', nodeId: instance.node.id, instanceId: instance.id, graceMs });
 }

@@ -9,7 +9,8 @@
  */
 import type { AcquireRequest } from '#shared/contracts/leases.ts';
 import { activeHold, hasHope, refuseAll } from './health.ts';
-import { grant, timeOut } from './grants.ts';
+import { mayGetRoom } from './evict.ts';
+import { AT_CEILING, grant, timeOut } from './grants.ts';
 import { freeSlots, resumeInstance, revokeLease, startInstance } from './lifecycle.ts';
 import { placeInstance, someNodeAlive, underCeiling } from './placement.ts';
 import { dequeue, laterMs, refuse } from './refusals.ts';
@@ -90,8 +91,8 @@ export function pump(m: Machine, version: Version): void {
     refuseAll(m, version, hold.fault, Math.max(1, hold.untilMs - m.nowMs));
     return;
   }
-  if (m.state.ceilings.get(version.account) === 0) {
-    for (const waiter of version.queue.values()) timeOut(m, waiter);
+  if (!mayGetRoom(m, version)) {
+    refuseAll(m, version, AT_CEILING, laterMs(m));
     return;
   }
   const mayAppear = m.nowMs < m.state.recoveringUntilMs;

@@ -22,7 +22,6 @@ export function pumpSessions(m: Machine, version: Version): void {
     const instance = instanceOf(m, version, session) ?? startFor(m, version, session);
     if (instance === undefined) {
       if (hold !== undefined) refuse(m, waiter, hold.fault, Math.max(1, hold.untilMs - m.nowMs));
-      else if (m.state.ceilings.get(version.account) === 0) timeOut(m, waiter);
       continue;
     }
     const gateway = m.state.gateways.get(waiter.gatewayId);

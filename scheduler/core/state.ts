@@ -72,8 +72,6 @@ export interface Instance {
   /** When `state` last changed. */
   sinceMs: number;
   drainCause: DrainCause | undefined;
-  /** Time that requests in flight, and then the process, have when it is drained. */
-  graceMs: number;
   endpoint: Endpoint | undefined;
   bornAtMs: number;
   readyAtMs: number;
