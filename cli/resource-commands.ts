@@ -1,6 +1,8 @@
 /** Commands that list and change what the account owns. */
 import { Option, type Command } from 'commander';
+import { LIMITS } from '#shared/limits.ts';
 import { collect, integer, run } from './run.ts';
+import type * as Accounts from './commands/accounts.ts';
 import type * as Resources from './commands/resources.ts';
 import type * as Kv from './commands/kv.ts';
 import type * as Layers from './commands/layers.ts';
@@ -8,6 +10,8 @@ import type * as Secrets from './commands/secrets.ts';
 
 const resources = (name: keyof typeof Resources) =>
   run(async () => (await import('./commands/resources.ts'))[name]);
+const account = (name: keyof typeof Accounts) =>
+  run(async () => (await import('./commands/accounts.ts'))[name]);
 const layer = (name: keyof typeof Layers) => run(async () => (await import('./commands/layers.ts'))[name]);
 const secret = (name: keyof typeof Secrets) => run(async () => (await import('./commands/secrets.ts'))[name]);
 
@@ -67,7 +71,18 @@ export function addResourceCommands(program: Command): void {
     .description('delete an alias')
     .action(resources('deleteAlias'));
 
+  aliases
+    .command('provision')
+    .argument('<function>')
+    .argument('<alias>')
+    .option('--instances <count>', 'kept ready at all times', integer(0, LIMITS.provisionedMax))
+    .option('--window <window>', 'like "mon-fri 08:00-18:00=5" (UTC); repeatable', collect)
+    .option('--off', 'keep none')
+    .description('keep instances ready for an alias; without options, show how many are')
+    .action(run(async () => (await import('./commands/provision.ts')).provision));
+
   addKeyAndRouteCommands(program);
+  addAccountCommands(program);
 
   addSecretCommands(program);
 
@@ -201,4 +216,29 @@ function addKeyAndRouteCommands(program: Command): void {
     .description('send a host and path to a function')
     .action(resources('addRoute'));
   routes.command('remove').argument('<id>').description('remove a route').action(resources('removeRoute'));
+}
+
+const UNBOUNDED = Number.MAX_SAFE_INTEGER;
+
+function addAccountCommands(program: Command): void {
+  const accounts = program.command('accounts').description('accounts and what they may use (operator)');
+  accounts.command('list').description('all accounts').action(account('listAccounts'));
+  accounts
+    .command('create')
+    .argument('<account>')
+    .description('make an account')
+    .action(account('createAccount'));
+  accounts
+    .command('ceilings')
+    .argument('<account>')
+    .option('--instances <count>', 'instances of all functions together', integer(0, UNBOUNDED))
+    .option('--functions <count>', 'functions', integer(0, UNBOUNDED))
+    .option('--cpu-ms <ms>', 'largest limits.cpuMs', integer(10, UNBOUNDED))
+    .option('--timeout-ms <ms>', 'largest limits.timeoutMs', integer(10, UNBOUNDED))
+    .option('--memory-mb <mb>', 'largest limits.memoryMb', integer(LIMITS.memoryMbMin, UNBOUNDED))
+    .option('--kv-bytes <bytes>', 'bytes kept in KV', integer(0, UNBOUNDED))
+    .addOption(new Option('--tier <tier>', 'least tier').choices(['standard', 'strict']))
+    .option('--clear', 'remove all ceilings')
+    .description('replace the ceilings of an account; without options, show them')
+    .action(account('ceilings'));
 }

@@ -6,11 +6,12 @@ import { Hono, type Context } from 'hono';
 import { REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { asPlatformError, ERRORS, PlatformError, problemResponse } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { addAccounts, addKeys, addRoutes } from './api/accounts.ts';
+import { addAccountDetails, addAccounts, addKeys, addRoutes } from './api/accounts.ts';
 import type { ApiDeps } from './api/deps.ts';
 import { openApiDocument } from './api/document.ts';
 import {
   addAliases,
+  addFunctionChanges,
   addFunctions,
   addHistory,
   addRollback,
@@ -22,6 +23,7 @@ import { addLayers, addLayerVersions } from './api/layers.ts';
 import { authorize, type Answer, type AddOperation, type Handler, type Operation } from './api/operation.ts';
 import { documentPage } from './api/page.ts';
 import { addPlatform } from './api/platform.ts';
+import { addProvision } from './api/provision.ts';
 import { addSecrets } from './api/secrets.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 import { Metrics } from './metrics.ts';
@@ -170,10 +172,13 @@ function collectOperations(deps: ApiDeps) {
     });
   for (const part of [
     addAccounts,
+    addAccountDetails,
     addFunctions,
+    addFunctionChanges,
     addVersions,
     addVersionDetails,
     addAliases,
+    addProvision,
     addRollback,
     addHistory,
     addLayers,

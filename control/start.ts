@@ -22,6 +22,7 @@ import { createInternal } from './internal.ts';
 import { StackMapper } from './logs/merge.ts';
 import { unixNode, type NodePort } from './nodes.ts';
 import { LATEST_COMPATIBILITY_DATE } from './publish/compatibility.ts';
+import { unixScheduler } from './scheduler.ts';
 import { Semaphore } from './semaphore.ts';
 
 const UPLOADS_AT_ONCE = 4;
@@ -77,6 +78,8 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   await ensureOwner(layout, db, kek, log);
   const nodes = overrides.nodes ?? config.nodeIds.map((id) => unixNode(id, layout.sockets.node(id)));
   opened.defer(() => Promise.all(nodes.map((node) => node.close())).then(() => undefined));
+  const scheduler = unixScheduler(layout.sockets.scheduler, log);
+  opened.defer(() => scheduler.close());
   const consumers = new Consumers(clock, timers);
   const hub = new FeedHub({ db, consumers, timers, log });
   const deps: ApiDeps = {
@@ -87,6 +90,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     kek,
     nodeKey,
     consumers,
+    scheduler,
     clock,
     timers,
     latestDate: LATEST_COMPATIBILITY_DATE,

@@ -29,6 +29,7 @@ export interface GatewayDeps<E extends Env> {
   /** In [0, 1). */
   readonly random: () => number;
   readonly newRequestId: () => string;
+  readonly newSessionId: () => string;
   readonly nonces: NonceCache;
   readonly keys: KeyRing;
   readonly leases: LeaseSource;
@@ -63,7 +64,8 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
     keys: deps.keys,
     findKey: (keyId) => deps.state().get('key', keyId),
   });
-  const serving: InvokeDeps = { leases: deps.leases, agent: deps.agent, timers: deps.timers, metrics };
+  const { leases, agent, timers, newSessionId } = deps;
+  const serving: InvokeDeps = { leases, agent, timers, newSessionId, metrics };
 
   const refuse = (thrown: unknown, requestId: string): Response => {
     const error = asPlatformError(thrown);

@@ -2,8 +2,8 @@
  * Carries an admitted request to an instance, and decides what a failure means.
  *
  * A request is sent again only when nothing of it can have been done (the instance did not listen), or
- * when it is idempotent, its body can be repeated and it is not to blame for the end of its instance; then
- * once. Everything else gets the reason's own code, so that callers know whether to try again.
+ * when it is idempotent (by its method, or by an idempotency key), its body can be repeated and it is not to
+ * blame for the end of its instance; then once, and the answer says so. Everything else gets the reason's own code, so that callers know whether to try again.
  */
 import type { ExitReason, ExitReport } from '#shared/contracts/nodes.ts';
 import {
@@ -11,6 +11,7 @@ import {
   COLD_START,
   DEADLINE_MS,
   FORWARDED_PROTO,
+  OUTCOME,
   PRINCIPAL,
   REQUEST_ID,
   VERSION,
@@ -22,12 +23,15 @@ import type { AuthOutcome } from './auth/outcome.ts';
 import type { Metrics } from './metrics.ts';
 import type { Call, ForwardOutcome, ForwardPlan } from './ports.ts';
 import type { Target } from './routing/router.ts';
+import { sessionOf, type Session } from './session.ts';
 
 export interface InvokeDeps {
   readonly leases: LeaseSource;
   readonly agent: AgentPort;
   readonly timers: Timers;
   readonly metrics: Metrics;
+  /** At least 128 random bits, in the characters of a session id. */
+  readonly newSessionId: () => string;
 }
 
 export interface Invocation {
@@ -42,6 +46,10 @@ const UNREACHABLE_RETRIES_MAX = 5;
 const UNREACHABLE_PAUSE_MS = 10;
 const EXIT_WAIT_MS = 300;
 const RETRY_AFTER_MS = 1_000;
+/** Read whole and kept while it is answered, so that it can be repeated. */
+const REPLAY_BODY_BYTES_MAX = 64 * 1024;
+const IDEMPOTENCY_KEY = 'idempotency-key';
+const BYSTANDER_RETRIED = 'bystander_retried';
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
 
 const EXIT_CODES: Record<ExitReason, ErrorCode> = {
@@ -56,16 +64,20 @@ const EXIT_CODES: Record<ExitReason, ErrorCode> = {
 
 /** undefined: the client has gone, so nobody reads an answer. */
 export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<Response | undefined> {
+  const { call, target } = invocation;
+  const session = sessionOf(call, target.version.scaling, deps.newSessionId);
+  if (mustKeep(call) && (await call.buffer(REPLAY_BODY_BYTES_MAX)).kind === 'gone') return undefined;
   let resends = 0;
   for (let unreachable = 0; ;) {
-    const admitted = await admit(deps, invocation);
+    const admitted = await admit(deps, invocation, session);
     if (admitted.kind === 'refused') throw admitted.error;
     if (admitted.kind === 'cancelled') return undefined;
     const { permit } = admitted;
     let again: 'answered' | 'resend' | 'unreachable';
     let outcome: ForwardOutcome;
     try {
-      outcome = await invocation.call.forward(planOf(deps, invocation, permit));
+      const told = [...(session?.told ?? []), ...(resends > 0 ? [OUTCOME, BYSTANDER_RETRIED] : [])];
+      outcome = await call.forward(planOf(deps, invocation, permit, told));
       again =
         outcome.kind === 'answered'
           ? 'answered'
@@ -74,7 +86,8 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
       permit.release();
     }
     if (outcome.kind === 'answered') {
-      deps.metrics.count(outcome.end === 'complete' ? 'ok' : outcome.end);
+      const well = resends > 0 ? BYSTANDER_RETRIED : 'ok';
+      deps.metrics.count(outcome.end === 'complete' ? well : outcome.end);
       return outcome.response;
     }
     if (outcome.kind === 'client_gone') return undefined;
@@ -90,16 +103,37 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
   }
 }
 
-function admit(deps: InvokeDeps, { call, target }: Invocation): Admitted | Promise<Admitted> {
+/** By its method, or by the word of a client that will recognise a repetition. */
+function isRepeatable(call: Call): boolean {
+  return IDEMPOTENT.has(call.method) || call.header(IDEMPOTENCY_KEY) !== undefined;
+}
+
+/** A body streams through; one that may have to be sent again is kept, when it is small. */
+function mustKeep(call: Call): boolean {
+  const { bodyBytes } = call;
+  if (bodyBytes === undefined || bodyBytes === 0 || bodyBytes > REPLAY_BODY_BYTES_MAX) return false;
+  return call.header(IDEMPOTENCY_KEY) !== undefined;
+}
+
+function admit(
+  deps: InvokeDeps,
+  { call, target }: Invocation,
+  session: Session | undefined,
+): Admitted | Promise<Admitted> {
   const waiting: { cancel?: () => void } = {};
-  const admitted = deps.leases.admit(target.version, waiting);
+  const admitted = deps.leases.admit(target.version, waiting, session?.id);
   if (!(admitted instanceof Promise)) return admitted;
   call.onGone(() => waiting.cancel?.());
   if (call.gone) waiting.cancel?.();
   return admitted.finally(() => call.onGone(undefined));
 }
 
-function planOf(deps: InvokeDeps, invocation: Invocation, permit: Permit): ForwardPlan {
+function planOf(
+  deps: InvokeDeps,
+  invocation: Invocation,
+  permit: Permit,
+  told: readonly string[],
+): ForwardPlan {
   const { target, caller, requestId, call } = invocation;
   const { version } = target;
   // Each header costs the instance about 1.3 µs: those that say nothing new are left out.
@@ -108,7 +142,7 @@ function planOf(deps: InvokeDeps, invocation: Invocation, permit: Permit): Forwa
   if (call.scheme !== 'http') requestHeaders.push(FORWARDED_PROTO, call.scheme);
   if (caller.principal !== undefined) requestHeaders.push(PRINCIPAL, caller.principal);
   if (caller.claims !== undefined) requestHeaders.push(CLAIMS, caller.claims);
-  const responseHeaders = [REQUEST_ID, requestId, VERSION, version.id];
+  const responseHeaders = [...told, REQUEST_ID, requestId, VERSION, version.id];
   if (permit.coldStart) {
     deps.metrics.coldStarts += 1;
     responseHeaders.push(COLD_START, '1');
@@ -157,8 +191,11 @@ async function settle(
       const report = await deps.agent.exit(permit.lease, EXIT_WAIT_MS);
       if (report === undefined || report.ended) permit.lost();
       const verdict = judge(report, requestId);
+      const innocent = verdict === 'bystander' || verdict === 'evicted';
+      if (innocent && mayResend && outcome.replayable && isRepeatable(call)) return 'resend';
+      if (verdict === 'evicted')
+        throw new PlatformError(verdict, 'the platform ended the instance', { retryAfterMs: RETRY_AFTER_MS });
       if (verdict !== 'bystander') throw new PlatformError(verdict, 'the instance ended during the request');
-      if (mayResend && outcome.replayable && IDEMPOTENT.has(call.method)) return 'resend';
       throw lost('the instance was lost and the request cannot be repeated');
     }
   }

@@ -1,5 +1,5 @@
 /** Puts a gateway together on Node: feed, leases, forwarding, server. */
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
@@ -60,6 +60,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     timers: systemTimers,
     random: Math.random,
     newRequestId: randomUUID,
+    newSessionId: () => randomBytes(16).toString('base64url'),
     nonces: new NonceCache({ clock: systemClock, entriesMax: NONCES_MAX }),
     keys: createKeyRing(keyEncryptionKey(layout.keyEncryptionKey)),
     leases,

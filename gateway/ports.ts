@@ -26,7 +26,7 @@ export interface Call {
   readonly gone: boolean;
   /** All values of a field, joined by `, `; undefined when absent. `name` is lower case. */
   header(name: string): string | undefined;
-  /** Reads the whole body and keeps it, so that {@link forward} still sends it. */
+  /** Reads the whole body and keeps it, so that {@link forward} still sends it. May be asked again. */
   buffer(bytesMax: number): Promise<BodyRead>;
   /** Runs `listener` when the client goes before it was answered. At most one listener at a time. */
   onGone(listener: (() => void) | undefined): void;

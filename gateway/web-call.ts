@@ -47,6 +47,7 @@ export class WebCall implements Call {
   }
 
   async buffer(bytesMax: number): Promise<BodyRead> {
+    if (this.#buffered !== undefined) return { kind: 'body', bytes: this.#buffered };
     const chunks: Uint8Array[] = [];
     let bytes = 0;
     for await (const chunk of this.#request.body ?? []) {

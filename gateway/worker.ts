@@ -53,6 +53,7 @@ function start(env: WorkerBindings): Running {
     timers: systemTimers,
     random: Math.random,
     newRequestId: () => crypto.randomUUID(),
+    newSessionId: () => crypto.randomUUID(),
     nonces: new NonceCache({ clock: systemClock, entriesMax: NONCES_MAX }),
     keys: createKeyRing(() => Promise.resolve(undefined)),
     leases: unlimitedLeases,

@@ -106,12 +106,12 @@ describe('startScheduler()', () => {
   beforeEach(async () => {
     folder = await tempFolder();
     socket = join(folder.path, 's.sock');
-    plane = await startScheduler(socket, {
-      clock: systemClock,
-      timers: systemTimers,
-      random: seededRandom(1),
-      log: memoryLog(),
-    });
+    plane = await startScheduler(
+      socket,
+      { clock: systemClock, timers: systemTimers, random: seededRandom(1), log: memoryLog() },
+      // Nobody listens there: the scheduler works without control.
+      { controlSocket: join(folder.path, 'c.sock'), journalPath: join(folder.path, 'feed.json') },
+    );
     agent = new ScriptedAgent(join(folder.path, 'n1.sock'));
     await agent.listen();
     gateway = new UnixPeer(socket);

@@ -10,12 +10,15 @@ import type {
   Lease,
 } from '#shared/contracts/leases.ts';
 import { startReplySchema, type NodeHeartbeat, type NodeHeartbeatReply } from '#shared/contracts/nodes.ts';
+import type { FeedItem } from '#shared/contracts/feed.ts';
+import type { FunctionLife, HeldList } from '#shared/contracts/scheduling.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { z } from 'zod';
 import { CORE_CONFIG, assertConfig, type CoreConfig } from './core/config.ts';
 import type { Effect, Fault, SchedulerEvent } from './core/events.ts';
+import { heldIn, lifeOf } from './core/life.ts';
 import { createState, type State } from './core/state.ts';
 import { statusOf, type SchedulerStatus } from './core/status.ts';
 import { step } from './core/step.ts';
@@ -60,7 +63,7 @@ export class SchedulerDriver {
     assertConfig(this.#config);
     this.#state = createState(options.clock.monotonicMs(), this.#config);
     this.#ticker = options.timers.every(TICK_MS, () => {
-      this.#dispatch({ type: 'tick', atMs: this.#nowMs() });
+      this.#dispatch({ type: 'tick', atMs: this.#nowMs(), wallMs: options.clock.wallMs() });
     });
   }
 
@@ -99,6 +102,20 @@ export class SchedulerDriver {
     const effects = this.#dispatch({ type: 'nodeHeartbeat', atMs: this.#nowMs(), nodeId, heartbeat });
     for (const effect of effects) if (effect.type === 'nodeReply') return { stop: [...effect.stop] };
     throw new PlatformError('scheduler_unavailable', `more than ${this.#config.nodesMax} nodes`);
+  }
+
+  /** Items of the feed that changed. */
+  desired(items: readonly FeedItem[]): void {
+    this.#dispatch({ type: 'desired', atMs: this.#nowMs(), wallMs: this.#options.clock.wallMs(), items });
+  }
+
+  /** @param key - `account/function`. */
+  life(key: string): FunctionLife {
+    return lifeOf(this.#state, key, { nowMs: this.#nowMs(), wallMs: this.#options.clock.wallMs() });
+  }
+
+  held(account: string): HeldList {
+    return heldIn(this.#state, account, this.#nowMs());
   }
 
   status(): SchedulerStatus {

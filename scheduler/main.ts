@@ -1,5 +1,6 @@
 /** The scheduler as a process: reads the environment, serves on its Unix socket. */
 import { randomBytes } from 'node:crypto';
+import { dirname } from 'node:path';
 import process from 'node:process';
 import { z } from 'zod';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
@@ -13,13 +14,18 @@ const environmentSchema = z.object({ ISOPLANE_DATA_DIR: z.string().min(1) });
 async function start(log: Log): Promise<RunningPlane> {
   const environment = readEnvironment(environmentSchema, process.env);
   const layout = layoutOf(environment.ISOPLANE_DATA_DIR);
-  await ensurePrivateFolder(layout.runDir);
-  return startScheduler(layout.sockets.scheduler, {
-    clock: systemClock,
-    timers: systemTimers,
-    random: () => randomBytes(4).readUInt32LE() / 4_294_967_296,
-    log,
-  });
+  for (const folder of [layout.runDir, layout.dataDir, dirname(layout.schedulerSnapshot)])
+    await ensurePrivateFolder(folder);
+  return startScheduler(
+    layout.sockets.scheduler,
+    {
+      clock: systemClock,
+      timers: systemTimers,
+      random: () => randomBytes(4).readUInt32LE() / 4_294_967_296,
+      log,
+    },
+    { controlSocket: layout.sockets.control, journalPath: layout.schedulerSnapshot },
+  );
 }
 
 await runPlane('scheduler', start);

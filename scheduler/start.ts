@@ -1,4 +1,5 @@
-/** Puts driver and HTTP app together on a Unix socket. */
+/** Puts driver, feed and HTTP app together on a Unix socket. */
+import { startFeedConsumer } from '#shared/feed/consumer.node.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { SchedulerDriver, type DriverOptions } from './driver.ts';
@@ -7,19 +8,42 @@ import { createSchedulerApp } from './http/app.ts';
 /** Connections to one agent: starts that may be under way at once, and a few stops. */
 const AGENT_CONNECTIONS = 96;
 
+/** Where desired state comes from. */
+export interface SchedulerFeed {
+  readonly controlSocket: string;
+  /** Its folder must exist. */
+  readonly journalPath: string;
+}
+
+const CONSUMER_ID = 'scheduler';
+
 export async function startScheduler(
   socketPath: string,
   options: Omit<DriverOptions, 'connect'>,
+  feed: SchedulerFeed,
 ): Promise<RunningPlane> {
   const driver = new SchedulerDriver({
     ...options,
     connect: (path) => new UnixPeer(path, { connections: AGENT_CONNECTIONS }),
+  });
+  const control = new UnixPeer(feed.controlSocket);
+  // Before anyone is served: the journal says what versions an alias has left.
+  const consumer = await startFeedConsumer({
+    peer: control,
+    role: 'scheduler',
+    consumerId: CONSUMER_ID,
+    journalPath: feed.journalPath,
+    log: options.log,
+    timers: options.timers,
+    onChange: (items) => driver.desired(items),
   });
   const app = createSchedulerApp(driver, options.log);
   const server = await serveUnix(socketPath, app.fetch);
   return {
     addresses: { scheduler: socketPath },
     close: async (graceMs) => {
+      await consumer.close();
+      await control.close();
       await driver.close();
       await closeServer(server, graceMs);
     },

@@ -20,6 +20,7 @@ import { EXIT } from '../failure.ts';
 import { table } from '../output.ts';
 import { argument, usage } from './arguments.ts';
 import { notServed } from './deploy.ts';
+import { heldLines } from './held.ts';
 import { propagationText, waitForPropagation } from './propagation.ts';
 import { parseWeights, weightsText } from './weights.ts';
 
@@ -66,6 +67,7 @@ export async function showFunction(context: Context, args: Args): Promise<void> 
         ['ALIAS', 'SERVES', 'SINCE'],
         view.aliases.map((alias) => [alias.name, weightsText(alias.weights), alias.updatedAt]),
       ),
+      ...heldLines(view.held),
       '',
       table(
         ['WHEN', 'ALIAS', 'SERVES', 'WHY', 'BY', 'MESSAGE'],

@@ -3,6 +3,7 @@ import colors from 'picocolors';
 import { platformStatusSchema } from '#shared/contracts/api.ts';
 import type { Context } from '../context.ts';
 import { table } from '../output.ts';
+import { heldLines } from './held.ts';
 
 export async function status(context: Context): Promise<void> {
   const { api, connection } = await context.platform();
@@ -33,6 +34,7 @@ export async function status(context: Context): Promise<void> {
           String(node.capacity),
         ]),
       ),
+      ...heldLines(state.held),
     ].join('\n'),
   );
 }

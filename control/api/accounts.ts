@@ -13,7 +13,7 @@ import {
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
 import { makeKey, newId } from '../auth/keys.ts';
-import { createAccount, getAccount, listAccounts, setIssuer } from '../db/accounts.ts';
+import { createAccount, getAccount, listAccounts, setCeilings, setIssuer } from '../db/accounts.ts';
 import { deleteKey, insertKey, keyView, listKeys } from '../db/keys.ts';
 import { instant } from '../db/page.ts';
 import { createRoute, deleteRoute, listRoutes } from '../db/routes.ts';
@@ -67,6 +67,9 @@ export function addAccounts(add: AddOperation, { db }: ApiDeps): void {
       return { status: 201, body: await db.write((tx) => createAccount(tx, body.name, principal.keyId)) };
     },
   );
+}
+
+export function addAccountDetails(add: AddOperation, { db }: ApiDeps): void {
   add(
     {
       id: 'getAccount',
@@ -85,17 +88,28 @@ export function addAccounts(add: AddOperation, { db }: ApiDeps): void {
       id: 'patchAccount',
       method: 'patch',
       path: '/v1/accounts/{account}',
-      summary: 'Sets or removes the issuer whose tokens functions with auth mode `jwt` accept by default.',
+      summary:
+        'Sets or removes the issuer whose tokens functions with auth mode `jwt` accept by default. ' +
+        '`ceilings` bound what the account may use; owners of the account `default` set them, for every account.',
       access: 'own',
+      operator: true,
       params: inAccount,
       query: noQuery,
       body: patchAccountSchema,
       replies: { 200: accountViewSchema },
     },
-    async ({ principal, params, body }) => ({
-      status: 200,
-      body: await db.write((tx) => setIssuer(tx, params.account, body.issuer, principal.keyId)),
-    }),
+    async ({ principal, params: { account }, body: { issuer, ceilings } }) => {
+      if (ceilings !== undefined && !isOperator(principal))
+        throw new PlatformError('forbidden', `${principal.keyId} may not set ceilings`);
+      if (issuer !== undefined && account !== principal.account)
+        throw new PlatformError('forbidden', `${principal.keyId} may not set the issuer of ${account}`);
+      const body = await db.write(async (tx) => {
+        if (issuer !== undefined) await setIssuer(tx, account, issuer, principal.keyId);
+        if (ceilings !== undefined) await setCeilings(tx, account, ceilings, principal.keyId);
+        return getAccount(tx.orm, account);
+      });
+      return { status: 200, body };
+    },
   );
 }
 

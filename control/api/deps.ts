@@ -5,6 +5,7 @@ import type { Authenticator } from '../auth/authenticate.ts';
 import type { Consumers } from '../feed/consumers.ts';
 import type { StackMapper } from '../logs/merge.ts';
 import type { PublishDeps } from '../publish/publish.ts';
+import type { SchedulerPort } from '../scheduler.ts';
 import type { Semaphore } from '../semaphore.ts';
 
 export interface ApiDeps extends PublishDeps {
@@ -13,6 +14,7 @@ export interface ApiDeps extends PublishDeps {
   readonly nodeKey: KeyEncryptionKey;
   readonly authenticator: Authenticator;
   readonly consumers: Consumers;
+  readonly scheduler: SchedulerPort;
   readonly clock: Clock;
   readonly timers: Timers;
   /** Uploads are held in memory, so only a few at once. */

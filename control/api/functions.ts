@@ -34,6 +34,7 @@ import { deleteVersion, listVersions, requireVersion, versionView } from '../db/
 import { logStream } from '../logs/merge.ts';
 import { publishVersion } from '../publish/publish.ts';
 import type { ApiDeps } from './deps.ts';
+import { heldView } from './held.ts';
 import {
   inAccount,
   inAlias,
@@ -50,7 +51,7 @@ function refOf(params: z.infer<typeof inFunction>): FunctionRef {
   return { account: params.account, functionName: params.function };
 }
 
-export function addFunctions(add: AddOperation, { db }: ApiDeps): void {
+export function addFunctions(add: AddOperation, { db, scheduler, clock }: ApiDeps): void {
   add(
     {
       id: 'listFunctions',
@@ -72,14 +73,22 @@ export function addFunctions(add: AddOperation, { db }: ApiDeps): void {
       id: 'getFunction',
       method: 'get',
       path: F,
-      summary: 'Shows a function with its aliases.',
+      summary: 'Shows a function with its aliases, and which of its versions are not started for now.',
       access: 'read',
       params: inFunction,
       query: noQuery,
       replies: { 200: functionViewSchema },
     },
-    async ({ params }) => ({ status: 200, body: await db.read((orm) => getFunction(orm, refOf(params))) }),
+    async ({ params }) => {
+      const view = await db.read((orm) => getFunction(orm, refOf(params)));
+      const life = await scheduler.life(params.account, params.function);
+      const held = life?.held.map((version) => heldView(version, clock.wallMs()));
+      return { status: 200, body: { ...view, ...(held === undefined ? {} : { held }) } };
+    },
   );
+}
+
+export function addFunctionChanges(add: AddOperation, { db }: ApiDeps): void {
   add(
     {
       id: 'patchFunction',

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { platformStatusSchema, propagationSchema } from '#shared/contracts/api.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import type { ApiDeps } from './deps.ts';
+import { heldView } from './held.ts';
 import { noQuery, nowhere, type AddOperation } from './operation.ts';
 
 const PROPAGATION_WAIT_MS_MAX = 60_000;
@@ -39,19 +40,24 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
       id: 'getStatus',
       method: 'get',
       path: '/v1/status',
-      summary: 'Revision, feed consumers, and the nodes that answer.',
+      summary: 'Revision, feed consumers, the nodes that answer, and which versions are not started for now.',
       access: 'read',
       params: nowhere,
       query: noQuery,
       replies: { 200: platformStatusSchema },
     },
-    async () => ({
-      status: 200,
-      body: {
-        revision: deps.db.revision,
-        consumers: deps.consumers.status(),
-        nodes: await nodeStatuses(deps),
-      },
-    }),
+    async ({ principal }) => {
+      const [nodes, held] = await Promise.all([nodeStatuses(deps), deps.scheduler.held(principal.account)]);
+      const nowMs = deps.clock.wallMs();
+      return {
+        status: 200,
+        body: {
+          revision: deps.db.revision,
+          consumers: deps.consumers.status(),
+          nodes,
+          ...(held === undefined ? {} : { held: held.map((version) => heldView(version, nowMs)) }),
+        },
+      };
+    },
   );
 }

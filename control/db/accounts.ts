@@ -1,10 +1,12 @@
 import { asc, eq, gt } from 'drizzle-orm';
 import type { AccountView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
-import type { AccountName } from '#shared/ids.ts';
+import type { Ceilings } from '#shared/contracts/provision.ts';
+import { versionIdSchema, type AccountName } from '#shared/ids.ts';
+import { liveVersionIds } from '../feed/items.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
-import { accounts } from './schema.ts';
+import { accounts, aliases } from './schema.ts';
 
 type AccountRow = typeof accounts.$inferSelect;
 
@@ -12,6 +14,7 @@ function view(row: AccountRow): AccountView {
   return {
     name: row.name,
     ...(row.issuer == null ? {} : { issuer: row.issuer }),
+    ...(row.ceilings == null ? {} : { ceilings: row.ceilings }),
     createdAt: instant(row.createdAt),
   };
 }
@@ -57,5 +60,28 @@ export async function setIssuer(
   await tx.orm.update(accounts).set({ issuer }).where(eq(accounts.name, name));
   await tx.change('account', name);
   await tx.audit({ account: name, actor, action: 'account.issuer', target: name });
+  return getAccount(tx.orm, name);
+}
+
+/** No ceilings where there is no such account: who asks has been let into it. */
+export async function ceilingsOf(orm: Orm, name: AccountName): Promise<Ceilings> {
+  return (await findAccount(orm, name))?.ceilings ?? {};
+}
+
+export async function setCeilings(
+  tx: WriteTx,
+  name: AccountName,
+  ceilings: Ceilings | null,
+  actor: string,
+): Promise<AccountView> {
+  const before = await getAccount(tx.orm, name);
+  await tx.orm.update(accounts).set({ ceilings }).where(eq(accounts.name, name));
+  await tx.change('account', name);
+  // The tier is part of what nodes are told of each version.
+  if (before.ceilings?.tier !== ceilings?.tier) {
+    const pointing = await tx.orm.select().from(aliases).where(eq(aliases.account, name));
+    for (const id of liveVersionIds(pointing)) await tx.change('version', versionIdSchema.parse(id));
+  }
+  await tx.audit({ account: name, actor, action: 'account.ceilings', target: name, detail: { ceilings } });
   return getAccount(tx.orm, name);
 }

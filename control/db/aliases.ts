@@ -4,7 +4,7 @@ import type { AliasView, DeploymentView, Weights } from '#shared/contracts/api.t
 import { PlatformError } from '#shared/errors.ts';
 import { versionId, type AliasName } from '#shared/ids.ts';
 import type { Orm, WriteTx } from './database.ts';
-import { aliasesOf, requireFunction, type FunctionRef } from './functions.ts';
+import { aliasesOf, aliasView, requireFunction, type FunctionRef } from './functions.ts';
 import { instant, pageOf, readCursor, readNumberCursor, type Page, type PageRequest } from './page.ts';
 import { aliases, deployments, routes, versions } from './schema.ts';
 import { requireSecrets } from './secrets.ts';
@@ -64,7 +64,7 @@ export async function listAliases(orm: Orm, ref: FunctionRef, page: PageRequest)
     .orderBy(asc(aliases.name))
     .limit(page.limit + 1);
   return pageOf(rows, page.limit, {
-    item: (row) => ({ name: row.name, weights: row.weights, updatedAt: instant(row.updatedAt) }),
+    item: aliasView,
     key: (row) => row.name,
   });
 }

@@ -1,5 +1,6 @@
 /** What the feed reads: current values of everything, or of what changed after a revision. */
-import { and, asc, eq, gt, inArray, or, sql } from 'drizzle-orm';
+import { and, asc, eq, gt, inArray, isNotNull, or, sql } from 'drizzle-orm';
+import type { Tier } from '#shared/contracts/config.ts';
 import type { FeedItem, FeedRole } from '#shared/contracts/feed.ts';
 import { FEED_KINDS } from '#shared/contracts/feed.ts';
 import {
@@ -63,10 +64,24 @@ function grouped<T>(values: readonly T[], keyOf: (value: T) => string): Readonly
   return groups;
 }
 
-function forVersion(role: FeedRole, key: string, row: VersionRow | undefined): FeedItem {
-  return role === 'gateway'
-    ? { kind: 'version', key, value: row === undefined ? null : versionItem(row) }
-    : { kind: 'runnable', key, value: row === undefined ? null : runnableItem(row) };
+function forVersion(
+  role: FeedRole,
+  key: string,
+  row: VersionRow | undefined,
+  tiers: ReadonlyMap<string, Tier>,
+): FeedItem {
+  if (role === 'gateway') return { kind: 'version', key, value: row === undefined ? null : versionItem(row) };
+  const value = row === undefined ? null : runnableItem(row, tiers.get(row.account));
+  return { kind: 'runnable', key, value };
+}
+
+/** Least tier of each account that has one. */
+async function tiersOf(orm: Orm, role: FeedRole): Promise<ReadonlyMap<string, Tier>> {
+  const tiers = new Map<string, Tier>();
+  if (role !== 'node') return tiers;
+  for (const { name, ceilings } of await orm.select().from(accounts).where(isNotNull(accounts.ceilings)))
+    if (ceilings?.tier !== undefined) tiers.set(name, ceilings.tier);
+  return tiers;
 }
 
 /** Kinds of the wire that a change of `kind` brings about. */
@@ -128,8 +143,9 @@ export async function readSnapshot(orm: Orm, role: FeedRole): Promise<FeedSnapsh
   const pointing = await orm.select().from(aliases);
   const live = liveVersionIds(pointing);
   const rows = await versionsById(orm, [...live]);
+  const tiers = await tiersOf(orm, role);
   const items: FeedItem[] = concerns(role, 'version')
-    ? [...live].map((id) => forVersion(role, id, rows.get(id)))
+    ? [...live].map((id) => forVersion(role, id, rows.get(id), tiers))
     : [];
   const aliasesByFunction = grouped(pointing, (alias) => `${alias.account}/${alias.functionName}`);
   for (const row of await orm.select().from(functions)) {
@@ -183,7 +199,8 @@ async function versionItems(orm: Orm, role: FeedRole, ids: readonly string[]): P
     orm,
     ids.filter((id) => live.has(id)),
   );
-  return ids.map((id) => forVersion(role, id, rows.get(id)));
+  const tiers = await tiersOf(orm, role);
+  return ids.map((id) => forVersion(role, id, rows.get(id), tiers));
 }
 
 async function functionItems(

@@ -1,7 +1,8 @@
 import { and, asc, eq, gt, inArray, sql } from 'drizzle-orm';
-import type { FunctionView } from '#shared/contracts/api.ts';
+import type { AliasView, FunctionView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { versionId, type AccountName, type FunctionName } from '#shared/ids.ts';
+import { ceilingsOf } from './accounts.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
 import { aliases, counters, deployments, functions, routes, versions } from './schema.ts';
@@ -23,15 +24,20 @@ export function aliasesOf(ref: FunctionRef) {
   return and(eq(aliases.account, ref.account), eq(aliases.functionName, ref.functionName));
 }
 
+export function aliasView({ name, weights, provision, updatedAt }: AliasRow): AliasView {
+  return {
+    name,
+    weights,
+    ...(provision == null ? {} : { provision }),
+    updatedAt: instant(updatedAt),
+  };
+}
+
 function view(row: FunctionRow, pointing: readonly AliasRow[], latest: number | undefined): FunctionView {
   return {
     name: row.name,
     enabled: row.enabled,
-    aliases: pointing.map((alias) => ({
-      name: alias.name,
-      weights: alias.weights,
-      updatedAt: instant(alias.updatedAt),
-    })),
+    aliases: pointing.map(aliasView),
     ...(latest === undefined ? {} : { latestVersion: latest }),
     createdAt: instant(row.createdAt),
   };
@@ -101,8 +107,17 @@ export async function listFunctions(
   });
 }
 
+/** @throws {PlatformError} `quota_exceeded` when the account may have no further one. */
 export async function ensureFunction(tx: WriteTx, ref: FunctionRef): Promise<void> {
   if ((await findFunction(tx.orm, ref)) !== undefined) return;
+  const { functions: most } = await ceilingsOf(tx.orm, ref.account);
+  if (most !== undefined) {
+    const have = await tx.orm.$count(functions, eq(functions.account, ref.account));
+    if (have >= most)
+      throw new PlatformError('quota_exceeded', `${ref.account} has ${have} functions of ${most}`, {
+        publicDetail: `The account may have ${most} functions.`,
+      });
+  }
   await tx.orm
     .insert(functions)
     .values({ account: ref.account, name: ref.functionName, enabled: true, createdAt: tx.nowMs });

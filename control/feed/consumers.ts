@@ -85,7 +85,7 @@ export class Consumers {
     }));
   }
 
-  /** Answers when every live consumer has applied the revision, or after `waitMs`. */
+  /** Answers when every live gateway and node has applied the revision, or after `waitMs`. */
   async propagation(revision: number, waitMs: number): Promise<Propagation> {
     const now = this.#measure(revision);
     if (now.complete || waitMs <= 0) return now;
@@ -112,7 +112,8 @@ export class Consumers {
   }
 
   #measure(revision: number): Propagation {
-    const live = this.#live();
+    // The scheduler places ahead of demand and serves nothing: no request waits for what it knows.
+    const live = this.#live().filter((entry) => entry.role !== 'scheduler');
     const count = (role: FeedRole): { total: number; applied: number } => {
       const members = live.filter((entry) => entry.role === role);
       return {

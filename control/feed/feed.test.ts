@@ -251,6 +251,20 @@ describe('propagation', () => {
     expect(body.elapsedMs).toBeGreaterThan(0);
   });
 
+  test('neither waits for the scheduler nor counts it', async ({ expect }) => {
+    await using w = await world();
+    for (const role of ['gateway', 'scheduler'] as const) await (await openFeed(w, role)).next();
+    await w.publish('hello');
+    const { revision } = w.deps.db;
+    await acknowledge(w, 'gateway', revision);
+    expect(await w.deps.consumers.propagation(revision, 0)).toMatchObject({
+      complete: true,
+      gateways: { total: 1, applied: 1 },
+      nodes: { total: 0, applied: 0 },
+    });
+    expect(w.deps.consumers.status().map(({ role }) => role)).toEqual(['gateway', 'scheduler']);
+  });
+
   test('answers incomplete when the wait is over', async ({ expect }) => {
     await using w = await world();
     await (await openFeed(w, 'gateway')).next();

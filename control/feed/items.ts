@@ -1,5 +1,5 @@
 /** Feed values from rows. Pure: shape only, no look-ups. */
-import { functionConfigSchema } from '#shared/contracts/config.ts';
+import { functionConfigSchema, type Tier } from '#shared/contracts/config.ts';
 import { egressRulesOf } from '#shared/contracts/egress.ts';
 import type {
   AccountItem,
@@ -44,6 +44,8 @@ export function versionItem(row: VersionRow): VersionItem {
 
 export function runnableItem(
   row: Pick<VersionRow, 'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv'>,
+  /** Least tier that the account's functions run in. */
+  tierMin: Tier = 'standard',
 ): Runnable {
   // Versions stored by an earlier release lack what was added since: the schema fills it in.
   const config = functionConfigSchema.parse(row.config);
@@ -63,7 +65,7 @@ export function runnableItem(
     kv: row.kv,
     entrypoints: config.entrypoints,
     hooks: config.hooks,
-    tier: config.tier,
+    tier: tierMin === 'strict' ? 'strict' : config.tier,
   };
 }
 

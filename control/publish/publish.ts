@@ -17,6 +17,7 @@ import { asPlatformError, PlatformError, type ErrorCode } from '#shared/errors.t
 import type { Digest } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { sha256, type BlobStore } from '../blobs/store.ts';
+import { ceilingsOf } from '../db/accounts.ts';
 import { moveAlias } from '../db/aliases.ts';
 import type { Database, WriteTx } from '../db/database.ts';
 import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
@@ -34,6 +35,7 @@ import { runnableItem } from '../feed/items.ts';
 import { mapStack } from '../logs/source-maps.ts';
 import type { NodePort } from '../nodes.ts';
 import { parseOrRefuse } from '../validation.ts';
+import { overCeilings } from './ceilings.ts';
 import {
   planLayer,
   planVersion,
@@ -180,6 +182,9 @@ export async function publishVersion(
   actor: string,
 ): Promise<PublishReply> {
   const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
+  const ceilings = await deps.db.read((orm) => ceilingsOf(orm, ref.account));
+  const over = overCeilings(metadata.config, ceilings);
+  if (over !== undefined) throw over;
   const layers = await resolveLayers(deps.db, ref, metadata);
   await deps.db.read((orm) => requireSecrets(orm, ref.account, metadata.config.egress));
   const namespaces = await resolveNamespaces(deps.db, ref, metadata);
@@ -210,7 +215,8 @@ export async function publishVersion(
   }));
   let startMs: number | undefined;
   if (known === undefined) {
-    const runnable = runnableItem({ ...ref, ...content, modules: [...content.modules], number });
+    const row = { ...ref, ...content, modules: [...content.modules], number };
+    const runnable = runnableItem(row, ceilings.tier);
     startMs = await check(deps, runnable, upload);
   }
   const reply = await deps.db.write((tx) => commit(tx, ref, { content, metadata, actor }));

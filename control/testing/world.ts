@@ -28,6 +28,7 @@ import { FeedHub } from '../feed/hub.ts';
 import { createInternal } from '../internal.ts';
 import { StackMapper } from '../logs/merge.ts';
 import type { LogQuery, NodeKv, NodePort } from '../nodes.ts';
+import type { SchedulerPort } from '../scheduler.ts';
 import { Semaphore } from '../semaphore.ts';
 
 export const ORIGIN = 'http://control.test';
@@ -107,6 +108,7 @@ export interface WorldOptions {
   readonly timers?: Timers;
   readonly disk?: Disk;
   readonly nodes?: readonly NodePort[];
+  readonly scheduler?: Partial<SchedulerPort>;
   readonly database?: Partial<DatabaseOptions>;
 }
 
@@ -313,6 +315,13 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     kek,
     nodeKey: await importKeyEncryptionKey(NODE_KEY),
     consumers,
+    // Absent unless scripted.
+    scheduler: {
+      life: () => Promise.resolve(undefined),
+      held: () => Promise.resolve(undefined),
+      close: () => Promise.resolve(),
+      ...options.scheduler,
+    },
     clock,
     timers,
     latestDate: '2026-11-17',

@@ -77,6 +77,7 @@ export class NodeCall implements Call {
 
   async buffer(bytesMax: number): Promise<BodyRead> {
     const { incoming, outgoing } = this.#bindings;
+    if (this.#buffered !== undefined) return { kind: 'body', bytes: this.#buffered };
     if (this.#expectsContinue) outgoing?.writeContinue();
     const read = await readWhole(incoming, bytesMax);
     if (read.kind === 'body') this.#buffered = read.bytes;

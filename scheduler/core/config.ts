@@ -20,14 +20,17 @@ export interface CoreConfig {
   /** After a node failed to answer a start: first pause and longest pause, doubling. */
   readonly nodeBackoffMs: number;
   readonly nodeBackoffMsMax: number;
-  /** `crashesMax` crashes of instances younger than `crashYoungMs` within `crashWindowMs` → quarantine. */
-  readonly crashesMax: number;
-  readonly crashWindowMs: number;
-  readonly crashYoungMs: number;
+  /** Quarantine: `killsMin` killed instances within `workWindowMs`, and no more than as many good requests. */
+  readonly killsMin: number;
+  readonly workWindowMs: number;
   readonly quarantineMs: number;
   readonly quarantineMsMax: number;
   /** On a full node an instance unused for this long makes room for a version that has none. */
   readonly evictIdleMs: number;
+  /** A version that its last alias has left keeps its instances for this long, so that rollback is warm. */
+  readonly lingerMs: number;
+  /** Longest wait for the next version's provisioned instances before those of the last one are drained. */
+  readonly handoverMsMax: number;
   readonly gatewaysMax: number;
   readonly nodesMax: number;
   readonly versionsMax: number;
@@ -50,12 +53,13 @@ export const CORE_CONFIG: CoreConfig = {
   startBackoffMsMax: 60_000,
   nodeBackoffMs: 250,
   nodeBackoffMsMax: 5_000,
-  crashesMax: 5,
-  crashWindowMs: 60_000,
-  crashYoungMs: 10_000,
+  killsMin: 5,
+  workWindowMs: 60_000,
   quarantineMs: 10_000,
   quarantineMsMax: 600_000,
   evictIdleMs: 2 * LIMITS.heartbeatMs,
+  lingerMs: 10_000,
+  handoverMsMax: 60_000,
   gatewaysMax: 1_000,
   nodesMax: 1_000,
   versionsMax: 50_000,
@@ -75,6 +79,7 @@ export function assertConfig(config: CoreConfig): void {
   must(config.startBackoffMs <= config.startBackoffMsMax, 'start pauses grow');
   must(config.nodeBackoffMs <= config.nodeBackoffMsMax, 'node pauses grow');
   must(config.quarantineMs <= config.quarantineMsMax, 'quarantines grow');
+  must(config.lingerMs <= config.handoverMsMax, 'a handover takes at least the linger');
   must(config.loadFactor >= 1, 'a node may take its own share');
 }
 assertConfig(CORE_CONFIG);

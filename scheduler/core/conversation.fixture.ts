@@ -1,7 +1,15 @@
 /** For tests of the core: one scheduler, a clock that the test moves, and members that the test plays. */
-import { versionIdSchema } from '#shared/ids.ts';
+import {
+  accountNameSchema,
+  aliasNameSchema,
+  functionNameSchema,
+  versionIdSchema,
+  type VersionId,
+} from '#shared/ids.ts';
 import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
-import type { Endpoint, Lease } from '#shared/contracts/leases.ts';
+import type { FeedItem } from '#shared/contracts/feed.ts';
+import type { Endpoint, GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
+import { provisionSchema, type Ceilings, type Provision } from '#shared/contracts/provision.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import { seededRandom } from '#shared/testing/fakes.ts';
 import { CORE_CONFIG, type CoreConfig } from './config.ts';
@@ -27,6 +35,11 @@ export class Conversation {
     this.state = createState(0, this.config);
   }
 
+  /** The conversation begins on a Thursday at midnight. */
+  get wallMs(): number {
+    return this.nowMs;
+  }
+
   /** What this event brought about, in order. */
   say(event: Bare<SchedulerEvent>): readonly Effect[] {
     const full = { ...event, atMs: this.nowMs } as SchedulerEvent;
@@ -44,14 +57,20 @@ export class Conversation {
         for (const nodeId of this.running.keys()) this.node(nodeId);
         beat();
       }
-      this.say({ type: 'tick' });
+      this.say({ type: 'tick', wallMs: this.wallMs });
     }
     return this.effects.slice(from);
   }
 
   acquire(
     functionName: string,
-    options: { gateway?: string; waiting?: number; deadlineMs?: number; scaling?: Partial<Scaling> } = {},
+    options: {
+      gateway?: string;
+      waiting?: number;
+      deadlineMs?: number;
+      session?: string;
+      scaling?: Partial<Scaling>;
+    } = {},
   ): readonly Effect[] {
     this.#requests += 1;
     return this.say({
@@ -59,10 +78,11 @@ export class Conversation {
       requestId: `r${this.#requests}`,
       request: {
         gatewayId: options.gateway ?? 'g1',
-        versionId: versionIdSchema.parse(`default/${functionName}@1`),
+        versionId: versionIdOf(functionName),
         scaling: scalingSchema.parse(options.scaling ?? {}),
         waiting: options.waiting ?? 1,
         deadlineMs: options.deadlineMs ?? 10_000,
+        ...(options.session === undefined ? {} : { session: options.session }),
       },
     });
   }
@@ -85,6 +105,70 @@ export class Conversation {
       },
     });
     return only(effects, 'gatewayReply')?.revoked ?? ['(no reply)'];
+  }
+
+  /** Reports of a gateway in the words of the contract. */
+  report(gatewayId: string, leases: GatewayHeartbeat['leases']): readonly Effect[] {
+    return this.say({ type: 'gatewayHeartbeat', gatewayId, heartbeat: { leases } });
+  }
+
+  /** What control wants of function `a`: alias `live` with these weights by version number. */
+  want(
+    functionName: string,
+    weights: Readonly<Record<number, number>>,
+    options: {
+      provision?: Partial<Provision>;
+      scaling?: Partial<Scaling>;
+      account?: string;
+      enabled?: boolean;
+    } = {},
+  ): readonly Effect[] {
+    const account = options.account ?? 'default';
+    const versions = Object.keys(weights).map(Number);
+    const scaling = scalingSchema.parse(options.scaling ?? {});
+    return this.desired({
+      kind: 'placement',
+      key: `${account}/${functionName}`,
+      value: {
+        account: accountNameSchema.parse(account),
+        name: functionNameSchema.parse(functionName),
+        enabled: options.enabled ?? true,
+        aliases: [
+          {
+            name: aliasNameSchema.parse('live'),
+            weights: versions.map((version) => ({ version, weight: weights[version] ?? 0 })),
+            ...(options.provision === undefined
+              ? {}
+              : { provision: provisionSchema.parse(options.provision) }),
+          },
+        ],
+        versions: versions.map((number) => ({
+          id: versionIdSchema.parse(`${account}/${functionName}@${number}`),
+          scaling,
+        })),
+      },
+    });
+  }
+
+  ceilings(ceilings: Ceilings, account = 'default'): readonly Effect[] {
+    const name = accountNameSchema.parse(account);
+    return this.desired({ kind: 'account', key: account, value: { name, ceilings } });
+  }
+
+  desired(...items: FeedItem[]): readonly Effect[] {
+    return this.say({ type: 'desired', wallMs: this.wallMs, items });
+  }
+
+  /** Answers each of the starts well. */
+  startedAll(effects: readonly Effect[]): readonly Effect[] {
+    return all(effects, 'start').flatMap((start) => this.started(start));
+  }
+
+  /** The process has ended, as the node was told. */
+  stopped(effects: readonly Effect[]): readonly Effect[] {
+    return all(effects, 'stop').flatMap(({ nodeId, instanceId }) =>
+      this.node(nodeId, { exits: [[instanceId, 'stopped']] }),
+    );
   }
 
   node(
@@ -125,6 +209,12 @@ export class Conversation {
   failed(start: Of<'start'>, fault: Fault): readonly Effect[] {
     return this.say({ type: 'startFailed', instanceId: start.instanceId, fault });
   }
+}
+
+/** `hello` is version 1 of it, `hello@2` the next, `other/hello@1` one of another account. */
+export function versionIdOf(name: string): VersionId {
+  const full = name.includes('/') ? name : `default/${name}`;
+  return versionIdSchema.parse(full.includes('@') ? full : `${full}@1`);
 }
 
 function endpointOf(nodeId: string, instanceId: string): Endpoint {

@@ -1,10 +1,11 @@
 /**
- * What the machine hears and what it wants done. All times are monotonic ms of the driver's clock; a
- * transcript of events and one seed give the same effects again.
+ * What the machine hears and what it wants done. All times are monotonic ms of the driver's clock, but
+ * `wallMs`, which schedules are read against; a transcript of events and one seed give the same effects again.
  */
 import type { VersionId } from '#shared/ids.ts';
 import type { ErrorCode } from '#shared/errors.ts';
 import type { AcquireRequest, Endpoint, GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
+import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { NodeHeartbeat } from '#shared/contracts/nodes.ts';
 
 /** Why something was refused, in the terms of shared/errors.ts. */
@@ -22,7 +23,9 @@ export type SchedulerEvent = { readonly atMs: number } & (
   | { readonly type: 'nodeHeartbeat'; readonly nodeId: string; readonly heartbeat: NodeHeartbeat }
   | { readonly type: 'startSucceeded'; readonly instanceId: string; readonly endpoint: Endpoint }
   | { readonly type: 'startFailed'; readonly instanceId: string; readonly fault: Fault }
-  | { readonly type: 'tick' }
+  /** What control wants: items of the feed that changed. `wallMs` decides which windows are open. */
+  | { readonly type: 'desired'; readonly wallMs: number; readonly items: readonly FeedItem[] }
+  | { readonly type: 'tick'; readonly wallMs: number }
 );
 
 export type Effect =

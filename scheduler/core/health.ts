@@ -22,10 +22,11 @@ const NODE_FAULTS: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /**
- * Exits that speak against the version. CPU and time limits do not: they end one bad request, were
- * already paid for, and are told to the caller that sent it.
+ * Ends of a process by what its code did. Each costs the node a start, and all others on the instance their
+ * requests. One alone says little: a public function in which one rare input loops must not be taken down by
+ * whoever knows it. So what counts is whether they are most of what the version does.
  */
-const CRASHES: ReadonlySet<ExitReason> = new Set(['crashed', 'memory_exceeded']);
+const KILLS: ReadonlySet<ExitReason> = new Set(['crashed', 'memory_exceeded', 'cpu_exceeded', 'timeout']);
 
 export function isNodeFault(fault: Fault): boolean {
   return NODE_FAULTS.has(fault.code);
@@ -70,23 +71,30 @@ export function startFailed(m: Machine, version: Version, fault: Fault): void {
   refuseAll(m, version, fault, pauseMs);
 }
 
+/** Requests that gateways have sent. Those that a kill takes along are taken back by {@link noteExit}. */
+export function noteStarted(m: Machine, version: Version, started: number): void {
+  if (started > 0) version.work.add(m.nowMs, { good: started });
+}
+
+/** To be called while the instance still has its leases: what is in flight on them has not gone well. */
 export function noteExit(m: Machine, instance: Instance, reason: ExitReason): void {
   const { version } = instance;
-  if (!CRASHES.has(reason) || m.nowMs - instance.readyAtMs >= m.config.crashYoungMs) return;
+  if (!KILLS.has(reason)) return;
+  let lost = 0;
+  for (const lease of instance.leases) lost += lease.inFlight;
+  version.work.add(m.nowMs, { kills: 1, good: -lost });
   version.troubleAtMs = m.nowMs;
-  const since = m.nowMs - m.config.crashWindowMs;
-  version.crashesAtMs = version.crashesAtMs.filter((atMs) => atMs > since);
-  version.crashesAtMs.push(m.nowMs);
-  if (version.crashesAtMs.length < m.config.crashesMax) return;
-  version.crashesAtMs = [];
+  const { kills, good } = version.work.within(m.nowMs);
+  if (kills < m.config.killsMin || kills < good) return;
+  version.work.clear();
   version.quarantines += 1;
   const pauseMs = backoffMs(version.quarantines, m.config.quarantineMs, m.config.quarantineMsMax);
   const fault: Fault = { code: 'quarantined', detail: `The last process ended with: ${reason}.` };
-  version.hold = { untilMs: m.nowMs + pauseMs, fault };
+  version.hold = { untilMs: m.nowMs + pauseMs, fault, reason };
   m.effects.push({
     type: 'notice',
     event: 'quarantined',
-    fields: { versionId: version.id, reason, pauseMs, quarantines: version.quarantines },
+    fields: { versionId: version.id, reason, pauseMs, kills, good, quarantines: version.quarantines },
   });
 }
 
@@ -96,14 +104,13 @@ export function forgive(m: Machine, version: Version): void {
   if (version.hold !== undefined || m.nowMs - version.troubleAtMs < m.config.quarantineMsMax) return;
   version.startFailures = 0;
   version.quarantines = 0;
-  version.crashesAtMs = [];
 }
 
-export function hasTrouble(version: Version): boolean {
+export function hasTrouble(m: Machine, version: Version): boolean {
   return (
     version.hold !== undefined ||
     version.startFailures > 0 ||
     version.quarantines > 0 ||
-    version.crashesAtMs.length > 0
+    version.work.within(m.nowMs).kills > 0
   );
 }

@@ -202,8 +202,9 @@ describe('a version', () => {
 
   test.for([
     ['of four crashes', 4, 'crashed', 0],
-    ['of requests over their CPU limit', 9, 'cpu_exceeded', 0],
-    ['of instances that had served for a while', 9, 'crashed', 10_000],
+    ['of instances that were stopped', 9, 'stopped', 0],
+    ['of four instances over their CPU limit', 4, 'cpu_exceeded', 0],
+    ['of crashes that are minutes apart', 9, 'crashed', 20_000],
   ] as const)('is not quarantined because %s', ([, count, reason, servedMs]) => {
     const talk = new Conversation();
     talk.node('n1');
@@ -224,7 +225,7 @@ describe('a version', () => {
   });
 
   test('counts a crash whose report overtook the answer to its start', () => {
-    const talk = new Conversation({ crashesMax: 1 });
+    const talk = new Conversation({ killsMin: 1 });
     talk.node('n1');
     const start = only(talk.acquire('a'), 'start')!;
     talk.node('n1', { exits: [[start.instanceId, 'crashed']] });

@@ -7,12 +7,21 @@
  * last lease was left out, or has expired (a gateway does not use a lease that it could not renew), is
  * the node told to stop. Until a gateway was answered, a revocation can be taken back: the heartbeat
  * that fetches it says first whether the lease was used meanwhile.
+ *
+ * An instance that a deploy, its age or its budget ends goes the same way, but not for ever: after drainMs the
+ * node is told to stop it, whatever still runs there.
+ *
+ * Requests in the life of an instance are counted when they are allowed, not when they are sent: the sum of
+ * what leases allow never exceeds what the version's scaling says, whoever sends them. What a lease leaves
+ * over returns only with its holder's exact count.
  */
 import type { VersionId } from '#shared/ids.ts';
 import type { Endpoint } from '#shared/contracts/leases.ts';
+import { concurrencyOf, requestsOf } from './scaling.ts';
 import {
   randomId,
   setInstanceState,
+  type DrainCause,
   type GatewayRecord,
   type Instance,
   type LeaseRecord,
@@ -41,7 +50,26 @@ export function parseLeaseId(id: string): { instanceId: string; slots: number } 
 
 export function freeSlots(m: Machine, instance: Instance): number {
   if (instance.state !== 'ready' || instance.sealedUntilMs > m.nowMs) return 0;
-  return Math.max(0, instance.version.scaling.concurrency - instance.slotsLeased);
+  if (isTooOld(m, instance) || requestsLeft(instance) === 0) return 0;
+  return Math.max(0, concurrencyOf(instance.version.scaling) - instance.slotsLeased);
+}
+
+/** Requests that further leases may allow; undefined: any number. */
+export function requestsLeft(instance: Instance): number | undefined {
+  const most = requestsOf(instance.version.scaling);
+  if (most === undefined) return undefined;
+  // What an adopted one has served is not known, and it must not serve more than it may.
+  return instance.adopted ? 0 : Math.max(0, most - instance.requestsGranted);
+}
+
+/** It has served all that it may. */
+export function isSpent(instance: Instance): boolean {
+  return instance.leases.size === 0 && requestsLeft(instance) === 0;
+}
+
+export function isTooOld(m: Machine, instance: Instance): boolean {
+  const { maxAgeMs } = instance.version.scaling;
+  return maxAgeMs !== undefined && m.nowMs - instance.bornAtMs >= maxAgeMs;
 }
 
 /** Registers an instance; the caller says how it came to be. */
@@ -53,6 +81,7 @@ export function addInstance(
     readonly node: NodeRecord;
     readonly endpoint: Endpoint | undefined;
     readonly sealedUntilMs: number;
+    readonly adopted: boolean;
   },
 ): Instance {
   const instance: Instance = {
@@ -61,11 +90,15 @@ export function addInstance(
     node: where.node,
     state: where.endpoint === undefined ? 'starting' : 'ready',
     sinceMs: m.nowMs,
-    drainingForIdleness: false,
+    drainCause: undefined,
     endpoint: where.endpoint,
+    bornAtMs: m.nowMs,
     readyAtMs: m.nowMs,
     busyAtMs: m.nowMs,
     sealedUntilMs: where.sealedUntilMs,
+    adopted: where.adopted,
+    session: undefined,
+    requestsGranted: 0,
     listed: false,
     exit: undefined,
     leases: new Set(),
@@ -74,19 +107,27 @@ export function addInstance(
   m.state.instances.set(id, instance);
   version.instances.add(instance);
   where.node.instances.add(instance);
+  m.state.accountInstances.set(version.account, (m.state.accountInstances.get(version.account) ?? 0) + 1);
   if (instance.state === 'starting') where.node.starting += 1;
   return instance;
 }
 
-export function startInstance(m: Machine, version: Version, node: NodeRecord): void {
+export function startInstance(m: Machine, version: Version, node: NodeRecord): Instance {
   const id = randomId(m, INSTANCE_PREFIX);
-  addInstance(m, id, version, { node, endpoint: undefined, sealedUntilMs: 0 });
+  const instance = addInstance(m, id, version, {
+    node,
+    endpoint: undefined,
+    sealedUntilMs: 0,
+    adopted: false,
+  });
   m.effects.push({ type: 'start', nodeId: node.id, instanceId: id, versionId: version.id });
+  return instance;
 }
 
 export function becameReady(m: Machine, instance: Instance, endpoint: Endpoint): void {
   setInstanceState(m, instance, 'ready');
   instance.endpoint = endpoint;
+  instance.bornAtMs = m.nowMs;
   instance.readyAtMs = m.nowMs;
   instance.busyAtMs = m.nowMs;
   instance.version.startFailures = 0;
@@ -103,6 +144,11 @@ export function removeInstance(m: Machine, instance: Instance): void {
   }
   instance.leases.clear();
   instance.slotsLeased = 0;
+  endSession(instance);
+  const { account } = instance.version;
+  const others = (m.state.accountInstances.get(account) ?? 1) - 1;
+  if (others > 0) m.state.accountInstances.set(account, others);
+  else m.state.accountInstances.delete(account);
   m.state.instances.delete(instance.id);
   instance.version.instances.delete(instance);
   instance.node.instances.delete(instance);
@@ -110,17 +156,29 @@ export function removeInstance(m: Machine, instance: Instance): void {
   m.roomFreed = true;
 }
 
+/** The next request of the session begins a new one. */
+function endSession(instance: Instance): void {
+  const { session, version } = instance;
+  if (session !== undefined && version.sessions.get(session) === instance) version.sessions.delete(session);
+}
+
 export function addLease(
   m: Machine,
   id: string,
   instance: Instance,
-  holder: { readonly gateway: GatewayRecord; readonly slots: number; readonly named: boolean },
+  holder: {
+    readonly gateway: GatewayRecord;
+    readonly slots: number;
+    readonly requests?: number | undefined;
+    readonly named: boolean;
+  },
 ): LeaseRecord {
   const lease: LeaseRecord = {
     id,
     gatewayId: holder.gateway.id,
     instance,
     slots: holder.slots,
+    requests: holder.requests,
     grantedAtMs: m.nowMs,
     named: holder.named,
     inFlight: 0,
@@ -139,10 +197,11 @@ export function grantLease(
   m: Machine,
   instance: Instance,
   gateway: GatewayRecord,
-  slots: number,
+  allowed: { readonly slots: number; readonly requests: number | undefined },
 ): { leaseId: string; versionId: VersionId } {
-  const id = leaseIdFor(m, instance.id, slots);
-  addLease(m, id, instance, { gateway, slots, named: false });
+  const id = leaseIdFor(m, instance.id, allowed.slots);
+  addLease(m, id, instance, { gateway, ...allowed, named: false });
+  instance.requestsGranted += allowed.requests ?? 0;
   instance.busyAtMs = m.nowMs;
   return { leaseId: id, versionId: instance.version.id };
 }
@@ -151,24 +210,27 @@ export function revokeLease(lease: LeaseRecord): void {
   lease.revoked = true;
 }
 
-export function endLease(m: Machine, lease: LeaseRecord): void {
+/** @param sent - requests sent on it, when its holder has counted them to the end. */
+export function endLease(m: Machine, lease: LeaseRecord, sent?: number): void {
   const { instance } = lease;
+  if (sent !== undefined && lease.requests !== undefined)
+    instance.requestsGranted -= Math.max(0, lease.requests - sent);
   m.state.leases.delete(lease.id);
   m.state.gateways.get(lease.gatewayId)?.leases.delete(lease);
   instance.leases.delete(lease);
   instance.slotsLeased -= lease.slots;
   m.dirty.add(instance.version);
   if (instance.state === 'draining') stopWhenUnleased(m, instance);
+  else if (instance.state === 'ready' && isSpent(instance)) drainInstance(m, instance, 'spent');
 }
 
-export function drainInstance(
-  m: Machine,
-  instance: Instance,
-  options: { readonly forIdleness: boolean } = { forIdleness: false },
-): void {
+const UNHURRIED: ReadonlySet<DrainCause> = new Set(['departed', 'age', 'spent']);
+
+export function drainInstance(m: Machine, instance: Instance, cause: DrainCause): void {
   if (instance.state !== 'ready') return;
   setInstanceState(m, instance, 'draining');
-  instance.drainingForIdleness = options.forIdleness;
+  instance.drainCause = cause;
+  if (cause !== 'idle') endSession(instance);
   for (const lease of instance.leases) revokeLease(lease);
   stopWhenUnleased(m, instance);
 }
@@ -176,7 +238,7 @@ export function drainInstance(
 /** Takes an idle drain back. Revocations that were already sent stand: their slots return when dropped. */
 export function resumeInstance(m: Machine, instance: Instance): void {
   setInstanceState(m, instance, 'ready');
-  instance.drainingForIdleness = false;
+  instance.drainCause = undefined;
   instance.busyAtMs = m.nowMs;
   for (const lease of instance.leases) if (!lease.revocationSent) lease.revoked = false;
   m.dirty.add(instance.version);
@@ -186,11 +248,23 @@ export function resumeInstance(m: Machine, instance: Instance): void {
 export function stopWhenUnleased(m: Machine, instance: Instance): void {
   // A sealed instance has holders that were not heard yet: they get the time to name their leases.
   if (instance.leases.size > 0 || instance.sealedUntilMs > m.nowMs) return;
+  stop(m, instance);
+}
+
+/** A drain that was to end has run out of its time. Gateways have heard of it, or their leases have expired. */
+export function stopWhenOverdue(m: Machine, instance: Instance): void {
+  if (instance.drainCause === undefined || !UNHURRIED.has(instance.drainCause)) return;
+  const least = m.config.leaseTtlMs + m.config.leaseMarginMs;
+  const heard = [...instance.leases].every((lease) => lease.revocationSent);
+  const { drainMs } = instance.version.scaling;
+  const passedMs = m.nowMs - instance.sinceMs;
+  if (passedMs < drainMs || (!heard && passedMs < least)) return;
+  stop(m, instance);
+}
+
+function stop(m: Machine, instance: Instance): void {
+  const { stopGraceMs: graceMs } = m.config;
   setInstanceState(m, instance, 'stopping');
-  m.effects.push({
-    type: 'stop',
-    nodeId: instance.node.id,
-    instanceId: instance.id,
-    graceMs: m.config.stopGraceMs,
-  });
+  endSession(instance);
+  m.effects.push({ type: 'stop', nodeId: instance.node.id, instanceId: instance.id, graceMs });
 }

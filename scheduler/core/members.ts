@@ -1,7 +1,7 @@
 /** Heartbeats: what gateways hold and what nodes run, against what the scheduler believes. */
 import type { GatewayHeartbeat } from '#shared/contracts/leases.ts';
 import type { NodeHeartbeat } from '#shared/contracts/nodes.ts';
-import { noteExit } from './health.ts';
+import { noteExit, noteStarted } from './health.ts';
 import {
   addInstance,
   addLease,
@@ -12,6 +12,8 @@ import {
   removeInstance,
   resumeInstance,
 } from './lifecycle.ts';
+import { concurrencyOf, functionKeyOf } from './scaling.ts';
+import { bindSession } from './sessions.ts';
 import {
   gatewayOf,
   versionOf,
@@ -20,6 +22,7 @@ import {
   type LeaseRecord,
   type Machine,
   type NodeRecord,
+  type Version,
 } from './state.ts';
 
 export function onGatewayHeartbeat(m: Machine, gatewayId: string, heartbeat: GatewayHeartbeat): void {
@@ -31,7 +34,11 @@ export function onGatewayHeartbeat(m: Machine, gatewayId: string, heartbeat: Gat
     if (named.has(report.leaseId)) continue;
     named.add(report.leaseId);
     const known = m.state.leases.get(report.leaseId);
-    const lease = known ?? adoptLease(m, gateway, report.leaseId);
+    if (report.done === true) {
+      if (known?.gatewayId === gateway.id) finish(m, known, report);
+      continue;
+    }
+    const lease = known ?? adoptLease(m, gateway, report);
     if (lease?.gatewayId === gateway.id) renew(m, lease, report.inFlight, report.started ?? 0);
     else if (known !== undefined || !mayBeUnknownYet(m, report.leaseId)) refused.push(report.leaseId);
   }
@@ -49,29 +56,49 @@ export function onGatewayHeartbeat(m: Machine, gatewayId: string, heartbeat: Gat
   m.effects.push({ type: 'gatewayReply', gatewayId, revoked });
 }
 
+type LeaseReport = GatewayHeartbeat['leases'][number];
+
+function finish(m: Machine, lease: LeaseRecord, report: LeaseReport): void {
+  noteStarted(m, lease.instance.version, report.started ?? 0);
+  if ((report.started ?? 0) > 0) lease.instance.busyAtMs = m.nowMs;
+  endLease(m, lease, report.sent);
+}
+
 function renew(m: Machine, lease: LeaseRecord, inFlight: number, started: number): void {
   const { instance } = lease;
   lease.named = true;
   lease.expiresAtMs = m.nowMs + m.config.leaseTtlMs + m.config.leaseMarginMs;
   const used = inFlight > 0 || started > 0 || lease.inFlight > 0;
   lease.inFlight = inFlight;
+  noteStarted(m, instance.version, started);
   if (!used) return;
   instance.busyAtMs = m.nowMs;
-  if (instance.state === 'draining' && instance.drainingForIdleness && !lease.revocationSent)
+  if (instance.state === 'draining' && instance.drainCause === 'idle' && !lease.revocationSent)
     resumeInstance(m, instance);
 }
 
 /** A lease of an earlier scheduler, or one that expired while its gateway was cut off. */
-function adoptLease(m: Machine, gateway: GatewayRecord, leaseId: string): LeaseRecord | undefined {
+function adoptLease(m: Machine, gateway: GatewayRecord, report: LeaseReport): LeaseRecord | undefined {
+  const { leaseId, session } = report;
   const parts = parseLeaseId(leaseId);
   const instance = parts === undefined ? undefined : m.state.instances.get(parts.instanceId);
   if (parts === undefined || instance === undefined) return undefined;
   if (instance.state !== 'ready' && instance.state !== 'draining') return undefined;
   const { scaling, scalingKnown } = instance.version;
-  if (scalingKnown && instance.slotsLeased + parts.slots > scaling.concurrency) return undefined;
+  if (scalingKnown && instance.slotsLeased + parts.slots > concurrencyOf(scaling)) return undefined;
+  if (session !== undefined && !adoptSession(instance, session)) return undefined;
   const lease = addLease(m, leaseId, instance, { gateway, slots: parts.slots, named: true });
   lease.revoked = instance.state === 'draining';
   return lease;
+}
+
+/** False: the instance is another session's, or the session has got another instance meanwhile. */
+function adoptSession(instance: Instance, session: string): boolean {
+  const { version } = instance;
+  if (instance.session === session) return true;
+  if (instance.session !== undefined || version.sessions.has(session)) return false;
+  bindSession(version, instance, session);
+  return true;
 }
 
 /** Right after a restart a gateway may be heard before the node that runs its instances. */
@@ -94,8 +121,8 @@ export function onNodeHeartbeat(m: Machine, nodeId: string, heartbeat: NodeHeart
     // The answer to the start says more (a stack), or says `ready` of a process that is gone by now.
     if (instance.state === 'starting') instance.exit = exit.reason;
     else {
-      removeInstance(m, instance);
       noteExit(m, instance, exit.reason);
+      removeInstance(m, instance);
     }
   }
   const exited = new Set(heartbeat.exits.map((exit) => exit.instanceId));
@@ -107,7 +134,7 @@ export function onNodeHeartbeat(m: Machine, nodeId: string, heartbeat: NodeHeart
     if (!noteListed(m, node, entry)) stop.push(entry.instanceId);
   }
   for (const instance of node.instances) if (!listed.has(instance.id)) noteUnlisted(m, instance);
-  if (node.draining) for (const instance of node.instances) drainInstance(m, instance);
+  if (node.draining) for (const instance of node.instances) drainInstance(m, instance, 'node');
   m.effects.push({ type: 'nodeReply', nodeId, stop });
 }
 
@@ -153,15 +180,24 @@ function adoptInstance(m: Machine, node: NodeRecord, entry: NodeHeartbeat['insta
     node,
     endpoint: entry.endpoint,
     sealedUntilMs: m.nowMs + m.config.adoptGraceMs,
+    adopted: true,
   });
+  noteDeparted(m, version);
   instance.listed = true;
   m.effects.push({
     type: 'notice',
     event: 'adopted',
     fields: { instanceId: instance.id, versionId: version.id, nodeId: node.id },
   });
-  if (surplus) drainInstance(m, instance);
+  if (surplus) drainInstance(m, instance, 'room');
   return true;
+}
+
+/** Of a function that is known no alias serves it: it was left while nobody watched. */
+function noteDeparted(m: Machine, { id }: Version): void {
+  const { state } = m;
+  if (state.live.has(id) || state.departed.has(id) || !state.functions.has(functionKeyOf(id))) return;
+  state.departed.set(id, m.nowMs);
 }
 
 function noteUnlisted(m: Machine, instance: Instance): void {

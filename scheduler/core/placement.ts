@@ -8,7 +8,7 @@
  *
  * Must hold: a node at its capacity is never chosen (test/sim/checkers.ts).
  */
-import { isAlive, type Machine, type NodeRecord } from './state.ts';
+import { isAlive, type Machine, type NodeRecord, type Version } from './state.ts';
 
 /** FNV-1a with a final mix: close inputs differ in all bits. */
 export function rendezvousScore(versionId: string, nodeId: string): number {
@@ -47,6 +47,12 @@ export function placeInstance(m: Machine, versionId: string): NodeRecord | undef
     return node.instances.size < bound;
   });
   return (within ?? candidates[0])?.node;
+}
+
+/** The account may have one instance more. */
+export function underCeiling(m: Machine, version: Version): boolean {
+  const most = m.state.ceilings.get(version.account);
+  return most === undefined || (m.state.accountInstances.get(version.account) ?? 0) < most;
 }
 
 /** A node that could take instances at all, now or after a pause. */

@@ -144,7 +144,7 @@ describe('an acquire', () => {
     talk.pass(3_000, beat);
     talk.acquire('new');
     expect(told(talk.pass(1_000, beat))).toEqual([]);
-    expect(told(talk.say({ type: 'tick' }))).toEqual([]);
+    expect(told(talk.say({ type: 'tick', wallMs: 0 }))).toEqual([]);
     talk.gateway('g1', { [busy.leaseId]: 1 });
     expect(only(talk.effects, 'stop')).toMatchObject({ instanceId: old.instanceId });
     const effects = talk.node('n1', { exits: [[old.instanceId, 'stopped']] });

@@ -4,25 +4,21 @@
  *
  * A lease is a share, ceil(concurrency / live gateways), so that one gateway's first request does not
  * take the instance from the others; what is left may be less. How many instances are started follows
- * from the requests that wait beyond the room of those that start already.
+ * from the requests that wait beyond the room of those that start already. With isolation `session` each
+ * waits for its own instance (sessions.ts).
  */
 import type { AcquireRequest } from '#shared/contracts/leases.ts';
 import { activeHold, hasHope, refuseAll } from './health.ts';
-import {
-  drainInstance,
-  freeSlots,
-  grantLease,
-  resumeInstance,
-  revokeLease,
-  startInstance,
-} from './lifecycle.ts';
-import { allNodesFull, placeInstance, someNodeAlive } from './placement.ts';
+import { mayGetRoom } from './evict.ts';
+import { AT_CEILING, grant, timeOut } from './grants.ts';
+import { freeSlots, resumeInstance, revokeLease, startInstance } from './lifecycle.ts';
+import { placeInstance, someNodeAlive, underCeiling } from './placement.ts';
 import { dequeue, laterMs, refuse } from './refusals.ts';
+import { roomOf } from './scaling.ts';
+import { pumpSessions, waitingForRoom } from './sessions.ts';
 import {
   gatewayOf,
-  liveGateways,
   versionOf,
-  type GatewayRecord,
   type Instance,
   type LeaseRecord,
   type Machine,
@@ -40,11 +36,15 @@ export function onAcquire(m: Machine, requestId: string, request: AcquireRequest
   }
   version.scaling = request.scaling;
   version.scalingKnown = true;
+  // A gateway that the move has not reached still needs it.
+  if (m.state.departed.has(version.id)) m.state.departed.set(version.id, m.nowMs);
   const waiter: Waiter = {
     requestId,
     gatewayId: gateway.id,
     version,
     waiting: request.waiting,
+    sinceMs: m.nowMs,
+    session: request.session,
     deadlineAtMs: m.nowMs + Math.min(request.deadlineMs, request.scaling.queueTimeoutMs),
   };
   version.queue.set(requestId, waiter);
@@ -55,8 +55,7 @@ export function onAcquire(m: Machine, requestId: string, request: AcquireRequest
   if (!m.state.waiters.has(requestId)) return;
   // Requests for which an instance is being started are not a queue: with queueDepth 0 a function that
   // is scaled to zero must still be reachable.
-  if (version.waiting - pendingRoom(version) > version.scaling.queueDepth)
-    refuse(m, waiter, { code: 'queue_full' }, laterMs(m));
+  if (beyondRoom(version) > version.scaling.queueDepth) refuse(m, waiter, { code: 'queue_full' }, laterMs(m));
 }
 
 export function onCancelled(m: Machine, requestId: string): void {
@@ -64,25 +63,36 @@ export function onCancelled(m: Machine, requestId: string): void {
   if (waiter !== undefined) dequeue(m, waiter);
 }
 
+function beyondRoom(version: Version): number {
+  return version.scaling.isolation === 'session'
+    ? waitingForRoom(version)
+    : version.waiting - pendingRoom(version);
+}
+
 function pendingRoom(version: Version): number {
   let starting = 0;
   for (const instance of version.instances) if (instance.state === 'starting') starting += 1;
-  return starting * version.scaling.concurrency;
+  return starting * roomOf(version.scaling);
 }
 
 /** Moves a version's queue as far as it goes now. */
 export function pump(m: Machine, version: Version): void {
   if (version.queue.size === 0) return;
-  grantWaiting(m, version);
+  if (version.scaling.isolation === 'session') pumpSessions(m, version);
+  else grantWaiting(m, version);
   if (version.queue.size === 0) return;
   const hold = activeHold(m, version);
-  if (hold === undefined) startForWaiting(m, version);
+  if (hold === undefined && version.scaling.isolation !== 'session') startForWaiting(m, version);
   if (hasHope(version)) {
     rebalance(version);
     return;
   }
   if (hold !== undefined) {
     refuseAll(m, version, hold.fault, Math.max(1, hold.untilMs - m.nowMs));
+    return;
+  }
+  if (!mayGetRoom(m, version)) {
+    refuseAll(m, version, AT_CEILING, laterMs(m));
     return;
   }
   const mayAppear = m.nowMs < m.state.recoveringUntilMs;
@@ -105,7 +115,7 @@ function roomiest(m: Machine, version: Version): Instance | undefined {
 /** An instance on its way to an idle stop is the quickest room there is. */
 function resumeIdle(m: Machine, version: Version): boolean {
   for (const instance of version.instances) {
-    if (instance.state !== 'draining' || !instance.drainingForIdleness || instance.node.draining) continue;
+    if (instance.state !== 'draining' || instance.drainCause !== 'idle' || instance.node.draining) continue;
     resumeInstance(m, instance);
     return true;
   }
@@ -126,37 +136,12 @@ function grantWaiting(m: Machine, version: Version): void {
   }
 }
 
-function grant(m: Machine, waiter: Waiter, gateway: GatewayRecord, instance: Instance): void {
-  if (instance.endpoint === undefined) return;
-  const share = Math.ceil(waiter.version.scaling.concurrency / Math.max(1, liveGateways(m)));
-  const slots = Math.min(share, freeSlots(m, instance));
-  const ids = grantLease(m, instance, gateway, slots);
-  dequeue(m, waiter);
-  m.effects.push({
-    type: 'grant',
-    requestId: waiter.requestId,
-    lease: {
-      ...ids,
-      instanceId: instance.id,
-      endpoint: instance.endpoint,
-      slots,
-      ttlMs: m.config.leaseTtlMs,
-    },
-  });
-}
-
-/** The deadline has passed: say whether there was no machine to use, or none of its instances was free. */
-export function timeOut(m: Machine, waiter: Waiter): void {
-  const code = waiter.version.instances.size > 0 ? 'queue_timeout' : 'no_capacity';
-  refuse(m, waiter, { code }, laterMs(m));
-}
-
 function startForWaiting(m: Machine, version: Version): void {
-  const { concurrency, maxInstances } = version.scaling;
-  const missing = Math.ceil((version.waiting - pendingRoom(version)) / concurrency);
+  const { maxInstances } = version.scaling;
+  const missing = Math.ceil((version.waiting - pendingRoom(version)) / roomOf(version.scaling));
   const count = Math.min(missing, maxInstances - version.instances.size);
   for (let started = 0; started < count; started += 1) {
-    const node = placeInstance(m, version.id);
+    const node = underCeiling(m, version) ? placeInstance(m, version.id) : undefined;
     if (node === undefined) return;
     startInstance(m, version, node);
   }
@@ -188,29 +173,4 @@ function rebalance(version: Version): void {
   if (sum(richest) <= fair) return;
   const least = richest.toSorted((a, b) => a.inFlight - b.inFlight)[0];
   if (least !== undefined) revokeLease(least);
-}
-
-/**
- * Makes room on full nodes for versions that have no instance at all, by ending the instances that were
- * unused for longest. Without it, idle functions could lock all others out until their idle time.
- */
-export function evictForStarving(m: Machine): void {
-  let starving = 0;
-  for (const version of m.state.queued)
-    if (version.instances.size === 0 && activeHold(m, version) === undefined) starving += 1;
-  if (starving === 0 || !allNodesFull(m)) return;
-  const candidates: Instance[] = [];
-  for (const instance of m.state.instances.values()) {
-    if (instance.state === 'draining' || instance.state === 'stopping') starving -= 1;
-    else if (isEvictable(m, instance)) candidates.push(instance);
-  }
-  candidates.sort((a, b) => a.busyAtMs - b.busyAtMs);
-  for (const instance of candidates.slice(0, Math.max(0, starving))) drainInstance(m, instance);
-}
-
-function isEvictable(m: Machine, instance: Instance): boolean {
-  if (instance.state !== 'ready' || instance.version.queue.size > 0) return false;
-  if (m.nowMs - instance.busyAtMs < m.config.evictIdleMs) return false;
-  for (const lease of instance.leases) if (lease.inFlight > 0) return false;
-  return true;
 }

@@ -1,34 +1,42 @@
 /**
  * Everything the scheduler knows. It is memory only: a restarted scheduler hears it again from the
- * heartbeats of nodes and gateways.
+ * heartbeats of nodes and gateways, and what is wanted from the journal of the feed.
  *
  * The records point at each other and are changed in place by step(): one owner, no copies. Must hold
- * (test/sim checks it): `slotsLeased` is the sum over `leases`; a version's `waiting` is the sum over
+ * (test/sim checks it): an account's count is that of its instances; `slotsLeased` is the sum over `leases`; a version's `waiting` is the sum over
  * its queue; every instance is in its version, its node and the index, or in none of them.
  */
 import type { VersionId } from '#shared/ids.ts';
 import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
+import type { PlacementItem } from '#shared/contracts/feed.ts';
 import type { Endpoint } from '#shared/contracts/leases.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { CoreConfig } from './config.ts';
 import type { Effect, Fault } from './events.ts';
+import { accountOf } from './scaling.ts';
+import { Work } from './work.ts';
 
 export interface Waiter {
   readonly requestId: string;
   readonly gatewayId: string;
   readonly version: Version;
   readonly waiting: number;
+  readonly sinceMs: number;
   readonly deadlineAtMs: number;
+  readonly session: string | undefined;
 }
 
 /** No instance is started before `untilMs`; `fault` is what callers hear when there is none to serve them. */
 export interface Hold {
   readonly untilMs: number;
   readonly fault: Fault;
+  /** Of a quarantine: how the last process ended. */
+  readonly reason?: ExitReason;
 }
 
 export interface Version {
   readonly id: VersionId;
+  readonly account: string;
   scaling: Scaling;
   /** False for a version known only from a node's list: its limits come with the first acquire. */
   scalingKnown: boolean;
@@ -36,14 +44,19 @@ export interface Version {
   readonly queue: Map<string, Waiter>;
   waiting: number;
   readonly instances: Set<Instance>;
+  /** With isolation `session`: the one instance of each. */
+  readonly sessions: Map<string, Instance>;
   hold: Hold | undefined;
   startFailures: number;
-  /** Instants of recent crashes of young instances, at most `crashesMax`. */
-  crashesAtMs: number[];
+  /** Killed instances and good requests of late. */
+  readonly work: Work;
   quarantines: number;
   /** When trouble was last seen; the counters are forgotten some time after it. */
   troubleAtMs: number;
 }
+
+/** Why an instance is drained; only a drain for idleness can be taken back. */
+export type DrainCause = 'idle' | 'departed' | 'age' | 'spent' | 'room' | 'node';
 
 /**
  * `starting` → `ready` → `draining` (no new lease, held ones revoked) → `stopping` (the node was told).
@@ -58,12 +71,18 @@ export interface Instance {
   state: InstanceState;
   /** When `state` last changed. */
   sinceMs: number;
-  /** A drain for idleness ends when somebody wants the instance again. */
-  drainingForIdleness: boolean;
+  drainCause: DrainCause | undefined;
   endpoint: Endpoint | undefined;
+  bornAtMs: number;
   readyAtMs: number;
   busyAtMs: number;
   sealedUntilMs: number;
+  /** Known from a list, not from our own start: what it has served, and whom, is not known. */
+  readonly adopted: boolean;
+  /** Whose instance it is, for its whole life. */
+  session: string | undefined;
+  /** Requests that leases on it allow or allowed, less those that were given back unused. */
+  requestsGranted: number;
   /** The node's list has named it: from then on, absence means that it is gone. */
   listed: boolean;
   /** The node reported the end of an instance whose start it has not answered yet. */
@@ -77,6 +96,8 @@ export interface LeaseRecord {
   readonly gatewayId: string;
   readonly instance: Instance;
   readonly slots: number;
+  /** Requests that it allows; undefined: any number, or what is left is not known. */
+  readonly requests: number | undefined;
   readonly grantedAtMs: number;
   /** The gateway has named it in a heartbeat: from then on, absence means release. */
   named: boolean;
@@ -117,6 +138,21 @@ export interface State {
   readonly waiters: Map<string, Waiter>;
   /** Versions with a queue, in the order in which they began to wait. */
   readonly queued: Set<Version>;
+  /** What control wants, by `account/function`. */
+  readonly functions: Map<string, PlacementItem>;
+  /** Those of `functions` with a provision that is not empty. */
+  readonly provisioned: Set<string>;
+  /** Scaling of each version that an alias of an enabled function points at. */
+  readonly live: Map<VersionId, Scaling>;
+  /** Instances to keep ready, at least 1. */
+  targets: Map<VersionId, number>;
+  /** The minute of wall time for which `targets` was made. */
+  targetsMinute: number;
+  /** When the last alias left a version that may still have instances. */
+  readonly departed: Map<VersionId, number>;
+  /** Most instances of all functions of an account. */
+  readonly ceilings: Map<string, number>;
+  readonly accountInstances: Map<string, number>;
 }
 
 /** What one step works with. */
@@ -143,6 +179,14 @@ export function createState(startMs: number, config: CoreConfig): State {
     nodes: new Map(),
     waiters: new Map(),
     queued: new Set(),
+    functions: new Map(),
+    provisioned: new Set(),
+    live: new Map(),
+    targets: new Map(),
+    targetsMinute: -1,
+    departed: new Map(),
+    ceilings: new Map(),
+    accountInstances: new Map(),
   };
 }
 
@@ -151,16 +195,19 @@ export function versionOf(m: Machine, id: VersionId): Version | undefined {
   const known = m.state.versions.get(id);
   if (known !== undefined) return known;
   if (m.state.versions.size >= m.config.versionsMax) return undefined;
+  const live = m.state.live.get(id);
   const version: Version = {
     id,
-    scaling: scalingSchema.parse({}),
-    scalingKnown: false,
+    account: accountOf(id),
+    scaling: live ?? scalingSchema.parse({}),
+    scalingKnown: live !== undefined,
     queue: new Map(),
     waiting: 0,
     instances: new Set(),
+    sessions: new Map(),
     hold: undefined,
     startFailures: 0,
-    crashesAtMs: [],
+    work: new Work(m.config.workWindowMs),
     quarantines: 0,
     troubleAtMs: 0,
   };

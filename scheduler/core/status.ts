@@ -1,4 +1,5 @@
 /** What operators see under /v1/status: counts and trouble, nothing that grants a right. */
+import { countStates } from './life.ts';
 import type { InstanceState, State } from './state.ts';
 import type { CoreConfig } from './config.ts';
 
@@ -22,6 +23,8 @@ export interface SchedulerStatus {
     readonly waiting: number;
     readonly instances: Readonly<Record<InstanceState, number>>;
     readonly slotsLeased: number;
+    /** Instances to keep ready. */
+    readonly target: number;
     /** Present while no new instance of the version is started. */
     readonly held?: { readonly code: string; readonly retryAfterMs: number; readonly detail?: string };
   }[];
@@ -44,18 +47,15 @@ export function statusOf(state: State, nowMs: number, config: CoreConfig): Sched
       draining: node.draining,
     })),
     versions: [...state.versions.values()].map((version) => {
-      const instances = { starting: 0, ready: 0, draining: 0, stopping: 0 };
       let slotsLeased = 0;
-      for (const instance of version.instances) {
-        instances[instance.state] += 1;
-        slotsLeased += instance.slotsLeased;
-      }
+      for (const instance of version.instances) slotsLeased += instance.slotsLeased;
       const { hold } = version;
       return {
         versionId: version.id,
         waiting: version.waiting,
-        instances,
+        instances: countStates(version),
         slotsLeased,
+        target: state.targets.get(version.id) ?? 0,
         ...(hold === undefined || hold.untilMs <= nowMs
           ? {}
           : {

@@ -5,9 +5,11 @@
  */
 import type { CoreConfig } from './config.ts';
 import type { Effect, Fault, SchedulerEvent } from './events.ts';
+import { onDesired } from './desired.ts';
 import { isNodeFault, nodeFailed, noteExit, startFailed } from './health.ts';
 import { becameReady, endLease, removeInstance } from './lifecycle.ts';
 import { onGatewayHeartbeat, onNodeHeartbeat } from './members.ts';
+import { topUp, topUpAll } from './provision.ts';
 import { onAcquire, onCancelled, pump } from './queue.ts';
 import type { Machine, State } from './state.ts';
 import { onTick } from './tick.ts';
@@ -42,7 +44,8 @@ function handle(m: Machine, event: SchedulerEvent): void {
     case 'acquireCancelled': {
       onCancelled(m, event.requestId);
       const lease = event.leaseId === undefined ? undefined : m.state.leases.get(event.leaseId);
-      if (lease !== undefined) endLease(m, lease);
+      // Its holder never had it, so nothing was sent on it.
+      if (lease !== undefined) endLease(m, lease, 0);
       return;
     }
     case 'gatewayHeartbeat':
@@ -54,14 +57,17 @@ function handle(m: Machine, event: SchedulerEvent): void {
       if (instance?.state !== 'starting') return;
       becameReady(m, instance, event.endpoint);
       if (instance.exit === undefined) return;
-      removeInstance(m, instance);
       noteExit(m, instance, instance.exit);
+      removeInstance(m, instance);
       return;
     }
     case 'startFailed':
       return onStartFailed(m, event.instanceId, event.fault);
+    case 'desired':
+      onDesired(m, event.items, event.wallMs);
+      return topUpAll(m);
     case 'tick':
-      return onTick(m);
+      return onTick(m, event.wallMs);
   }
 }
 
@@ -82,5 +88,8 @@ function onStartFailed(m: Machine, instanceId: string, fault: Fault): void {
 /** Lets every queue that may have gained room move, once, after the whole event is understood. */
 function settle(m: Machine): void {
   if (m.roomFreed) for (const version of m.state.queued) m.dirty.add(version);
-  for (const version of m.dirty) pump(m, version);
+  for (const version of m.dirty) {
+    pump(m, version);
+    topUp(m, version);
+  }
 }

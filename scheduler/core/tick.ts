@@ -1,22 +1,38 @@
 /** What only the passing of time brings about. Nothing on a request's path waits for it. */
+import { retarget } from './desired.ts';
+import { evict } from './evict.ts';
+import { timeOut } from './grants.ts';
 import { forgive, hasTrouble, nodeFailed } from './health.ts';
-import { drainInstance, endLease, removeInstance, revokeLease, stopWhenUnleased } from './lifecycle.ts';
-import { evictForStarving, timeOut } from './queue.ts';
+import {
+  drainInstance,
+  endLease,
+  isSpent,
+  isTooOld,
+  removeInstance,
+  revokeLease,
+  stopWhenOverdue,
+  stopWhenUnleased,
+} from './lifecycle.ts';
+import { drainDeparted, isDepartedKept, standing, targetOf, topUpAll } from './provision.ts';
 import { refuse } from './refusals.ts';
+import { isOrphaned } from './sessions.ts';
 import { isAlive, type Instance, type Machine } from './state.ts';
 
-export function onTick(m: Machine): void {
+export function onTick(m: Machine, wallMs: number): void {
+  retarget(m, wallMs);
   for (const waiter of m.state.waiters.values()) if (waiter.deadlineAtMs <= m.nowMs) timeOut(m, waiter);
   for (const lease of m.state.leases.values()) if (lease.expiresAtMs <= m.nowMs) endLease(m, lease);
   tickGateways(m);
   tickNodes(m);
   for (const instance of m.state.instances.values()) tickInstance(m, instance);
   for (const version of m.state.queued) m.dirty.add(version);
-  evictForStarving(m);
+  drainDeparted(m);
+  topUpAll(m);
+  evict(m);
   for (const version of m.state.versions.values()) {
     forgive(m, version);
-    if (version.queue.size === 0 && version.instances.size === 0 && !hasTrouble(version))
-      m.state.versions.delete(version.id);
+    if (version.queue.size > 0 || version.instances.size > 0 || hasTrouble(m, version)) continue;
+    if (!m.state.targets.has(version.id)) m.state.versions.delete(version.id);
   }
 }
 
@@ -52,19 +68,28 @@ function tickInstance(m: Machine, instance: Instance): void {
       nodeFailed(m, instance.node);
       return;
     case 'ready':
-      if (isIdle(m, instance)) drainInstance(m, instance, { forIdleness: true });
+      if (isTooOld(m, instance)) drainInstance(m, instance, 'age');
+      else if (isUseless(m, instance)) drainInstance(m, instance, 'spent');
+      else if (isIdle(m, instance)) drainInstance(m, instance, 'idle');
       return;
     case 'draining':
       stopWhenUnleased(m, instance);
+      if (instance.state === 'draining') stopWhenOverdue(m, instance);
       return;
     case 'stopping':
       return;
   }
 }
 
+/** Known from a list, so it may give no lease: its holders have had the time to name theirs. */
+function isUseless(m: Machine, instance: Instance): boolean {
+  if (instance.sealedUntilMs > m.nowMs || instance.leases.size > 0) return false;
+  return isSpent(instance) || isOrphaned(instance);
+}
+
 function isIdle(m: Machine, instance: Instance): boolean {
   if (instance.sealedUntilMs > m.nowMs || instance.version.queue.size > 0) return false;
   if (m.nowMs - instance.busyAtMs < instance.version.scaling.idleTimeoutMs) return false;
   for (const lease of instance.leases) if (lease.inFlight > 0) return false;
-  return true;
+  return standing(instance.version) > targetOf(m, instance.version) && !isDepartedKept(m, instance);
 }

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { acquireRequestSchema, gatewayHeartbeatSchema } from '#shared/contracts/leases.ts';
 import { nodeHeartbeatSchema } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
+import { accountNameSchema, functionNameSchema } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { SchedulerDriver } from '../driver.ts';
 
@@ -17,12 +18,21 @@ const HEARTBEAT_BYTES_MAX = 8 * 1024 * 1024;
 /** As long as an agent or gateway may name itself; also part of log lines and status. */
 const memberIdSchema = z.string().regex(/^[A-Za-z0-9._:-]{1,200}$/, 'use 1 to 200 of A-Z a-z 0-9 . _ : -');
 
-type Driver = Pick<SchedulerDriver, 'acquire' | 'gatewayHeartbeat' | 'nodeHeartbeat' | 'status'>;
+type Driver = Pick<
+  SchedulerDriver,
+  'acquire' | 'gatewayHeartbeat' | 'nodeHeartbeat' | 'status' | 'life' | 'held'
+>;
 
 export function createSchedulerApp(driver: Driver, log: Log): Hono {
   const app = new Hono();
   app.get('/healthz', (c) => c.json({ ok: true }));
   app.get('/v1/status', (c) => c.json(driver.status()));
+
+  app.get('/v1/functions/:account/:function', (c) => {
+    const account = parse(accountNameSchema, c.req.param('account'));
+    return c.json(driver.life(`${account}/${parse(functionNameSchema, c.req.param('function'))}`));
+  });
+  app.get('/v1/held', (c) => c.json(driver.held(parse(accountNameSchema, c.req.query('account')))));
 
   app.post('/v1/leases', bounded(ACQUIRE_BYTES_MAX), async function acquire(c) {
     const outcome = await driver.acquire(await readBody(c, acquireRequestSchema), c.req.raw.signal);

@@ -7,13 +7,14 @@
  * and F = A`/functions/{function}`:
  *
  *   GET    /v1/accounts                          list            POST /v1/accounts {name}
- *   GET    A                                     AccountView     PATCH A {issuer}
+ *   GET    A                                     AccountView     PATCH A {issuer?, ceilings?}
  *   GET    A/functions                           list            GET F · PATCH F {enabled} · DELETE F
  *   POST   F/versions     multipart/form-data    → 201 PublishReply (200 when identical content was published before)
  *            part `metadata`: JSON PublishMetadata; parts `module:NAME`: bytes; parts `map:NAME`: source map
  *            of module NAME (optional). Creates the function when it does not exist.
  *   GET    F/versions · GET F/versions/{n} · DELETE F/versions/{n}
  *   GET    F/aliases · PUT F/aliases/{alias} SetAlias → DeploymentView · DELETE F/aliases/{alias}
+ *   GET    F/aliases/{alias}/provision · PUT Provision → ProvisionView · DELETE
  *   POST   F/aliases/{alias}/rollback {toVersion?} → DeploymentView
  *   GET    F/deployments?alias=live              history, newest first
  *   GET    F/logs?follow=0|1&tail=N              application/x-ndjson of LogEntry, stacks source-mapped
@@ -35,6 +36,7 @@ import {
   kvNamespaceNameSchema,
   layerNameSchema,
   secretNameSchema,
+  versionIdSchema,
   versionNumberSchema,
 } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
@@ -42,6 +44,7 @@ import { functionConfigSchema, jwksSchema } from './config.ts';
 import { ROLES } from './feed.ts';
 import { moduleRefSchema, moduleTypeSchema } from './modules.ts';
 import { nodeStatusSchema } from './nodes.ts';
+import { ceilingsSchema, provisionSchema } from './provision.ts';
 
 /** RFC 3339 instant. */
 const instant = z.iso.datetime();
@@ -123,14 +126,35 @@ export const rollbackSchema = z.strictObject({
 export const aliasViewSchema = z.object({
   name: aliasNameSchema,
   weights: weightsSchema,
+  provision: provisionSchema.optional(),
   updatedAt: instant,
 });
+export const provisionViewSchema = provisionSchema.extend({
+  alias: aliasNameSchema,
+  /** Instances asked for right now, and how many of them are ready; absent while the scheduler is not there. */
+  target: z.number().int().optional(),
+  ready: z.number().int().optional(),
+});
+
+/** A version of which no instance is started for now: quarantined, or its last start failed. */
+const heldViewSchema = z.object({
+  version: versionIdSchema,
+  code: z.string(),
+  /** Of a quarantine: how the last process ended. */
+  reason: z.string().optional(),
+  until: instant,
+  /** How often in a row; the pause doubles each time. A new version starts from none. */
+  count: z.number().int(),
+});
+
 export const functionViewSchema = z.object({
   name: functionNameSchema,
   enabled: z.boolean(),
   aliases: z.array(aliasViewSchema),
   latestVersion: versionNumberSchema.optional(),
   createdAt: instant,
+  /** Absent in lists, and while the scheduler is not there. */
+  held: z.array(heldViewSchema).optional(),
 });
 
 export const layerMetadataSchema = z.strictObject({
@@ -226,10 +250,15 @@ export const routeViewSchema = createRouteSchema.extend({
 
 export const createAccountSchema = z.strictObject({ name: accountNameSchema });
 const issuerSchema = z.strictObject({ issuer: z.string().min(1).max(1_024), jwks: jwksSchema });
-export const patchAccountSchema = z.strictObject({ issuer: issuerSchema.nullable() });
+/** `ceilings` replaces them all; null removes them. For the operator alone. */
+export const patchAccountSchema = z.strictObject({
+  issuer: issuerSchema.nullable().optional(),
+  ceilings: ceilingsSchema.nullable().optional(),
+});
 export const accountViewSchema = z.object({
   name: accountNameSchema,
   issuer: issuerSchema.optional(),
+  ceilings: ceilingsSchema.optional(),
   createdAt: instant,
 });
 export const patchFunctionSchema = z.strictObject({ enabled: z.boolean() });
@@ -255,6 +284,8 @@ export const platformStatusSchema = z.object({
     }),
   ),
   nodes: z.array(nodeStatusSchema),
+  /** Of the caller's account. Absent while the scheduler is not there. */
+  held: z.array(heldViewSchema).optional(),
 });
 
 export type PublishMetadata = z.infer<typeof publishMetadataSchema>;
@@ -263,6 +294,8 @@ export type Weights = z.infer<typeof weightsSchema>;
 export type DeploymentView = z.infer<typeof deploymentViewSchema>;
 export type PublishReply = z.infer<typeof publishReplySchema>;
 export type FunctionView = z.infer<typeof functionViewSchema>;
+export type HeldView = z.infer<typeof heldViewSchema>;
+export type ProvisionView = z.infer<typeof provisionViewSchema>;
 export type AliasView = z.infer<typeof aliasViewSchema>;
 export type LayerMetadata = z.infer<typeof layerMetadataSchema>;
 export type LayerVersionView = z.infer<typeof layerVersionViewSchema>;

@@ -57,13 +57,24 @@ export const limitsSchema = z.strictObject({
 /** `shared`: an instance serves many requests. `request`: one, then it ends. `session`: those of one session. */
 export const ISOLATIONS = ['shared', 'request', 'session'] as const;
 
+/** Headers that frame or route a message, or that others read: a session id must not stand in them. */
+const NO_SESSION_HEADERS = new Set(
+  (
+    'accept-encoding authorization connection content-encoding content-length content-type cookie date expect ' +
+    'host keep-alive location proxy-authorization set-cookie te trailer transfer-encoding upgrade'
+  ).split(' '),
+);
+
 const sessionSchema = z.strictObject({
   by: z.enum(['cookie', 'header']),
   /** Of the cookie or header that carries the session id. A request without one begins a session. */
   name: z
     .string()
     .regex(/^[A-Za-z][A-Za-z0-9_-]{1,63}$/, 'use 2 to 64 letters, digits, _ and -')
-    .refine((name) => !name.toLowerCase().startsWith('isoplane-'), 'isoplane- is reserved'),
+    .refine(
+      (name) => !name.toLowerCase().startsWith('isoplane-') && !NO_SESSION_HEADERS.has(name.toLowerCase()),
+      'this name is reserved',
+    ),
 });
 
 export const scalingSchema = z.strictObject({

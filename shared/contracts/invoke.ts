@@ -15,7 +15,10 @@ export const FORWARDED_PROTO = 'x-forwarded-proto';
 export const PRINCIPAL = 'isoplane-principal';
 /** To the instance: JSON of the verified token's claims, base64url. */
 export const CLAIMS = 'isoplane-claims';
-/** From the instance: `function_error` when the handler threw; the gateway then answers a problem document. */
+/**
+ * From the instance: `function_error` when the handler threw; the gateway then answers a problem document. From
+ * the gateway to the client: `bystander_retried` when its first instance ended through no fault of the request.
+ */
 export const OUTCOME = 'isoplane-outcome';
 /** From the gateway to the client: which version answered, and `1` when an instance had to be started. */
 export const VERSION = 'isoplane-version';

@@ -9,6 +9,9 @@
  *        LIMITS.heartbeatMs. Renews the listed leases; those in `revoked` must take no new request.
  *        A lease that the gateway leaves out is released.
  *
+ * A lease with `requests` is a budget beside: so many may be sent on it in all, and what is left comes back
+ * only with an exact count, so the gateway names such a lease once more with `done`, until that was answered.
+ *
  * A lease allows `slots` concurrent requests to one instance until `expiresAtMs`. When the scheduler is
  * gone, gateways go on using instances they know until these refuse connections (docs/ARCHITECTURE.md).
  */
@@ -24,6 +27,9 @@ export const endpointSchema = z.object({
   agent: z.object({ kind: z.literal('unix'), path: z.string() }),
 });
 
+/** Names a session of a function with isolation `session`. From clients, so nothing but a look-up key. */
+export const sessionIdSchema = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
+
 export const acquireRequestSchema = z.object({
   gatewayId: z.string().min(1).max(200),
   versionId: versionIdSchema,
@@ -33,6 +39,8 @@ export const acquireRequestSchema = z.object({
   waiting: z.number().int().min(1),
   /** Longest wait for an answer, in ms from now (durations need no common clock). */
   deadlineMs: z.number().int().min(1),
+  /** With isolation `session`: whose instance is asked for. Absent there: a session of this lease alone. */
+  session: sessionIdSchema.optional(),
 });
 
 export const leaseSchema = z.object({
@@ -43,6 +51,10 @@ export const leaseSchema = z.object({
   slots: z.number().int().min(1),
   /** Lifetime from now, in ms; renewed by heartbeats. */
   ttlMs: z.number().int().min(1),
+  /** How many requests may be sent in all. Absent: any number. */
+  requests: z.number().int().min(1).optional(),
+  /** The instance was ready before this lease was asked for: nobody waits for a start. */
+  warm: z.boolean().optional(),
 });
 
 export const gatewayHeartbeatSchema = z.object({
@@ -52,6 +64,12 @@ export const gatewayHeartbeatSchema = z.object({
       inFlight: z.number().int().min(0),
       /** Requests sent since the heartbeat before: a sample of `inFlight` does not see the short ones. */
       started: z.number().int().min(0).optional(),
+      /** Of a lease with `requests`: sent on it in all. */
+      sent: z.number().int().min(0).optional(),
+      /** Nothing more is sent on it, and nothing is in flight: it ends with this report. */
+      done: z.literal(true).optional(),
+      /** Of a lease with a session: a restarted scheduler learns from it whose instance that is. */
+      session: sessionIdSchema.optional(),
     }),
   ),
 });

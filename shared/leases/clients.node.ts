@@ -11,6 +11,8 @@ import type { SchedulerPort } from './manager.ts';
 
 /** Beyond the deadline it was given, the scheduler is taken for hung. */
 const ACQUIRE_GRACE_MS = 1_000;
+/** One per version, and per session of those that isolate them. */
+const ACQUIRES_MAX = 512;
 const HEARTBEAT_TIMEOUT_MS = 2_000;
 const AGENT_TIMEOUT_MS = 1_000;
 
@@ -25,7 +27,9 @@ export function createSchedulerClient(options: {
   readonly gatewayId: string;
   readonly timers: Timers;
 }): SchedulerPort & { close(): Promise<void> } {
-  const peer = new UnixPeer(options.socketPath);
+  const peer = new UnixPeer(options.socketPath, { connections: ACQUIRES_MAX });
+  // Its own connection: acquires that wait must not keep leases from being renewed.
+  const heartbeats = new UnixPeer(options.socketPath, { connections: 1 });
   return {
     async acquire(request) {
       using limit = timeout(options.timers, request.deadlineMs + ACQUIRE_GRACE_MS);
@@ -45,7 +49,7 @@ export function createSchedulerClient(options: {
     async heartbeat(report) {
       using limit = timeout(options.timers, HEARTBEAT_TIMEOUT_MS);
       try {
-        return await peer.call(
+        return await heartbeats.call(
           `/v1/gateways/${encodeURIComponent(options.gatewayId)}/heartbeat`,
           gatewayHeartbeatReplySchema,
           { method: 'POST', body: report, signal: limit.signal },
@@ -54,7 +58,9 @@ export function createSchedulerClient(options: {
         return undefined;
       }
     },
-    close: () => peer.close(),
+    close: async () => {
+      await Promise.all([peer.close(), heartbeats.close()]);
+    },
   };
 }
 

@@ -12,39 +12,48 @@ import { LeaseManager, type AcquireOutcome } from './manager.ts';
 function setUp(scaling: Partial<Scaling> = {}) {
   const clock = new FakeClock();
   const version = { id: versionId('default', 'hello', 1), scaling: scalingSchema.parse(scaling) };
-  const acquires: { waiting: number; deadlineMs: number; answer: (outcome: AcquireOutcome) => void }[] = [];
+  const acquires: {
+    waiting: number;
+    deadlineMs: number;
+    session: string | undefined;
+    answer: (outcome: AcquireOutcome) => void;
+  }[] = [];
   const heartbeats: GatewayHeartbeat[] = [];
-  const script = { revoked: [] as string[] };
+  const script = { revoked: [] as string[], heard: true };
   const manager = new LeaseManager({
     clock,
     timers: clock,
     log: memoryLog(),
     scheduler: {
-      acquire: ({ waiting, deadlineMs }) =>
+      acquire: ({ waiting, deadlineMs, session }) =>
         new Promise((answer) => {
-          acquires.push({ waiting, deadlineMs, answer });
+          acquires.push({ waiting, deadlineMs, session, answer });
         }),
       heartbeat: (report) => {
         heartbeats.push(report);
-        return Promise.resolve({ revoked: script.revoked });
+        return Promise.resolve(script.heard ? { revoked: script.revoked } : undefined);
       },
     },
   });
   const results: string[] = [];
   const permits: Permit[] = [];
-  const admit = (waiting: { cancel?: () => void } = {}): void => {
+  const admit = (waiting: { cancel?: () => void } = {}, session?: string): void => {
     const at = results.push('waiting') - 1;
     const settle = (admitted: Admitted): void => {
       results[at] = admitted.kind === 'refused' ? admitted.error.code : admitted.kind;
       if (admitted.kind === 'admitted') permits.push(admitted.permit);
     };
-    const admitted = manager.admit(version, waiting);
+    const admitted = manager.admit(version, waiting, session);
     if (admitted instanceof Promise) void admitted.then(settle);
     else settle(admitted);
   };
-  const grant = (slots: number, instanceId = `i${acquires.length}`): AcquireOutcome => ({
+  const grant = (
+    slots: number,
+    instanceId = `i${acquires.length}`,
+    more: Partial<Lease> = {},
+  ): AcquireOutcome => ({
     kind: 'lease',
-    lease: { leaseId: `l-${instanceId}`, instanceId, slots } as Lease,
+    lease: { leaseId: `l-${instanceId}`, instanceId, slots, ...more } as Lease,
   });
   return { clock, manager, acquires, heartbeats, script, results, permits, admit, grant };
 }
@@ -180,6 +189,73 @@ describe('LeaseManager', () => {
     permits[0]?.release();
     await settled();
     expect(results[2]).toBe('admitted');
+  });
+
+  test('sends no more on a lease than its budget, and says at once that it is used up', async ({
+    expect,
+  }) => {
+    const { acquires, heartbeats, permits, results, admit, grant } = setUp();
+    for (let count = 0; count < 3; count += 1) admit();
+    acquires[0]?.answer(grant(5, 'i1', { requests: 2 }));
+    await settled();
+    expect([results, acquires.length]).toEqual([['admitted', 'admitted', 'waiting'], 2]);
+    for (const permit of permits) permit.release();
+    await settled();
+    expect(results[2]).toBe('waiting');
+    expect(heartbeats.at(-1)?.leases).toEqual([
+      { leaseId: 'l-i1', inFlight: 0, started: 2, sent: 2, done: true },
+    ]);
+  });
+
+  test('reports what was sent on a budget that it gives back, until it is heard', async ({ expect }) => {
+    const { clock, script, acquires, heartbeats, permits, admit, grant } = setUp();
+    admit();
+    acquires[0]?.answer(grant(1, 'i1', { requests: 9 }));
+    await settled();
+    permits[0]?.release();
+    script.heard = false;
+    const beat = async (count: number): Promise<void> => {
+      for (let beats = 0; beats < count; beats += 1) {
+        clock.advance(LIMITS.heartbeatMs);
+        await settled();
+      }
+    };
+    await beat(4);
+    script.heard = true;
+    await beat(2);
+    const done = { leaseId: 'l-i1', inFlight: 0, started: 0, sent: 1, done: true };
+    expect(heartbeats.slice(-3).map(({ leases }) => leases)).toEqual([[done], [done], []]);
+  });
+
+  test('an instance that was ready before is no cold start', async ({ expect }) => {
+    const { acquires, permits, admit, grant } = setUp();
+    admit();
+    acquires[0]?.answer(grant(1, 'i1', { warm: true }));
+    await settled();
+    expect(permits[0]?.coldStart).toBe(false);
+  });
+
+  test('keeps the leases of each session to itself, and names it to the scheduler', async ({ expect }) => {
+    const { clock, acquires, heartbeats, permits, results, admit, grant } = setUp();
+    admit({}, 'anna');
+    acquires[0]?.answer(grant(5));
+    await settled();
+    admit({}, 'bert');
+    admit({}, 'anna');
+    expect(results).toEqual(['admitted', 'waiting', 'admitted']);
+    expect(acquires.map(({ session }) => session)).toEqual(['anna', 'bert']);
+    expect(permits.map((permit) => permit.lease.instanceId)).toEqual(['i1', 'i1']);
+    clock.advance(LIMITS.heartbeatMs);
+    await settled();
+    expect(heartbeats.at(-1)?.leases).toEqual([
+      { leaseId: 'l-i1', inFlight: 2, started: 2, session: 'anna' },
+    ]);
+  });
+
+  test('refuses one waiting session past the depth of the queue', async ({ expect }) => {
+    const { results, acquires, admit } = setUp({ queueDepth: 2, maxInstances: 1 });
+    for (const session of ['a', 'b', 'c', 'd']) admit({}, session);
+    expect([results, acquires.length]).toEqual([['waiting', 'waiting', 'waiting', 'queue_full'], 3]);
   });
 
   test('refuses who waits when it closes, and gives every lease back', async ({ expect }) => {

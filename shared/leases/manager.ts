@@ -5,6 +5,9 @@
  * scheduler's idle timer sees when a function is really idle. The instance stays warm; the next request
  * pays one call to the scheduler, under a millisecond on one machine, never a start.
  *
+ * A lease with a budget is given back by a report of what was sent on it, at once when the budget is used up:
+ * somebody may wait for the place of its instance.
+ *
  * Without the scheduler the leases in hand stay good past their end, until their instances refuse:
  * serving on is better than failing. A request that needs a new one waits SCHEDULER_WAIT_MS for its return.
  */
@@ -61,13 +64,19 @@ export interface LeaseCounts {
 
 export class LeaseManager implements LeaseSource {
   readonly #options: LeaseSourceOptions;
-  readonly #pools = new Map<VersionId, VersionPool>();
+  /** By version id, and session where there is one. */
+  readonly #pools = new Map<string, VersionPool>();
+  /** Pools of sessions in `#queued`, by version. */
+  readonly #sessionsQueued = new Map<VersionId, number>();
+  /** Leases with a budget that are over, and not yet known to be heard of. */
+  #closing: HeldLease[] = [];
   /** Pools in which somebody waits. */
   readonly #queued = new Set<VersionPool>();
   readonly #instancesMet = new LRUCache<string, true>({ max: INSTANCES_REMEMBERED_MAX });
   #expireTimer: Timer | undefined;
   readonly #heartbeatTimer: Timer;
   #beating = false;
+  #beatAgain = false;
   #closed = false;
 
   constructor(options: LeaseSourceOptions) {
@@ -75,11 +84,13 @@ export class LeaseManager implements LeaseSource {
     this.#heartbeatTimer = options.timers.every(LIMITS.heartbeatMs, () => void this.#heartbeat());
   }
 
-  admit(version: Leasable, waiting: { cancel?: () => void }): Admitted | Promise<Admitted> {
-    let pool = this.#pools.get(version.id);
+  admit(version: Leasable, waiting: { cancel?: () => void }, session?: string): Admitted | Promise<Admitted> {
+    const key = session === undefined ? version.id : `${version.id} ${session}`;
+    let pool = this.#pools.get(key);
     if (pool === undefined) {
-      pool = new VersionPool(version.scaling);
-      this.#pools.set(version.id, pool);
+      if (session !== undefined && this.#sessionsFull(version)) return queueFull(`sessions of ${version.id}`);
+      pool = new VersionPool({ ...version, session });
+      this.#pools.set(key, pool);
     }
     const entering = pool;
     let settle: (admitted: Admitted) => void = () => undefined;
@@ -90,14 +101,9 @@ export class LeaseManager implements LeaseSource {
     });
     switch (entered.kind) {
       case 'admitted':
-        return { kind: 'admitted', permit: new HeldPermit(this.#options.clock, pool, entered.held, false) };
+        return { kind: 'admitted', permit: this.#permit(pool, entered.held, false) };
       case 'full':
-        return {
-          kind: 'refused',
-          error: new PlatformError('queue_full', `${pool.waiting} requests wait for ${version.id}`, {
-            retryAfterMs: RETRY_AFTER_MS,
-          }),
-        };
+        return queueFull(`${pool.waiting} requests wait for ${version.id}`);
       case 'waiting':
         return new Promise((resolve) => {
           settle = resolve;
@@ -105,9 +111,9 @@ export class LeaseManager implements LeaseSource {
             if (waiter !== undefined) entering.cancel(waiter);
             resolve({ kind: 'cancelled' });
           };
-          this.#queued.add(entering);
+          this.#enqueue(entering);
           this.#expireTimer ??= this.#options.timers.every(EXPIRE_TICK_MS, () => this.#expire());
-          this.#acquire(entering, version.id);
+          this.#acquire(entering);
         });
     }
   }
@@ -130,15 +136,46 @@ export class LeaseManager implements LeaseSource {
     const error = new PlatformError('scheduler_unavailable', 'the holder of the leases stops', {
       retryAfterMs: RETRY_AFTER_MS,
     });
-    for (const pool of this.#pools.values()) pool.refuseAll(error);
-    await this.#options.scheduler.heartbeat({ leases: [] });
+    for (const pool of this.#pools.values()) {
+      pool.refuseAll(error);
+      pool.releaseIdle(Number.POSITIVE_INFINITY);
+      this.#closing.push(...pool.takeClosing());
+    }
+    await this.#options.scheduler.heartbeat({ leases: this.#closing.map(doneReport) });
   }
+
+  /** As many sessions may wait here as requests may wait for one pool, beside those that get an instance. */
+  #sessionsFull({ id, scaling }: Leasable): boolean {
+    return (this.#sessionsQueued.get(id) ?? 0) >= scaling.queueDepth + scaling.maxInstances;
+  }
+
+  #enqueue(pool: VersionPool): void {
+    if (pool.session !== undefined && !this.#queued.has(pool))
+      this.#sessionsQueued.set(pool.id, (this.#sessionsQueued.get(pool.id) ?? 0) + 1);
+    this.#queued.add(pool);
+  }
+
+  #dequeue(pool: VersionPool): void {
+    if (!this.#queued.delete(pool) || pool.session === undefined) return;
+    const others = (this.#sessionsQueued.get(pool.id) ?? 1) - 1;
+    if (others > 0) this.#sessionsQueued.set(pool.id, others);
+    else this.#sessionsQueued.delete(pool.id);
+  }
+
+  #permit(pool: VersionPool, held: HeldLease, coldStart: boolean): HeldPermit {
+    return new HeldPermit(this.#left, pool, held, coldStart);
+  }
+
+  readonly #left = (pool: VersionPool, held: HeldLease): void => {
+    pool.left(held, this.#options.clock.monotonicMs());
+    const { requests } = held.lease;
+    if (requests !== undefined && held.sent >= requests && held.inFlight === 0) void this.#heartbeat();
+  };
 
   #waiter(pool: VersionPool, settle: (admitted: Admitted) => void): Waiter {
     return {
       deadlineMs: this.#options.clock.monotonicMs() + pool.scaling.queueTimeoutMs,
-      admit: (held, started) =>
-        settle({ kind: 'admitted', permit: new HeldPermit(this.#options.clock, pool, held, started) }),
+      admit: (held, started) => settle({ kind: 'admitted', permit: this.#permit(pool, held, started) }),
       refuse: (error) =>
         settle({
           kind: 'refused',
@@ -152,15 +189,14 @@ export class LeaseManager implements LeaseSource {
     };
   }
 
-  #acquire(pool: VersionPool, id: VersionId): void {
+  #acquire(pool: VersionPool): void {
     const wanted = pool.startAcquire();
-    if (wanted !== undefined && !this.#closed) void this.#acquireUntilServed(pool, id, wanted);
+    if (wanted !== undefined && !this.#closed) void this.#acquireUntilServed(pool, wanted);
   }
 
   /** One acquire after the other while somebody waits. */
   async #acquireUntilServed(
     pool: VersionPool,
-    id: VersionId,
     first: { readonly waiting: number; readonly deadlineMs: number },
   ): Promise<void> {
     const { clock, scheduler, timers, log } = this.#options;
@@ -168,8 +204,9 @@ export class LeaseManager implements LeaseSource {
     let silentSinceMs: number | undefined;
     while (wanted !== undefined && !this.#closed) {
       const outcome = await scheduler.acquire({
-        versionId: id,
+        versionId: pool.id,
         scaling: pool.scaling,
+        ...(pool.session === undefined ? {} : { session: pool.session }),
         waiting: wanted.waiting,
         deadlineMs: Math.max(1, Math.ceil(wanted.deadlineMs - clock.monotonicMs())),
       });
@@ -180,7 +217,7 @@ export class LeaseManager implements LeaseSource {
       } else {
         if (outcome.kind === 'unavailable') {
           silentSinceMs ??= clock.monotonicMs();
-          log.warn('scheduler_unavailable', { version: id, error: outcome.error });
+          log.warn('scheduler_unavailable', { version: pool.id, error: outcome.error });
         }
         this.#refuse(pool, outcome, silentSinceMs);
         if (pool.waiting > 0) await new Promise<void>((resolve) => timers.after(ACQUIRE_RETRY_MS, resolve));
@@ -190,7 +227,7 @@ export class LeaseManager implements LeaseSource {
   }
 
   #granted(pool: VersionPool, lease: Lease): void {
-    const fresh = !this.#instancesMet.has(lease.instanceId);
+    const fresh = lease.warm !== true && !this.#instancesMet.has(lease.instanceId);
     this.#instancesMet.set(lease.instanceId, true);
     pool.granted(lease, fresh, this.#options.clock.monotonicMs());
   }
@@ -221,7 +258,7 @@ export class LeaseManager implements LeaseSource {
     const nowMs = this.#options.clock.monotonicMs();
     for (const pool of this.#queued) {
       pool.expire(nowMs);
-      if (pool.waiting === 0) this.#queued.delete(pool);
+      if (pool.waiting === 0) this.#dequeue(pool);
     }
     if (this.#queued.size > 0) return;
     this.#expireTimer?.cancel();
@@ -230,42 +267,90 @@ export class LeaseManager implements LeaseSource {
 
   async #heartbeat(): Promise<void> {
     // One at a time: a late reply must not be mistaken for the answer to a newer report.
-    if (this.#beating) return;
+    if (this.#beating) {
+      this.#beatAgain = true;
+      return;
+    }
     this.#beating = true;
     try {
-      const beforeMs = this.#options.clock.monotonicMs() - KEEP_MS;
-      const leases: GatewayHeartbeat['leases'] = [];
-      for (const [id, pool] of this.#pools) {
-        pool.releaseIdle(beforeMs);
-        for (const held of pool.held) {
-          leases.push({ leaseId: held.lease.leaseId, inFlight: held.inFlight, started: held.started });
-          held.started = 0;
-        }
-        if (pool.empty) this.#pools.delete(id);
-      }
-      const reply = await this.#options.scheduler.heartbeat({ leases });
-      if (reply === undefined || reply.revoked.length === 0) return;
-      const revoked = new Set(reply.revoked);
-      for (const [id, pool] of this.#pools) {
-        pool.drain(revoked);
-        if (pool.waiting > 0) this.#acquire(pool, id);
-      }
+      do {
+        this.#beatAgain = false;
+        await this.#beat();
+      } while (this.#beatAgain && !this.#closed);
     } finally {
       this.#beating = false;
     }
   }
+
+  async #beat(): Promise<void> {
+    const leases = this.#report();
+    const closing = this.#closing;
+    const reply = await this.#options.scheduler.heartbeat({ leases });
+    if (reply === undefined) return;
+    // Heard. A report that got no answer may have been heard too; repeating it changes nothing.
+    this.#closing = this.#closing.filter((held) => !closing.includes(held));
+    if (reply.revoked.length === 0) return;
+    const revoked = new Set(reply.revoked);
+    for (const pool of this.#pools.values()) {
+      pool.drain(revoked);
+      if (pool.waiting > 0) this.#acquire(pool);
+    }
+  }
+
+  #report(): GatewayHeartbeat['leases'] {
+    const beforeMs = this.#options.clock.monotonicMs() - KEEP_MS;
+    const leases: GatewayHeartbeat['leases'] = [];
+    const closing = [...this.#closing];
+    for (const [key, pool] of this.#pools) {
+      pool.releaseIdle(beforeMs);
+      closing.push(...pool.takeClosing());
+      for (const held of pool.held) {
+        const { leaseId, requests } = held.lease;
+        leases.push({
+          leaseId,
+          inFlight: held.inFlight,
+          started: held.started,
+          ...(requests === undefined ? {} : { sent: held.sent }),
+          ...(pool.session === undefined ? {} : { session: pool.session }),
+        });
+        held.started = 0;
+      }
+      if (pool.empty) this.#pools.delete(key);
+    }
+    this.#closing = closing;
+    leases.push(...closing.map(doneReport));
+    return leases;
+  }
+}
+
+function doneReport(held: HeldLease): GatewayHeartbeat['leases'][number] {
+  const { started, sent } = held;
+  held.started = 0;
+  return { leaseId: held.lease.leaseId, inFlight: 0, started, sent, done: true };
+}
+
+function queueFull(operatorDetail: string): Admitted {
+  return {
+    kind: 'refused',
+    error: new PlatformError('queue_full', operatorDetail, { retryAfterMs: RETRY_AFTER_MS }),
+  };
 }
 
 class HeldPermit implements Permit {
   readonly coldStart: boolean;
-  readonly #clock: Clock;
+  readonly #left: (pool: VersionPool, held: HeldLease) => void;
   readonly #pool: VersionPool;
   readonly #held: HeldLease;
   #released = false;
 
   // oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
-  constructor(clock: Clock, pool: VersionPool, held: HeldLease, coldStart: boolean) {
-    this.#clock = clock;
+  constructor(
+    left: (pool: VersionPool, held: HeldLease) => void,
+    pool: VersionPool,
+    held: HeldLease,
+    coldStart: boolean,
+  ) {
+    this.#left = left;
     this.#pool = pool;
     this.#held = held;
     this.coldStart = coldStart;
@@ -282,7 +367,7 @@ class HeldPermit implements Permit {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    this.#pool.left(this.#held, this.#clock.monotonicMs());
+    this.#left(this.#pool, this.#held);
   }
 
   lost(): void {

@@ -8,17 +8,23 @@
  * A cold version takes one request beyond `queueDepth`: the one an instance is being started for would
  * otherwise be refused where no queue is wanted.
  *
- * Must hold: in flight ≤ slots on every lease; waiting ≤ queueDepth (+1 cold).
+ * With isolation `session` there is one pool for each session. A lease with a budget takes no request beyond
+ * it; when its last one is over, or it is given up, the scheduler must hear how many were sent (takeClosing).
+ *
+ * Must hold: in flight ≤ slots and sent ≤ requests on every lease; waiting ≤ queueDepth (+1 cold).
  */
 import type { Scaling } from '../contracts/config.ts';
 import type { Lease } from '../contracts/leases.ts';
 import type { PlatformError } from '../errors.ts';
+import type { VersionId } from '../ids.ts';
 
 export interface HeldLease {
   readonly lease: Lease;
   inFlight: number;
   /** Requests sent since the last heartbeat: short ones are never seen in flight. */
   started: number;
+  /** In all. */
+  sent: number;
   /** Takes no new request: revoked by the scheduler, or its instance does not answer. */
   draining: boolean;
   /** The instance was unknown to this holder before. */
@@ -37,15 +43,27 @@ export type Entered =
   | { readonly kind: 'admitted'; readonly held: HeldLease }
   | { readonly kind: 'waiting' | 'full' };
 
-export class VersionPool {
+/** What a pool's leases are for. */
+export interface PoolSubject {
+  readonly id: VersionId;
   readonly scaling: Scaling;
+  readonly session?: string | undefined;
+}
+
+export class VersionPool {
+  readonly id: VersionId;
+  readonly scaling: Scaling;
+  readonly session: string | undefined;
   #held: HeldLease[] = [];
+  #closing: HeldLease[] = [];
   /** In order of arrival, which is the order of deadlines: the wait is the same for all. */
   readonly #waiting = new Set<Waiter>();
   #acquiring = false;
 
-  constructor(scaling: Scaling) {
+  constructor({ id, scaling, session }: PoolSubject) {
+    this.id = id;
     this.scaling = scaling;
+    this.session = session;
   }
 
   get held(): readonly HeldLease[] {
@@ -57,19 +75,18 @@ export class VersionPool {
   }
 
   get usable(): number {
-    return this.#held.reduce((count, held) => count + (held.draining ? 0 : 1), 0);
+    return this.#held.reduce((count, held) => count + (isOver(held) ? 0 : 1), 0);
   }
 
   get empty(): boolean {
-    return this.#held.length === 0 && this.#waiting.size === 0 && !this.#acquiring;
+    return this.#held.length + this.#closing.length === 0 && this.#waiting.size === 0 && !this.#acquiring;
   }
 
   /** Takes a slot, or a place in the queue. `makeWaiter` runs only when the request must wait. */
   enter(makeWaiter: () => Waiter): Entered {
     const held = this.#waiting.size === 0 ? this.#pick() : undefined;
     if (held !== undefined) {
-      held.inFlight += 1;
-      held.started += 1;
+      take(held);
       return { kind: 'admitted', held };
     }
     const depth = this.scaling.queueDepth + (this.usable === 0 ? 1 : 0);
@@ -97,7 +114,15 @@ export class VersionPool {
 
   /** A lease arrived. Requests that waited while its instance started are told so. */
   granted(lease: Lease, fresh: boolean, nowMs: number): void {
-    const held: HeldLease = { lease, inFlight: 0, started: 0, draining: false, fresh, lastUsedMs: nowMs };
+    const held: HeldLease = {
+      lease,
+      inFlight: 0,
+      started: 0,
+      sent: 0,
+      draining: false,
+      fresh,
+      lastUsedMs: nowMs,
+    };
     this.#held.push(held);
     this.#admitWaiting(fresh ? held : undefined);
   }
@@ -106,14 +131,21 @@ export class VersionPool {
   left(held: HeldLease, nowMs: number): void {
     held.inFlight -= 1;
     held.lastUsedMs = nowMs;
-    if (held.draining) this.#dropDrained();
+    if (isOver(held)) this.#dropOver();
     else if (this.#waiting.size > 0) this.#admitWaiting(undefined);
   }
 
   /** No new requests on these leases; unknown ids are ignored. */
   drain(leaseIds: ReadonlySet<string>): void {
     for (const held of this.#held) if (leaseIds.has(held.lease.leaseId)) held.draining = true;
-    this.#dropDrained();
+    this.#dropOver();
+  }
+
+  /** Leases with a budget that are over: to be reported as done, until a report was answered. */
+  takeClosing(): readonly HeldLease[] {
+    const closing = this.#closing;
+    this.#closing = [];
+    return closing;
   }
 
   /** Nothing can be reached there any more; its exchanges end by themselves. */
@@ -125,7 +157,7 @@ export class VersionPool {
   /** Gives back leases that nobody used since `beforeMs`. */
   releaseIdle(beforeMs: number): void {
     if (this.#held.some((held) => held.inFlight === 0 && held.lastUsedMs < beforeMs))
-      this.#held = this.#held.filter((held) => held.inFlight > 0 || held.lastUsedMs >= beforeMs);
+      this.#keep((held) => held.inFlight > 0 || held.lastUsedMs >= beforeMs);
   }
 
   /** Refuses who has waited too long. */
@@ -149,7 +181,7 @@ export class VersionPool {
     let best: HeldLease | undefined;
     for (const held of this.#held)
       if (
-        !held.draining &&
+        !isOver(held) &&
         held.inFlight < held.lease.slots &&
         (best === undefined || held.inFlight < best.inFlight)
       )
@@ -166,14 +198,30 @@ export class VersionPool {
     for (const waiter of this.#waiting) {
       const held = this.#pick();
       if (held === undefined) return;
-      held.inFlight += 1;
-      held.started += 1;
+      take(held);
       this.#waiting.delete(waiter);
       waiter.admit(held, held === started);
     }
   }
 
-  #dropDrained(): void {
-    this.#held = this.#held.filter((held) => !held.draining || held.inFlight > 0);
+  #dropOver(): void {
+    this.#keep((held) => !isOver(held) || held.inFlight > 0);
   }
+
+  #keep(wanted: (held: HeldLease) => boolean): void {
+    for (const held of this.#held)
+      if (held.lease.requests !== undefined && !wanted(held)) this.#closing.push(held);
+    this.#held = this.#held.filter(wanted);
+  }
+}
+
+/** It takes no further request. */
+function isOver({ draining, lease, sent }: HeldLease): boolean {
+  return draining || (lease.requests !== undefined && sent >= lease.requests);
+}
+
+function take(held: HeldLease): void {
+  held.inFlight += 1;
+  held.started += 1;
+  held.sent += 1;
 }

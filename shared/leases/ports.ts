@@ -26,7 +26,12 @@ export type Admitted =
 
 export interface LeaseSource {
   /** Answers at once when a held lease has room. `cancel` is set while the request waits. */
-  admit(version: Leasable, waiting: { cancel?: () => void }): Admitted | Promise<Admitted>;
+  admit(
+    version: Leasable,
+    waiting: { cancel?: () => void },
+    /** Whose instance it must be, with isolation `session`. */
+    session?: string,
+  ): Admitted | Promise<Admitted>;
 }
 
 /** The agent that owns an instance. Failures are answered as if the agent knew nothing. */

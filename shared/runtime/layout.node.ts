@@ -25,6 +25,8 @@ export interface Layout {
   /** Held (libSQL write lock) by the one platform that runs on this folder. */
   readonly lock: string;
   gatewaySnapshot(gatewayId: string): string;
+  /** Journal of the scheduler's feed. */
+  readonly schedulerSnapshot: string;
   nodeDir(nodeId: string): string;
   readonly sockets: {
     readonly control: string;
@@ -50,6 +52,7 @@ export function layoutOf(dataDir: string): Layout {
     credentials: join(root, 'credentials.json'),
     lock: join(root, 'lock.db'),
     gatewaySnapshot: (gatewayId) => join(root, 'gateways', `${gatewayId}.json`),
+    schedulerSnapshot: join(root, 'scheduler', 'feed.json'),
     nodeDir: (nodeId) => join(root, 'nodes', nodeId),
     sockets: {
       control: join(runDir, 'control.sock'),

@@ -34,7 +34,7 @@ export class SimScheduler {
   constructor(world: World) {
     this.#world = world;
     this.state = createState(world.nowMs, CORE_CONFIG);
-    world.every(TICK_MS, () => void this.handle({ type: 'tick' }));
+    world.every(TICK_MS, () => void this.handle({ type: 'tick', wallMs: world.nowMs }));
   }
 
   restart(): void {

@@ -1,0 +1,14 @@
+import type { HeldView } from '#shared/contracts/api.ts';
+import { table } from '../output.ts';
+
+/** Lines to print after an empty one; none when every version may start. */
+export function heldLines(held: readonly HeldView[] | undefined): string[] {
+  if (held === undefined || held.length === 0) return [];
+  return [
+    '',
+    table(
+      ['NOT STARTED', 'WHY', 'LAST END', 'UNTIL', 'TIMES'],
+      held.map((entry) => [entry.version, entry.code, entry.reason ?? '-', entry.until, String(entry.count)]),
+    ),
+  ];
+}

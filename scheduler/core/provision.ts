@@ -1,0 +1,98 @@
+/**
+ * Keeps as many instances ready as aliases ask for, and ends those of versions that no alias serves any more.
+ *
+ * A provisioned instance is one of a version's instances and not marked: what counts is how many there are.
+ * After a move the next version's are ready first (or cannot be had, or `handoverMsMax` has passed); the last
+ * version's are kept for `lingerMs` in any case, so that a rollback finds them warm.
+ */
+import { activeHold } from './health.ts';
+import { drainInstance, resumeInstance, startInstance } from './lifecycle.ts';
+import { placeInstance, underCeiling } from './placement.ts';
+import { functionKeyOf } from './scaling.ts';
+import { versionOf, type Instance, type Machine, type Version } from './state.ts';
+import type { VersionId } from '#shared/ids.ts';
+
+export function targetOf(m: Machine, version: Version): number {
+  return Math.min(m.state.targets.get(version.id) ?? 0, version.scaling.maxInstances);
+}
+
+/** Instances that serve or will. */
+export function standing(version: Version): number {
+  let count = 0;
+  for (const instance of version.instances)
+    if (instance.state === 'ready' || instance.state === 'starting') count += 1;
+  return count;
+}
+
+/** Starts what is missing, as far as there is room. */
+export function topUp(m: Machine, version: Version): void {
+  const missing = missingOf(m, version);
+  for (let started = 0; started < missing; started += 1) {
+    if (resumeOne(m, version)) continue;
+    if (version.instances.size >= version.scaling.maxInstances || !underCeiling(m, version)) return;
+    const node = placeInstance(m, version.id);
+    if (node === undefined) return;
+    startInstance(m, version, node);
+  }
+}
+
+export function topUpAll(m: Machine): void {
+  for (const id of m.state.targets.keys()) {
+    const version = versionOf(m, id);
+    if (version !== undefined) topUp(m, version);
+  }
+}
+
+/** Instances that could be started at once if there were room. */
+export function missingOf(m: Machine, version: Version): number {
+  // After a restart those that run have not all been heard of.
+  if (m.nowMs < m.state.recoveringUntilMs) return 0;
+  if (activeHold(m, version) !== undefined) return 0;
+  return Math.max(0, targetOf(m, version) - standing(version));
+}
+
+function resumeOne(m: Machine, version: Version): boolean {
+  for (const instance of version.instances) {
+    if (instance.state !== 'draining' || instance.drainCause !== 'idle' || instance.node.draining) continue;
+    resumeInstance(m, instance);
+    return true;
+  }
+  return false;
+}
+
+/** Drains the instances of versions that were left long enough ago. */
+export function drainDeparted(m: Machine): void {
+  for (const [id, leftAtMs] of m.state.departed) {
+    const version = m.state.versions.get(id);
+    if (version === undefined || (version.instances.size === 0 && version.queue.size === 0)) {
+      m.state.departed.delete(id);
+      continue;
+    }
+    if (isKept(m, id, leftAtMs)) continue;
+    for (const instance of version.instances) drainInstance(m, instance, 'departed');
+  }
+}
+
+/** A version that was left keeps its instances: they may be wanted again in a moment. */
+export function isDepartedKept(m: Machine, instance: Instance): boolean {
+  const leftAtMs = m.state.departed.get(instance.version.id);
+  return leftAtMs !== undefined && isKept(m, instance.version.id, leftAtMs);
+}
+
+function isKept(m: Machine, id: VersionId, leftAtMs: number): boolean {
+  const passedMs = m.nowMs - leftAtMs;
+  if (passedMs < m.config.lingerMs) return true;
+  return passedMs < m.config.handoverMsMax && !successorsStand(m, functionKeyOf(id));
+}
+
+function successorsStand(m: Machine, key: string): boolean {
+  for (const { id } of m.state.functions.get(key)?.versions ?? []) {
+    if (!m.state.targets.has(id)) continue;
+    const version = m.state.versions.get(id);
+    if (version === undefined) return false;
+    let ready = 0;
+    for (const instance of version.instances) if (instance.state === 'ready') ready += 1;
+    if (ready < targetOf(m, version) && activeHold(m, version) === undefined) return false;
+  }
+  return true;
+}
