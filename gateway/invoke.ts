@@ -121,8 +121,10 @@ function planOf(deps: InvokeDeps, invocation: Invocation, permit: Permit): Forwa
     version,
     requestHeaders,
     responseHeaders,
-    onSlow: (ageMs) =>
-      deps.agent.overdue(permit.lease, { requestId, kind: 'cpu', ageMs, inFlight: permit.inFlight() }),
+    onSlow: (ageMs) => {
+      if (ageMs < version.limits.cpuMs) deps.agent.slow(permit.lease, ageMs);
+      else deps.agent.overdue(permit.lease, { requestId, kind: 'cpu', ageMs, inFlight: permit.inFlight() });
+    },
   };
 }
 

@@ -43,7 +43,7 @@ export interface ForwardPlan {
   readonly requestHeaders: readonly string[];
   /** Names and values in turn, added to the instance's response. */
   readonly responseHeaders: readonly string[];
-  /** No response head after limits.cpuMs: called once, so that the agent can look at the process. */
+  /** No response head for a while, and again at limits.cpuMs and after: the agent looks at the process. */
   readonly onSlow: (ageMs: number) => void;
 }
 
@@ -89,4 +89,6 @@ export interface LeaseSource {
 export interface AgentPort {
   exit(lease: Lease, waitMs: number): Promise<ExitReport | undefined>;
   overdue(lease: Lease, report: OverdueReport): void;
+  /** A request has had no answer for `ageMs`. Reported in batches. */
+  slow(lease: Lease, ageMs: number): void;
 }

@@ -10,7 +10,7 @@ import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
 import type { UpstreamClient, UpstreamExchange, UpstreamFailure, UpstreamHandler } from './upstream.ts';
-import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from './watch.ts';
+import { nextReportMs, SLOW_MS, type Watch, type Watched } from './watch.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 
@@ -46,7 +46,7 @@ export class Exchange implements UpstreamHandler, Watched {
   #startedMs = 0;
   #lastActiveMs = 0;
   /** Age at which the agent is told next that the request is slow. */
-  #reportAtMs = 0;
+  #reportAtMs = SLOW_MS;
   #bodyBytes = 0;
   #pumping = false;
   #headSent = false;
@@ -160,8 +160,8 @@ export class Exchange implements UpstreamHandler, Watched {
       return this.#cut();
     }
     const ageMs = nowMs - this.#startedMs;
-    if (ageMs >= Math.max(limits.cpuMs, this.#reportAtMs)) {
-      this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
+    if (ageMs >= this.#reportAtMs) {
+      this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
       this.#plan.onSlow(ageMs);
     }
     if (ageMs < limits.timeoutMs) return;

@@ -5,7 +5,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
-import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from './watch.ts';
+import { nextReportMs, SLOW_MS, type Watch, type Watched } from './watch.ts';
 
 const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 
@@ -39,7 +39,7 @@ class Tunnel implements Watched {
   #startedMs = 0;
   #lastActiveMs = 0;
   /** Age at which the agent is told next that the request is slow. */
-  #reportAtMs = 0;
+  #reportAtMs = SLOW_MS;
   #over = false;
 
   // oxlint-disable-next-line max-params -- the same shape as Exchange
@@ -83,8 +83,8 @@ class Tunnel implements Watched {
       return this.#answered('cut');
     }
     const ageMs = nowMs - this.#startedMs;
-    if (ageMs >= Math.max(limits.cpuMs, this.#reportAtMs)) {
-      this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
+    if (ageMs >= this.#reportAtMs) {
+      this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
       this.#plan.onSlow(ageMs);
     }
     if (ageMs >= limits.timeoutMs) this.#finish({ kind: 'timeout', ageMs });

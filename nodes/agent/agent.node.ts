@@ -21,6 +21,7 @@ import { createAgentApp } from '../http/app.ts';
 import { check } from '../instances/check.node.ts';
 import { Instances } from '../instances/instances.node.ts';
 import type { LaunchOptions } from '../instances/launch.node.ts';
+import { NO_PRIORITY, openPriority, type Priority } from '../limits/priority.node.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
 import { LogStore } from '../logs/store.node.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
@@ -72,6 +73,7 @@ interface Parts {
   readonly layout: Layout;
   readonly sandbox: Sandbox;
   readonly group: Cgroups | undefined;
+  readonly priority: Priority;
   readonly pool: SlotPool;
   readonly programs: Programs;
   readonly code: CodeCache;
@@ -113,6 +115,7 @@ async function openParts(options: AgentOptions): Promise<Parts> {
     layout,
     sandbox,
     group,
+    priority: openPriority() ?? NO_PRIORITY,
     pool,
     code,
     programs: new Programs({
@@ -198,6 +201,7 @@ function assemble(parts: Parts, socket: string): Running {
     clock: systemClock,
     timers: systemTimers,
     kill: (instanceId, action) => instances.kill(instanceId, action),
+    priority: parts.priority,
   });
   const heartbeat = new Heartbeat({
     nodeId: options.nodeId,
@@ -244,6 +248,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     logs,
     check: (runnable) => check({ launch: launchOptions, programs }, runnable),
     overdue: (instanceId, report) => watchdog.overdue(instanceId, report),
+    slow: (report) => watchdog.slow(report.instances),
     status,
     log: options.log,
   });

@@ -132,7 +132,7 @@ export class Instances {
     const entry = this.#entries.get(instanceId);
     if (entry?.running === undefined || entry.running.slot.state.kind === 'killing') return;
     entry.blamedRequestId = cause.requestId;
-    entry.running.collector.platform(cause.message, cause.requestId);
+    entry.running.collector.platform(cause.message, cause.requestId === '' ? undefined : cause.requestId);
     entry.running.slot.kill(cause.reason);
   }
 
