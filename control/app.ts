@@ -21,6 +21,7 @@ import { addLayers, addLayerVersions } from './api/layers.ts';
 import { authorize, type Answer, type AddOperation, type Handler, type Operation } from './api/operation.ts';
 import { documentPage } from './api/page.ts';
 import { addPlatform } from './api/platform.ts';
+import { addUsage } from './api/usage.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 import { Metrics } from './metrics.ts';
 import { readUpload, UPLOAD_BYTES_MAX } from './publish/upload.ts';
@@ -179,6 +180,7 @@ function collectOperations(deps: ApiDeps) {
     addKeys,
     addRoutes,
     addPlatform,
+    addUsage,
   ])
     part(add, deps);
   return entries;

@@ -18,6 +18,7 @@ import { invoke, type InvokeDeps } from './invoke.ts';
 import { Metrics } from './metrics.ts';
 import type { AgentPort, Call, LeaseSource } from './ports.ts';
 import { Router, type Target } from './routing/router.ts';
+import { UsageMeters } from './usage/meter.ts';
 
 export interface GatewayDeps<E extends Env> {
   readonly state: () => FeedState;
@@ -45,6 +46,7 @@ export interface GatewayDeps<E extends Env> {
 export interface Gateway<E extends Env> {
   readonly app: Hono<E>;
   readonly metrics: Metrics;
+  readonly usage: UsageMeters;
   /** To be called after every change of the feed's state. */
   changed(items: readonly FeedItem[]): void;
 }
@@ -62,7 +64,14 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
     keys: deps.keys,
     findKey: (keyId) => deps.state().get('key', keyId),
   });
-  const serving: InvokeDeps = { leases: deps.leases, agent: deps.agent, timers: deps.timers, metrics };
+  const usage = new UsageMeters();
+  const serving: InvokeDeps = {
+    leases: deps.leases,
+    agent: deps.agent,
+    timers: deps.timers,
+    metrics,
+    usage,
+  };
 
   const refuse = (thrown: unknown, requestId: string): Response => {
     const error = asPlatformError(thrown);
@@ -105,7 +114,7 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
       return refuse(thrown, requestId);
     }
   });
-  return { app, metrics, changed: (items) => router.changed(items) };
+  return { app, metrics, usage, changed: (items) => router.changed(items) };
 }
 
 function goneResponse(metrics: Metrics): Response {

@@ -21,12 +21,14 @@ import type { AuthOutcome } from './auth/outcome.ts';
 import type { Metrics } from './metrics.ts';
 import type { AgentPort, Admitted, Call, ForwardOutcome, ForwardPlan, LeaseSource, Permit } from './ports.ts';
 import type { Target } from './routing/router.ts';
+import type { Meter, UsageMeters } from './usage/meter.ts';
 
 export interface InvokeDeps {
   readonly leases: LeaseSource;
   readonly agent: AgentPort;
   readonly timers: Timers;
   readonly metrics: Metrics;
+  readonly usage: UsageMeters;
 }
 
 export interface Invocation {
@@ -56,6 +58,7 @@ const EXIT_CODES: Record<ExitReason, ErrorCode> = {
 /** undefined: the client has gone, so nobody reads an answer. */
 export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<Response | undefined> {
   let resends = 0;
+  let reached = false;
   for (let unreachable = 0; ;) {
     const admitted = await admit(deps, invocation);
     if (admitted.kind === 'refused') throw admitted.error;
@@ -63,16 +66,27 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
     const { permit } = admitted;
     let again: 'answered' | 'resend' | 'unreachable';
     let outcome: ForwardOutcome;
+    const meter = deps.usage.of(invocation.target.version.id);
+    meter.open += 1;
     try {
-      outcome = await invocation.call.forward(planOf(deps, invocation, permit));
+      outcome = await invocation.call.forward(planOf(deps, invocation, permit, meter));
+      if (!reached && outcome.kind !== 'unreachable') {
+        reached = true;
+        meter.requests += 1;
+      }
       again =
         outcome.kind === 'answered'
           ? 'answered'
           : await settle(deps, invocation, { permit, outcome, mayResend: resends === 0 });
+    } catch (thrown) {
+      meter.errors += 1;
+      throw thrown;
     } finally {
+      meter.open -= 1;
       permit.release();
     }
     if (outcome.kind === 'answered') {
+      if (outcome.end === 'cut') meter.errors += 1;
       deps.metrics.count(outcome.end === 'complete' ? 'ok' : outcome.end);
       return outcome.response;
     }
@@ -98,7 +112,7 @@ function admit(deps: InvokeDeps, { call, target }: Invocation): Admitted | Promi
   return admitted.finally(() => call.onGone(undefined));
 }
 
-function planOf(deps: InvokeDeps, invocation: Invocation, permit: Permit): ForwardPlan {
+function planOf(deps: InvokeDeps, invocation: Invocation, permit: Permit, meter: Meter): ForwardPlan {
   const { target, caller, requestId, call } = invocation;
   const { version } = target;
   const requestHeaders = [
@@ -121,6 +135,7 @@ function planOf(deps: InvokeDeps, invocation: Invocation, permit: Permit): Forwa
     version,
     requestHeaders,
     responseHeaders,
+    meter,
     onSlow: (ageMs) => {
       if (ageMs < version.limits.cpuMs) deps.agent.slow(permit.lease, ageMs);
       else deps.agent.overdue(permit.lease, { requestId, kind: 'cpu', ageMs, inFlight: permit.inFlight() });

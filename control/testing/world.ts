@@ -29,6 +29,7 @@ import { createInternal } from '../internal.ts';
 import { StackMapper } from '../logs/merge.ts';
 import type { LogQuery, NodePort } from '../nodes.ts';
 import { Semaphore } from '../semaphore.ts';
+import { UsageLedger } from '../usage/ledger.ts';
 
 export const ORIGIN = 'http://control.test';
 const KEK = toBase64Url(new Uint8Array(32).fill(7));
@@ -109,6 +110,7 @@ export class World implements AsyncDisposable {
       consumers: parts.deps.consumers,
       blobs: parts.deps.blobs,
       log: parts.deps.log,
+      usage: new UsageLedger(parts.deps.db, parts.deps.clock),
     });
   }
 

@@ -91,6 +91,7 @@ export class Exchange implements UpstreamHandler, Watched {
     if (this.#over || bodyBytes === 0) return;
     if (buffered !== undefined) {
       if (buffered.byteLength > 0) this.#upstream?.write(buffered);
+      this.#plan.meter.requestBytes += buffered.byteLength;
       this.#upstream?.end();
       return;
     }
@@ -121,6 +122,7 @@ export class Exchange implements UpstreamHandler, Watched {
 
   onData(chunk: Buffer): boolean {
     if (this.#discarding) return true;
+    this.#plan.meter.responseBytes += chunk.byteLength;
     if (this.#headFresh && this.#firstChunk === undefined) {
       this.#firstChunk = chunk;
       return true;
@@ -222,6 +224,7 @@ export class Exchange implements UpstreamHandler, Watched {
   readonly #bodyChunk = (chunk: Buffer): void => {
     this.#lastActiveMs = this.#watch.coarseMs;
     this.#bodyBytes += chunk.byteLength;
+    this.#plan.meter.requestBytes += chunk.byteLength;
     if (this.#bodyBytes > this.#plan.version.limits.requestBodyBytes) {
       this.#upstream?.abort();
       if (this.#headSent) this.#cut();

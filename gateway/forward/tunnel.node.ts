@@ -103,11 +103,17 @@ class Tunnel implements Watched {
     socket.write(headText(101, 'Switching Protocols', headers), 'latin1');
     if (rest.byteLength > 0) socket.write(rest);
     if (head.byteLength > 0) connection.write(head);
-    const active = (): void => {
+    const { meter } = this.#plan;
+    meter.requestBytes += head.byteLength;
+    meter.responseBytes += rest.byteLength;
+    socket.on('data', (chunk: Buffer) => {
       this.#lastActiveMs = this.#watch.coarseMs;
-    };
-    socket.on('data', active);
-    connection.on('data', active);
+      meter.requestBytes += chunk.byteLength;
+    });
+    connection.on('data', (chunk: Buffer) => {
+      this.#lastActiveMs = this.#watch.coarseMs;
+      meter.responseBytes += chunk.byteLength;
+    });
     connection.on('error', () => socket.destroy());
     // What the instance sent last still reaches the client: pipe() ends the socket after it.
     connection.on('close', () => socket.end(() => socket.destroy()));
@@ -127,6 +133,9 @@ class Tunnel implements Watched {
     this.#instance = response.socket;
     this.#lastActiveMs = this.#watch.coarseMs;
     socket.write(headText(response.statusCode ?? 502, response.statusMessage ?? '', headers), 'latin1');
+    response.on('data', (chunk: Buffer) => {
+      this.#plan.meter.responseBytes += chunk.byteLength;
+    });
     response.on('end', () => this.#answered('complete'));
     response.on('error', () => {
       socket.destroy();

@@ -14,6 +14,8 @@ import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layo
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { UsageReporter, type UsageSource } from '#shared/usage/reporter.ts';
+import { sendUsage } from '#shared/usage/send.node.ts';
 import { CodeCache } from '../code/cache.node.ts';
 import { Programs } from '../code/programs.node.ts';
 import { loadEntryModules } from '../entry/pack.node.ts';
@@ -27,6 +29,7 @@ import { LogStore } from '../logs/store.node.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
 import { detectSandbox, spawnSlot, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
 import { SlotPool } from '../slots/pool.node.ts';
+import { NodeUsage } from '../usage/node-usage.ts';
 import { Heartbeat } from './heartbeat.node.ts';
 import { RunnableIndex } from './runnables.ts';
 
@@ -74,6 +77,9 @@ interface Parts {
   readonly sandbox: Sandbox;
   readonly group: Cgroups | undefined;
   readonly priority: Priority;
+  readonly usage: NodeUsage;
+  /** Who counts what functions use: parts of the agent add theirs. */
+  readonly usageSources: UsageSource[];
   readonly pool: SlotPool;
   readonly programs: Programs;
   readonly code: CodeCache;
@@ -100,6 +106,7 @@ async function openParts(options: AgentOptions): Promise<Parts> {
   const group =
     options.sandbox === 'off' ? undefined : openCgroups(`${basename(layout.runDir)}-${options.nodeId}`);
   log.info('memory_groups', { version: group?.version ?? 'none' });
+  const usage = new NodeUsage();
   let slotNumber = 0;
   const pool = new SlotPool({
     size: options.slots,
@@ -116,6 +123,8 @@ async function openParts(options: AgentOptions): Promise<Parts> {
     sandbox,
     group,
     priority: openPriority() ?? NO_PRIORITY,
+    usage,
+    usageSources: [() => usage.drain(systemClock.monotonicMs())],
     pool,
     code,
     programs: new Programs({
@@ -171,7 +180,7 @@ interface Running {
 }
 
 function assemble(parts: Parts, socket: string): Running {
-  const { options, pool, sandbox, runnables } = parts;
+  const { options, pool, sandbox, runnables, usage } = parts;
   let draining = false;
   const launchOptions: LaunchOptions = {
     pool,
@@ -190,10 +199,14 @@ function assemble(parts: Parts, socket: string): Running {
     capacity: options.capacity,
     agentSocket: socket,
     findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
-    onStarted: ({ id, slot, runnable }) =>
-      watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits }),
+    onStarted: ({ id, slot, runnable }) => {
+      usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
+      watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits });
+    },
+    onStopping: (instanceId) => watchdog.look(instanceId),
     onEnded: ({ id }) => {
       watchdog.unwatch(id);
+      usage.ended(id, systemClock.monotonicMs());
       heartbeat.beat();
     },
   });
@@ -202,6 +215,7 @@ function assemble(parts: Parts, socket: string): Running {
     timers: systemTimers,
     kill: (instanceId, action) => instances.kill(instanceId, action),
     priority: parts.priority,
+    onSample: (instanceId, { cpuMs }) => usage.sampled(instanceId, cpuMs),
   });
   const heartbeat = new Heartbeat({
     nodeId: options.nodeId,
@@ -254,6 +268,13 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
   });
   const server = await serveUnix(socket, (request) => app.fetch(request));
   heartbeat.beat();
+  const reporter = new UsageReporter({
+    source: `node/${options.nodeId}/${randomUUID()}`,
+    sources: parts.usageSources,
+    send: (report) => sendUsage(parts.control, report),
+    timers: systemTimers,
+    log: options.log,
+  });
   return {
     addresses: { socket },
     close: async (graceMs) => {
@@ -262,6 +283,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await heartbeat.close();
       await feed.close();
       watchdog.close();
+      await reporter.close();
       await pool.close();
       parts.group?.close();
       await closeServer(server, 500);

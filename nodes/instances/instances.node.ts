@@ -27,6 +27,8 @@ export interface InstancesOptions {
   /** Waits a while for the feed to bring the version. */
   readonly findRunnable: (versionId: VersionId) => Promise<Runnable | undefined>;
   readonly onStarted: (instance: RunningInstance) => void;
+  /** The process is about to be told to end. */
+  readonly onStopping: (instanceId: string) => void;
   /** Called once for each instance that had started, after its end is recorded. */
   readonly onEnded: (instance: RunningInstance) => void;
 }
@@ -124,6 +126,7 @@ export class Instances {
     const entry = this.#entries.get(instanceId);
     if (entry === undefined) return;
     entry.stopRequested = true;
+    this.#options.onStopping(instanceId);
     entry.slot?.stop(graceMs);
   }
 

@@ -1,5 +1,6 @@
 /** Verdicts of the watchdog over made-up samples. */
 import { describe, test } from 'vitest';
+import type { OverdueReport } from '#shared/contracts/nodes.ts';
 import { parseCpuMs } from './proc.node.ts';
 import {
   newWatch,
@@ -9,6 +10,7 @@ import {
   onSlow,
   type Action,
   type Sample,
+  type Step,
   type Watch,
 } from './watch.ts';
 
@@ -100,23 +102,33 @@ describe('onOverdue()', () => {
   });
 
   const silent = onSlow(idle, 30, sample(1_630, 130)).watch;
-  const cpu = (requestId: string, ageMs: number, atMs: number, cpuMs: number, from = silent) =>
-    onOverdue(from, { requestId, kind: 'cpu', ageMs, inFlight: 3 }, sample(atMs, cpuMs));
+  const reported = (requestId: string, ageMs: number): OverdueReport => ({
+    requestId,
+    kind: 'cpu',
+    ageMs,
+    inFlight: 3,
+  });
+  const cpu = (report: OverdueReport, now: Sample, from = silent): Step => onOverdue(from, report, now);
 
   test('a loop is killed with the report of the request that began with it', ({ expect }) => {
-    expect(cpu('r', 490, 2_090, 590).action.kind).toBe('lower');
-    expect(cpu('r', 500, 2_100, 600).action).toMatchObject({ reason: 'cpu_exceeded', requestId: 'r' });
+    expect(cpu(reported('r', 490), sample(2_090, 590)).action.kind).toBe('lower');
+    expect(cpu(reported('r', 500), sample(2_100, 600)).action).toMatchObject({
+      reason: 'cpu_exceeded',
+      requestId: 'r',
+    });
   });
 
   test('a request that came after the loop began is a bystander, whatever else is known', ({ expect }) => {
-    const late = cpu('late', 500, 2_170, 670);
+    const late = cpu(reported('late', 500), sample(2_170, 670));
     expect(late.action.kind).toBe('lower');
     expect(onSample(late.watch, sample(2_180, 680)).action).toMatchObject({ kind: 'kill', requestId: '' });
   });
 
   test('of several, the first that began with the silence is guilty', ({ expect }) => {
-    const waiting = cpu('waits', 1_500, 2_090, 590).watch;
-    expect(cpu('guilty', 500, 2_100, 600, waiting).action).toMatchObject({ requestId: 'guilty' });
+    const waiting = cpu(reported('waits', 1_500), sample(2_090, 590)).watch;
+    expect(cpu(reported('guilty', 500), sample(2_100, 600), waiting).action).toMatchObject({
+      requestId: 'guilty',
+    });
     expect(onSample(waiting, sample(2_180, 680)).action).toMatchObject({ requestId: 'waits' });
   });
 
