@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import type { UsageView } from '#shared/contracts/api.ts';
 import type { UsageReport } from '#shared/contracts/usage.ts';
-import { systemClock } from '#shared/runtime/clock.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
 import { Database } from '../db/database.ts';
 import { world, type World } from '../testing/world.ts';
@@ -138,9 +137,9 @@ describe('usage', () => {
 async function reopened(control: World): Promise<AsyncDisposable & { readonly ledger: UsageLedger }> {
   const db = await Database.open({
     path: join(control.folder, 'control.db'),
-    clock: systemClock,
+    clock: control.deps.clock,
     random: Math.random,
     randomId: () => crypto.randomUUID(),
   });
-  return { ledger: new UsageLedger(db, systemClock), [Symbol.asyncDispose]: () => db.close() };
+  return { ledger: new UsageLedger(db, control.deps.clock), [Symbol.asyncDispose]: () => db.close() };
 }
