@@ -165,7 +165,7 @@ export class Instances {
     const collector = new LogCollector({
       instanceId,
       versionId,
-      bucket: this.#options.logs.bucketOf(versionId),
+      bucket: this.#options.logs.bucketOf(versionId, runnable.limits.logBytesPerSecond),
       append: (line) => this.#options.logs.append(line),
       clock: this.#options.launch.clock,
       timers: this.#options.launch.timers,

@@ -14,6 +14,7 @@ import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import type { Cgroups } from '../sandbox/cgroup.node.ts';
 import { CONTROL_FD, INFO_FD, type SlotCommand } from '../sandbox/profile.ts';
+import { gatherOutput } from './gather.ts';
 import { INSTANCE_SOCKET_FILE } from './sockets.ts';
 import { nextSlotState, type SlotEvent, type SlotState } from './lifecycle.ts';
 import { saysOutOfMemory } from './stderr.ts';
@@ -59,7 +60,7 @@ export class Slot {
     this.#child = child;
     this.socketPath = join(options.slotDir, INSTANCE_SOCKET_FILE);
     child.stdin?.on('error', () => undefined); // a process that died early is reported by its exit
-    child.stdout?.on('data', (chunk: Uint8Array) => this.#sink?.stdout(chunk));
+    gatherOutput(child, options.timers, (chunk) => this.#sink?.stdout(chunk));
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#stderrTail = (this.#stderrTail + chunk.toString('utf8')).slice(-STDERR_TAIL_LENGTH);
       this.#sink?.stderr(chunk);

@@ -15,16 +15,14 @@ export async function pacedCalls(
 ): Promise<PacedResult> {
   const latenciesMs: number[] = [];
   let failures = 0;
-  let over = false;
-  const end = (): void => {
-    over = true;
-  };
+  const over = new AbortController();
+  const end = (): void => over.abort();
   until.then(end, end);
   const request = getRequest(target.host);
   const call = async (index: number): Promise<void> => {
     let connection = await RawConnection.open(target.url);
     await pause((index * pace.everyMs) / pace.callers);
-    while (!over) {
+    while (!over.signal.aborted) {
       const beganMs = performance.now();
       try {
         if ((await connection.send(request)).status !== 200) failures += 1;
