@@ -1,6 +1,7 @@
 /** All commands and options in one place. Each command's code is loaded when it runs, so help stays fast. */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { USAGE_GRANULARITIES } from '#shared/contracts/api.ts';
 import { EXIT } from './failure.ts';
 import { collect, integer, run } from './run.ts';
 import { addResourceCommands } from './resource-commands.ts';
@@ -19,6 +20,7 @@ export function createProgram(): Command {
     .showHelpAfterError('(isoplane help COMMAND explains it)')
     .addHelpText('after', EXIT_CODES);
   addProjectCommands(program);
+  addUsageCommand(program);
   addResourceCommands(program);
   addPlatformCommands(program);
   // Subcommands inherit settings only when they are made after them; this covers all.
@@ -116,6 +118,21 @@ function addProjectCommands(program: Command): void {
     .argument('[project]', 'project folder or configuration file', '.')
     .option('-p, --port <port>', 'port on 127.0.0.1; 0 lets the system choose', integer(0, 65_535), 8790)
     .action(run(async () => (await import('./commands/dev.ts')).dev));
+}
+
+function addUsageCommand(program: Command): void {
+  program
+    .command('usage')
+    .description('requests, CPU, memory and bytes that functions used')
+    .option('--function <function>', 'of this function only')
+    .option('--from <instant>', 'first day or instant (default: 30 days before the end)')
+    .option('--to <instant>', 'end, not included (default: now)')
+    .addOption(
+      new Option('--by <granularity>', 'one line an hour, a day (UTC), or in all')
+        .choices(USAGE_GRANULARITIES)
+        .default('total'),
+    )
+    .action(run(async () => (await import('./commands/usage.ts')).usage));
 }
 
 function addPlatformCommands(program: Command): void {

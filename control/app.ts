@@ -25,6 +25,7 @@ import { documentPage } from './api/page.ts';
 import { addPlatform } from './api/platform.ts';
 import { addProvision } from './api/provision.ts';
 import { addSecrets } from './api/secrets.ts';
+import { addUsage } from './api/usage.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 import { Metrics } from './metrics.ts';
 import { readUpload, UPLOAD_BYTES_MAX } from './publish/upload.ts';
@@ -190,6 +191,7 @@ function collectOperations(deps: ApiDeps) {
     addSecrets,
     addRoutes,
     addPlatform,
+    addUsage,
   ])
     part(add, deps);
   return entries;

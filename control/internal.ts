@@ -1,19 +1,22 @@
-/** The feed and the blobs for gateways and nodes, on a Unix socket that only the platform's user can open. */
+/** The feed, the blobs and the usage reports of gateways and nodes, on a Unix socket that only the platform's user can open. */
 import { Hono } from 'hono';
 import { z } from 'zod';
 import { feedAckSchema } from '#shared/contracts/feed.ts';
+import { usageReportSchema } from '#shared/contracts/usage.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
 import { digestSchema } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { BlobStore } from './blobs/store.ts';
 import type { Consumers } from './feed/consumers.ts';
 import type { FeedHub } from './feed/hub.ts';
+import type { UsageLedger } from './usage/ledger.ts';
 import { parseOrRefuse } from './validation.ts';
 
 export interface InternalDeps {
   readonly hub: FeedHub;
   readonly consumers: Consumers;
   readonly blobs: BlobStore;
+  readonly usage: Pick<UsageLedger, 'apply'>;
   readonly log: Log;
 }
 
@@ -41,6 +44,10 @@ export function createInternal(deps: InternalDeps): Hono {
     return new Response(new Uint8Array(await deps.blobs.get(digest)), {
       headers: { 'content-type': 'application/octet-stream' },
     });
+  });
+  app.post('/internal/usage', async (c) => {
+    await deps.usage.apply(parseOrRefuse(usageReportSchema, await c.req.json(), 'bad_request'));
+    return c.body(null, 204);
   });
   app.notFound(() => problemResponse(new PlatformError('not_found', 'no such internal route')));
   app.onError((thrown) => {

@@ -24,6 +24,7 @@ import { unixNode, type NodePort } from './nodes.ts';
 import { LATEST_COMPATIBILITY_DATE } from './publish/compatibility.ts';
 import { unixScheduler } from './scheduler.ts';
 import { Semaphore } from './semaphore.ts';
+import { UsageLedger } from './usage/ledger.ts';
 
 const UPLOADS_AT_ONCE = 4;
 const UPLOADS_WAITING_MAX = 64;
@@ -103,7 +104,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   };
   const internal = await serveUnix(
     layout.sockets.control,
-    createInternal({ hub, consumers, blobs, log }).fetch,
+    createInternal({ hub, consumers, blobs, log, usage: new UsageLedger(db, clock) }).fetch,
   );
   opened.defer(() => closeServer(internal, 0));
   const server = await listen(createControl(deps).fetch, config.host, config.port);

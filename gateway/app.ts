@@ -19,6 +19,7 @@ import { Metrics } from './metrics.ts';
 import type { AgentPort, LeaseSource } from '#shared/leases/ports.ts';
 import type { Call } from './ports.ts';
 import { Router, type Target } from './routing/router.ts';
+import { UsageMeters } from './usage/meter.ts';
 
 export interface GatewayDeps<E extends Env> {
   readonly state: () => FeedState;
@@ -47,6 +48,7 @@ export interface GatewayDeps<E extends Env> {
 export interface Gateway<E extends Env> {
   readonly app: Hono<E>;
   readonly metrics: Metrics;
+  readonly usage: UsageMeters;
   /** To be called after every change of the feed's state. */
   changed(items: readonly FeedItem[]): void;
 }
@@ -64,8 +66,9 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
     keys: deps.keys,
     findKey: (keyId) => deps.state().get('key', keyId),
   });
+  const usage = new UsageMeters();
   const { leases, agent, timers, newSessionId } = deps;
-  const serving: InvokeDeps = { leases, agent, timers, newSessionId, metrics };
+  const serving: InvokeDeps = { leases, agent, timers, newSessionId, metrics, usage };
 
   const refuse = (thrown: unknown, requestId: string): Response => {
     const error = asPlatformError(thrown);
@@ -108,7 +111,7 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
       return refuse(thrown, requestId);
     }
   });
-  return { app, metrics, changed: (items) => router.changed(items) };
+  return { app, metrics, usage, changed: (items) => router.changed(items) };
 }
 
 function goneResponse(metrics: Metrics): Response {

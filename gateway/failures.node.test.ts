@@ -77,12 +77,25 @@ describe('gateway under failure', () => {
     let cancelled = false;
     await harness.instance((_request, response) => void response.on('close', () => (cancelled = true)));
     expect(await outcome(harness.request('hello.localhost'))).toEqual([504, 'timeout']);
-    await waitFor('both reports', () => harness.script.overdue.length === 2);
-    expect(harness.script.overdue.map(({ kind, inFlight }) => [kind, inFlight])).toEqual([
-      ['cpu', 1],
-      ['timeout', 1],
-    ]);
+    const kinds = (): string[] => [
+      ...new Set(harness.script.overdue.map(({ kind, inFlight }) => `${kind} ${inFlight}`)),
+    ];
+    await waitFor('both kinds of report', () => kinds().length === 2);
+    expect(kinds()).toEqual(['cpu 1', 'timeout 1']);
+    expect(harness.script.overdue.every(({ ageMs }) => ageMs >= 20)).toBe(true);
     await waitFor('the cancellation', () => cancelled);
+  });
+
+  test('tells the agent of an instance that leaves a request waiting, once and long before its budget', async ({
+    expect,
+  }) => {
+    await start({ limits: { timeoutMs: 200, cpuMs: 200 } });
+    await harness.instance(() => undefined);
+    expect(await outcome(harness.request('hello.localhost'))).toEqual([504, 'timeout']);
+    expect(harness.script.slow).toEqual([
+      { instanceId: expect.any(String) as string, ageMs: expect.any(Number) as number },
+    ]);
+    expect(harness.script.slow[0]?.ageMs).toBeLessThan(200);
   });
 
   test("cancels the instance's work when the client goes", async ({ expect }) => {

@@ -24,6 +24,7 @@ import type { Metrics } from './metrics.ts';
 import type { Call, ForwardOutcome, ForwardPlan } from './ports.ts';
 import type { Target } from './routing/router.ts';
 import { sessionOf, type Session } from './session.ts';
+import type { Meter, UsageMeters } from './usage/meter.ts';
 
 export interface InvokeDeps {
   readonly leases: LeaseSource;
@@ -32,6 +33,7 @@ export interface InvokeDeps {
   readonly metrics: Metrics;
   /** At least 128 random bits, in the characters of a session id. */
   readonly newSessionId: () => string;
+  readonly usage: UsageMeters;
 }
 
 export interface Invocation {
@@ -68,6 +70,7 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
   const session = sessionOf(call, target.version.scaling, deps.newSessionId);
   if (mustKeep(call) && (await call.buffer(REPLAY_BODY_BYTES_MAX)).kind === 'gone') return undefined;
   let resends = 0;
+  let reached = false;
   for (let unreachable = 0; ;) {
     const admitted = await admit(deps, invocation, session);
     if (admitted.kind === 'refused') throw admitted.error;
@@ -75,18 +78,30 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
     const { permit } = admitted;
     let again: 'answered' | 'resend' | 'unreachable';
     let outcome: ForwardOutcome;
+    const meter = deps.usage.of(invocation.target.version.id);
+    meter.open += 1;
     try {
-      const told = [...(session?.told ?? []), ...(resends > 0 ? [OUTCOME, BYSTANDER_RETRIED] : [])];
-      outcome = await call.forward(planOf(deps, invocation, permit, told));
+      outcome = await call.forward(
+        planOf(deps, invocation, { permit, meter, told: toldOf(session, resends) }),
+      );
+      if (!reached && outcome.kind !== 'unreachable') {
+        reached = true;
+        meter.requests += 1;
+      }
       again =
         outcome.kind === 'answered'
           ? 'answered'
           : await settle(deps, invocation, { permit, outcome, mayResend: resends === 0 });
+    } catch (thrown) {
+      meter.errors += 1;
+      throw thrown;
     } finally {
+      meter.open -= 1;
       permit.release();
     }
     if (outcome.kind === 'answered') {
       const well = resends > 0 ? BYSTANDER_RETRIED : 'ok';
+      if (outcome.end === 'cut') meter.errors += 1;
       deps.metrics.count(outcome.end === 'complete' ? well : outcome.end);
       return outcome.response;
     }
@@ -128,12 +143,23 @@ function admit(
   return admitted.finally(() => call.onGone(undefined));
 }
 
-function planOf(
-  deps: InvokeDeps,
-  invocation: Invocation,
-  permit: Permit,
-  told: readonly string[],
-): ForwardPlan {
+interface Attempt {
+  readonly permit: Permit;
+  readonly meter: Meter;
+  /** Response headers, names and values in turn. */
+  readonly told: readonly string[];
+}
+
+const NOTHING_TOLD: readonly string[] = [];
+const RETRY_TOLD: readonly string[] = [OUTCOME, BYSTANDER_RETRIED];
+
+/** Allocates nothing for the ordinary request. */
+function toldOf(session: Session | undefined, resends: number): readonly string[] {
+  const retry = resends > 0 ? RETRY_TOLD : NOTHING_TOLD;
+  return session === undefined ? retry : [...session.told, ...retry];
+}
+
+function planOf(deps: InvokeDeps, invocation: Invocation, { permit, meter, told }: Attempt): ForwardPlan {
   const { target, caller, requestId, call } = invocation;
   const { version } = target;
   // Each header costs the instance about 1.3 µs: those that say nothing new are left out.
@@ -152,8 +178,11 @@ function planOf(
     version,
     requestHeaders,
     responseHeaders,
-    onSlow: (ageMs) =>
-      deps.agent.overdue(permit.lease, { requestId, kind: 'cpu', ageMs, inFlight: permit.inFlight() }),
+    meter,
+    onSlow: (ageMs) => {
+      if (ageMs < version.limits.cpuMs) deps.agent.slow(permit.lease, ageMs);
+      else deps.agent.overdue(permit.lease, { requestId, kind: 'cpu', ageMs, inFlight: permit.inFlight() });
+    },
   };
 }
 

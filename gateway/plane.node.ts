@@ -10,6 +10,8 @@ import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { UsageReporter } from '#shared/usage/reporter.ts';
+import { sendUsage } from '#shared/usage/send.node.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
@@ -84,6 +86,13 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
       gateway.changed(items);
     },
   });
+  const usage = new UsageReporter({
+    source: `gateway/${gatewayId}/${randomUUID()}`,
+    sources: [() => gateway.usage.drain()],
+    send: (report) => sendUsage(controlPeer, report),
+    timers: systemTimers,
+    log,
+  });
   return {
     port,
     gateway,
@@ -91,6 +100,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     close: async (graceMs) => {
       await Promise.all([feed.close(), server.close(graceMs)]);
       await leases.close();
+      await usage.close();
       await Promise.all([client.close(), scheduler.close(), agent.close(), controlPeer.close()]);
     },
   };

@@ -4,6 +4,7 @@
  */
 import type { VersionItem } from '#shared/contracts/feed.ts';
 import type { Lease } from '#shared/contracts/leases.ts';
+import type { Meter } from './usage/meter.ts';
 
 export type BodyRead =
   | { readonly kind: 'body'; readonly bytes: Uint8Array<ArrayBuffer> }
@@ -41,7 +42,9 @@ export interface ForwardPlan {
   readonly requestHeaders: readonly string[];
   /** Names and values in turn, added to the instance's response. */
   readonly responseHeaders: readonly string[];
-  /** No response head after limits.cpuMs: called once, so that the agent can look at the process. */
+  /** Bytes of the bodies are counted here. */
+  readonly meter: Meter;
+  /** No response head for a while, and again at limits.cpuMs and after: the agent looks at the process. */
   readonly onSlow: (ageMs: number) => void;
 }
 

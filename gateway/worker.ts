@@ -57,7 +57,7 @@ function start(env: WorkerBindings): Running {
     nonces: new NonceCache({ clock: systemClock, entriesMax: NONCES_MAX }),
     keys: createKeyRing(() => Promise.resolve(undefined)),
     leases: unlimitedLeases,
-    agent: { exit: () => Promise.resolve(undefined), overdue: () => undefined },
+    agent: { exit: () => Promise.resolve(undefined), overdue: () => undefined, slow: () => undefined },
     callOf: (context) => new WebCall(context.req.raw, context.env.ORIGIN),
     mayDefer: true,
     // oxlint-disable-next-line no-console -- a Worker's log is its console

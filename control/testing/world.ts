@@ -30,6 +30,7 @@ import { StackMapper } from '../logs/merge.ts';
 import type { LogQuery, NodeKv, NodePort } from '../nodes.ts';
 import type { SchedulerPort } from '../scheduler.ts';
 import { Semaphore } from '../semaphore.ts';
+import { UsageLedger } from '../usage/ledger.ts';
 
 export const ORIGIN = 'http://control.test';
 const KEK = toBase64Url(new Uint8Array(32).fill(7));
@@ -147,6 +148,7 @@ export class World implements AsyncDisposable {
       consumers: parts.deps.consumers,
       blobs: parts.deps.blobs,
       log: parts.deps.log,
+      usage: new UsageLedger(parts.deps.db, parts.deps.clock),
     });
   }
 

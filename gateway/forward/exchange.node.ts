@@ -10,7 +10,7 @@ import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
 import type { UpstreamClient, UpstreamExchange, UpstreamFailure, UpstreamHandler } from './upstream.ts';
-import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from '#shared/leases/watch.ts';
+import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 
@@ -46,7 +46,7 @@ export class Exchange implements UpstreamHandler, Watched {
   #startedMs = 0;
   #lastActiveMs = 0;
   /** Age at which the agent is told next that the request is slow. */
-  #reportAtMs = 0;
+  #reportAtMs = SLOW_MS;
   #bodyBytes = 0;
   #pumping = false;
   #headSent = false;
@@ -91,6 +91,7 @@ export class Exchange implements UpstreamHandler, Watched {
     if (this.#over || bodyBytes === 0) return;
     if (buffered !== undefined) {
       if (buffered.byteLength > 0) this.#upstream?.write(buffered);
+      this.#plan.meter.requestBytes += buffered.byteLength;
       this.#upstream?.end();
       return;
     }
@@ -121,6 +122,7 @@ export class Exchange implements UpstreamHandler, Watched {
 
   onData(chunk: Buffer): boolean {
     if (this.#discarding) return true;
+    this.#plan.meter.responseBytes += chunk.byteLength;
     if (this.#headFresh && this.#firstChunk === undefined) {
       this.#firstChunk = chunk;
       return true;
@@ -160,8 +162,8 @@ export class Exchange implements UpstreamHandler, Watched {
       return this.#cut();
     }
     const ageMs = nowMs - this.#startedMs;
-    if (ageMs >= Math.max(limits.cpuMs, this.#reportAtMs)) {
-      this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
+    if (ageMs >= this.#reportAtMs) {
+      this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
       this.#plan.onSlow(ageMs);
     }
     if (ageMs < limits.timeoutMs) return;
@@ -222,6 +224,7 @@ export class Exchange implements UpstreamHandler, Watched {
   readonly #bodyChunk = (chunk: Buffer): void => {
     this.#lastActiveMs = this.#watch.coarseMs;
     this.#bodyBytes += chunk.byteLength;
+    this.#plan.meter.requestBytes += chunk.byteLength;
     if (this.#bodyBytes > this.#plan.version.limits.requestBodyBytes) {
       this.#upstream?.abort();
       if (this.#headSent) this.#cut();

@@ -5,7 +5,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
-import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from '#shared/leases/watch.ts';
+import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
 
 const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 
@@ -39,7 +39,7 @@ class Tunnel implements Watched {
   #startedMs = 0;
   #lastActiveMs = 0;
   /** Age at which the agent is told next that the request is slow. */
-  #reportAtMs = 0;
+  #reportAtMs = SLOW_MS;
   #over = false;
 
   // oxlint-disable-next-line max-params -- the same shape as Exchange
@@ -83,8 +83,8 @@ class Tunnel implements Watched {
       return this.#answered('cut');
     }
     const ageMs = nowMs - this.#startedMs;
-    if (ageMs >= Math.max(limits.cpuMs, this.#reportAtMs)) {
-      this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
+    if (ageMs >= this.#reportAtMs) {
+      this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
       this.#plan.onSlow(ageMs);
     }
     if (ageMs >= limits.timeoutMs) this.#finish({ kind: 'timeout', ageMs });
@@ -103,11 +103,17 @@ class Tunnel implements Watched {
     socket.write(headText(101, 'Switching Protocols', headers), 'latin1');
     if (rest.byteLength > 0) socket.write(rest);
     if (head.byteLength > 0) connection.write(head);
-    const active = (): void => {
+    const { meter } = this.#plan;
+    meter.requestBytes += head.byteLength;
+    meter.responseBytes += rest.byteLength;
+    socket.on('data', (chunk: Buffer) => {
       this.#lastActiveMs = this.#watch.coarseMs;
-    };
-    socket.on('data', active);
-    connection.on('data', active);
+      meter.requestBytes += chunk.byteLength;
+    });
+    connection.on('data', (chunk: Buffer) => {
+      this.#lastActiveMs = this.#watch.coarseMs;
+      meter.responseBytes += chunk.byteLength;
+    });
     connection.on('error', () => socket.destroy());
     // What the instance sent last still reaches the client: pipe() ends the socket after it.
     connection.on('close', () => socket.end(() => socket.destroy()));
@@ -127,6 +133,9 @@ class Tunnel implements Watched {
     this.#instance = response.socket;
     this.#lastActiveMs = this.#watch.coarseMs;
     socket.write(headText(response.statusCode ?? 502, response.statusMessage ?? '', headers), 'latin1');
+    response.on('data', (chunk: Buffer) => {
+      this.#plan.meter.responseBytes += chunk.byteLength;
+    });
     response.on('end', () => this.#answered('complete'));
     response.on('error', () => {
       socket.destroy();

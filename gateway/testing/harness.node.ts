@@ -10,7 +10,12 @@ import { dirname, join } from 'node:path';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import { acquireRequestSchema, gatewayHeartbeatSchema, type Lease } from '#shared/contracts/leases.ts';
-import { overdueReportSchema, type ExitReport, type OverdueReport } from '#shared/contracts/nodes.ts';
+import {
+  overdueReportSchema,
+  slowReportSchema,
+  type ExitReport,
+  type OverdueReport,
+} from '#shared/contracts/nodes.ts';
 import { layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
 import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
@@ -35,6 +40,7 @@ export interface Script {
   revoked: string[];
   exitReport: ExitReport;
   overdue: OverdueReport[];
+  slow: { instanceId: string; ageMs: number }[];
 }
 
 function serveScheduler(path: string, script: Script): Promise<Server> {
@@ -54,6 +60,10 @@ function serveScheduler(path: string, script: Script): Promise<Server> {
 function serveAgent(path: string, script: Script): Promise<Server> {
   return serveUnix(path, async (request) => {
     if (request.method === 'GET') return Response.json(script.exitReport);
+    if (new URL(request.url).pathname === '/v1/slow') {
+      script.slow.push(...slowReportSchema.parse(await request.json()).instances);
+      return new Response(null, { status: 204 });
+    }
     script.overdue.push(overdueReportSchema.parse(await request.json()));
     return new Response(null, { status: 204 });
   });
@@ -74,6 +84,7 @@ export async function startHarness(items: readonly FeedItem[]): Promise<Harness>
     revoked: [],
     exitReport: { ended: false },
     overdue: [],
+    slow: [],
   };
   const servers = [
     await serveScheduler(layout.sockets.scheduler, script),

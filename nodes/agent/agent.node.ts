@@ -19,6 +19,8 @@ import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node
 import { BindingHost } from '../bindings/host.node.ts';
 import { KV, kvBindings, type KvData } from '../bindings/kv/kind.ts';
 import { serviceBindings } from '../bindings/services/kind.ts';
+import { UsageReporter, type UsageSource } from '#shared/usage/reporter.ts';
+import { sendUsage } from '#shared/usage/send.node.ts';
 import { CodeCache } from '../code/cache.node.ts';
 import { Programs } from '../code/programs.node.ts';
 import { Egress, type EgressOptions } from '../egress/egress.node.ts';
@@ -28,6 +30,7 @@ import { createAgentApp } from '../http/app.ts';
 import { check } from '../instances/check.node.ts';
 import { Instances } from '../instances/instances.node.ts';
 import type { LaunchOptions } from '../instances/launch.node.ts';
+import { NO_PRIORITY, openPriority, type Priority } from '../limits/priority.node.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
 import { LogStore } from '../logs/store.node.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
@@ -35,6 +38,7 @@ import { detectSandbox, type DetectOptions, type Sandbox } from '../sandbox/dete
 import type { UidRange } from '../sandbox/identities.ts';
 import { SlotPool } from '../slots/pool.node.ts';
 import { Slot } from '../slots/slot.node.ts';
+import { NodeUsage } from '../usage/node-usage.ts';
 import { Heartbeat } from './heartbeat.node.ts';
 import { RunnableIndex } from './runnables.ts';
 
@@ -99,6 +103,10 @@ interface Parts {
   readonly layout: Layout;
   readonly sandbox: Sandbox;
   readonly group: Cgroups | undefined;
+  readonly priority: Priority;
+  readonly usage: NodeUsage;
+  /** Who counts what functions use: parts of the agent add theirs. */
+  readonly usageSources: UsageSource[];
   readonly pools: Readonly<Record<Tier, SlotPool>>;
   readonly programs: Programs;
   readonly code: CodeCache;
@@ -158,11 +166,15 @@ async function openParts(options: AgentOptions): Promise<Parts> {
       ? undefined
       : await openCgroups({ name: `${basename(layout.runDir)}-${options.nodeId}`, timers: systemTimers });
   log.info('memory_groups', { version: group?.version ?? 'none' });
+  const usage = new NodeUsage();
   return {
     options,
     layout,
     sandbox,
     group,
+    priority: openPriority() ?? NO_PRIORITY,
+    usage,
+    usageSources: [() => usage.drain(systemClock.monotonicMs())],
     pools: openPools(options, sandbox, group),
     code,
     programs: new Programs({
@@ -251,7 +263,7 @@ interface Running {
 }
 
 function assemble(parts: Parts, socket: string): Running {
-  const { options, pools, runnables } = parts;
+  const { options, pools, runnables, usage } = parts;
   let draining = false;
   const egress = startEgress(parts, ({ instanceId, message, requestId }) =>
     instances.get(instanceId)?.collector.platform(message, requestId),
@@ -271,10 +283,14 @@ function assemble(parts: Parts, socket: string): Running {
     capacity: options.capacity,
     agentSocket: socket,
     findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
-    onStarted: ({ id, slot, runnable }) =>
-      watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits }),
+    onStarted: ({ id, slot, runnable }) => {
+      usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
+      watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits });
+    },
+    onStopping: (instanceId) => watchdog.look(instanceId),
     onEnded: ({ id }) => {
       watchdog.unwatch(id);
+      usage.ended(id, systemClock.monotonicMs());
       heartbeat.beat();
     },
   });
@@ -282,6 +298,8 @@ function assemble(parts: Parts, socket: string): Running {
     clock: systemClock,
     timers: systemTimers,
     kill: (instanceId, action) => instances.kill(instanceId, action),
+    priority: parts.priority,
+    onSample: (instanceId, { cpuMs }) => usage.sampled(instanceId, cpuMs),
   });
   const heartbeat = new Heartbeat({
     nodeId: options.nodeId,
@@ -328,12 +346,20 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     logs,
     check: (runnable) => check({ launch: launchOptions, programs }, runnable),
     overdue: (instanceId, report) => watchdog.overdue(instanceId, report),
+    slow: (report) => watchdog.slow(report.instances),
     status,
     kv: (question) => parts.bindings.ask(KV, question),
     log: options.log,
   });
   const server = await serveUnix(socket, (request) => app.fetch(request));
   heartbeat.beat();
+  const reporter = new UsageReporter({
+    source: `node/${options.nodeId}/${randomUUID()}`,
+    sources: parts.usageSources,
+    send: (report) => sendUsage(parts.control, report),
+    timers: systemTimers,
+    log: options.log,
+  });
   return {
     addresses: { socket },
     close: async (graceMs) => {
@@ -342,6 +368,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await heartbeat.close();
       await feed.close();
       watchdog.close();
+      await reporter.close();
       await Promise.all([pools.standard.close(), pools.strict.close()]);
       await Promise.all([running.egress.close(), parts.bindings.close()]);
       await parts.group?.close();

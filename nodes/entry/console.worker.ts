@@ -1,5 +1,5 @@
 /**
- * Console of a function: each call becomes one JSON line on stdout, tagged with the request it belongs to.
+ * Console of a function: each call becomes one line on stdout, tagged with the request it belongs to.
  *
  * Evaluated before the user's module, so that its top-level code logs the same way. The store holds the
  * request itself and its id is read only when something is logged: a request that logs nothing pays for
@@ -23,18 +23,25 @@ type Level = 'debug' | 'log' | 'info' | 'warn' | 'error';
 // oxlint-disable-next-line no-console -- stdout of a function is where its console goes
 const writeLine = console.log.bind(console);
 
-/** `c` console, `x` exception. Short keys: every byte is written, read and parsed once per log line. */
-interface Line {
-  readonly k: 'c' | 'x';
-  readonly l: Level;
-  readonly m: string;
-  readonly r?: string;
-  readonly s?: string;
+/** As nodes/logs/parse.ts reads it. Every byte is written, read and parsed once per log line. */
+const LETTERS: Readonly<Record<Level, string>> = { debug: 'd', log: 'l', info: 'i', warn: 'w', error: 'e' };
+const NEEDS_ESCAPE = /[\\\n]/;
+const ESCAPES = /[\\\n]/g;
+
+function escape(text: string): string {
+  return NEEDS_ESCAPE.test(text)
+    ? text.replaceAll(ESCAPES, (found) => (found === '\n' ? '\\n' : '\\\\'))
+    : text;
 }
 
-function emit(line: Omit<Line, 'r'>): void {
-  const id = scopes.getStore()?.headers.get('isoplane-request-id') ?? undefined;
-  writeLine(JSON.stringify(id === undefined ? line : { ...line, r: id }));
+function emit(level: Level, message: string): void {
+  writeLine(`~c${LETTERS[level]}${requestId()} ${escape(message)}`);
+}
+
+/** Empty outside a request. It must hold no space, or the line would be read as another request's. */
+function requestId(): string {
+  const id = scopes.getStore()?.headers.get('isoplane-request-id');
+  return typeof id === 'string' && !id.includes(' ') && !id.includes('\n') ? id : '';
 }
 
 function inspectObject(value: object, depth: number, seen: readonly object[]): string {
@@ -97,6 +104,7 @@ function inspectSafely(value: unknown): string {
 /** `%s`, `%d`, `%i`, `%f`, `%j`, `%o`, `%O` and `%%` of the first argument, then the rest with spaces between. */
 function format(values: readonly unknown[]): string {
   const [first, ...rest] = values;
+  if (rest.length === 0 && typeof first === 'string') return shorten(first);
   let text = inspectSafely(first);
   if (typeof first === 'string' && rest.length > 0 && first.includes('%')) {
     text = first.replaceAll(/%[sdifjoOc%]/g, (directive) => {
@@ -110,6 +118,10 @@ function format(values: readonly unknown[]): string {
     });
   }
   for (const value of rest) text += ` ${inspectSafely(value)}`;
+  return shorten(text);
+}
+
+function shorten(text: string): string {
   return text.length > MESSAGE_LENGTH_MAX ? `${text.slice(0, MESSAGE_LENGTH_MAX)}…` : text;
 }
 
@@ -134,17 +146,16 @@ const started = new Map<string, number>();
 function install(): void {
   const target = console as unknown as Record<string, (...values: unknown[]) => void>;
   for (const [method, level] of Object.entries(METHODS))
-    target[method] = (...values) => emit({ k: 'c', l: level, m: format(values) });
+    target[method] = (...values) => emit(level, format(values));
   target['groupEnd'] = () => undefined;
   target['assert'] = (condition, ...values) => {
-    if (!condition)
-      emit({ k: 'c', l: 'error', m: `Assertion failed${values.length > 0 ? `: ${format(values)}` : ''}` });
+    if (!condition) emit('error', `Assertion failed${values.length > 0 ? `: ${format(values)}` : ''}`);
   };
   target['count'] = (label = 'default') => {
     const key = String(label);
     const count = (counts.get(key) ?? 0) + 1;
     if (counts.size < COUNTS_MAX || counts.has(key)) counts.set(key, count);
-    emit({ k: 'c', l: 'log', m: `${key}: ${count}` });
+    emit('log', `${key}: ${count}`);
   };
   target['countReset'] = (label = 'default') => void counts.delete(String(label));
   target['time'] = (label = 'default') => {
@@ -152,10 +163,9 @@ function install(): void {
   };
   const elapsed = (label: unknown): string =>
     `${String(label)}: ${Date.now() - (started.get(String(label)) ?? Date.now())}ms`;
-  target['timeLog'] = (label = 'default', ...values) =>
-    emit({ k: 'c', l: 'log', m: format([elapsed(label), ...values]) });
+  target['timeLog'] = (label = 'default', ...values) => emit('log', format([elapsed(label), ...values]));
   target['timeEnd'] = (label = 'default') => {
-    emit({ k: 'c', l: 'log', m: elapsed(label) });
+    emit('log', elapsed(label));
     started.delete(String(label));
   };
 }
@@ -172,12 +182,9 @@ export function logException(thrown: unknown): void {
   } catch {
     // Getters of a hostile error: the message above stands.
   }
-  emit({
-    k: 'x',
-    l: 'error',
-    m: message.slice(0, MESSAGE_LENGTH_MAX),
-    ...(stack === undefined ? {} : { s: stack.slice(0, MESSAGE_LENGTH_MAX) }),
-  });
+  const text = escape(message.slice(0, MESSAGE_LENGTH_MAX));
+  const rest = stack === undefined ? '' : `\\|${escape(stack.slice(0, MESSAGE_LENGTH_MAX))}`;
+  writeLine(`~xe${requestId()} ${text}${rest}`);
 }
 
 function withCauses(error: Error): string | undefined {

@@ -6,10 +6,12 @@ import type { Runnable } from '#shared/contracts/feed.ts';
 import {
   checkRequestSchema,
   overdueReportSchema,
+  slowReportSchema,
   startRequestSchema,
   type CheckReply,
   type NodeStatus,
   type OverdueReport,
+  type SlowReport,
 } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
 import { accountNameSchema, functionNameSchema } from '#shared/ids.ts';
@@ -24,6 +26,7 @@ export interface AgentAppDeps {
   readonly logs: Pick<LogStore, 'tail' | 'follow'>;
   readonly check: (runnable: Runnable) => Promise<CheckReply>;
   readonly overdue: (instanceId: string, report: OverdueReport) => void;
+  readonly slow: (report: SlowReport) => void;
   readonly status: () => NodeStatus;
   readonly kv: (question: KvQuestion) => Promise<unknown>;
   readonly log: Log;
@@ -82,6 +85,10 @@ export function createAgentApp(deps: AgentAppDeps): Hono {
   });
   app.post('/v1/instances/:id/overdue', async (context) => {
     deps.overdue(context.req.param('id'), parse(overdueReportSchema, await jsonOf(context.req.raw)));
+    return context.body(null, 204);
+  });
+  app.post('/v1/slow', async (context) => {
+    deps.slow(parse(slowReportSchema, await jsonOf(context.req.raw)));
     return context.body(null, 204);
   });
   app.post('/v1/check', async (context) => {

@@ -1,7 +1,6 @@
 /** Starts code that is about to be published once, as production would, and stops it. */
 import type { CheckReply } from '#shared/contracts/nodes.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
-import { LIMITS } from '#shared/limits.ts';
 import { ByteBucket } from '../logs/bucket.ts';
 import { LogCollector } from '../logs/collector.ts';
 import type { Programs } from '../code/programs.node.ts';
@@ -20,7 +19,7 @@ export async function check(
   const collector = new LogCollector({
     instanceId: 'check',
     versionId: runnable.id,
-    bucket: new ByteBucket(LIMITS.logBytesPerSecondMax, clock.monotonicMs()),
+    bucket: new ByteBucket(runnable.limits.logBytesPerSecond, clock.monotonicMs()),
     append: (entry) => {
       // What workerd says about the failure is the answer's own message.
       if (logs.length < LOG_LINES_MAX && entry.kind === 'console')

@@ -28,6 +28,8 @@ export interface InstancesOptions {
   /** Waits a while for the feed to bring the version. */
   readonly findRunnable: (versionId: VersionId) => Promise<Runnable | undefined>;
   readonly onStarted: (instance: RunningInstance) => void;
+  /** The process is about to be told to end. */
+  readonly onStopping: (instanceId: string) => void;
   /** Called once for each instance that had started, after its end is recorded. */
   readonly onEnded: (instance: RunningInstance) => void;
 }
@@ -132,7 +134,7 @@ export class Instances {
     const entry = this.#entries.get(instanceId);
     if (entry?.running === undefined || entry.running.slot.state.kind === 'killing') return;
     entry.blamedRequestId = cause.requestId;
-    entry.running.collector.platform(cause.message, cause.requestId);
+    entry.running.collector.platform(cause.message, cause.requestId === '' ? undefined : cause.requestId);
     entry.running.slot.kill(cause.reason);
   }
 
@@ -162,11 +164,13 @@ export class Instances {
     const graceMs = Math.min(entry.graceMs ?? Infinity, terms.graceMs);
     entry.graceMs = graceMs;
     const preStop = graceMs === 0 ? undefined : entry.running?.runnable.hooks.preStop;
-    if (preStop === undefined || entry.running === undefined) entry.slot?.stop(graceMs);
+    const end = (): void => {
+      this.#options.onStopping(instanceId);
+      entry.slot?.stop(entry.graceMs ?? graceMs);
+    };
+    if (preStop === undefined || entry.running === undefined) end();
     else if (isFirst)
-      void this.#preStop(entry.running, Math.min(preStop.timeoutMs, terms.preStopMsMax)).then(() =>
-        entry.slot?.stop(entry.graceMs ?? graceMs),
-      );
+      void this.#preStop(entry.running, Math.min(preStop.timeoutMs, terms.preStopMsMax)).then(end);
   }
 
   /** A hook that fails is told to the function's owner and holds up nothing. */
@@ -185,7 +189,7 @@ export class Instances {
     const collector = new LogCollector({
       instanceId,
       versionId,
-      bucket: this.#options.logs.bucketOf(versionId),
+      bucket: this.#options.logs.bucketOf(versionId, runnable.limits.logBytesPerSecond),
       append: (line) => this.#options.logs.append(line),
       clock: this.#options.launch.clock,
       timers: this.#options.launch.timers,

@@ -1,13 +1,16 @@
 /** Verdicts of the watchdog over made-up samples. */
 import { describe, test } from 'vitest';
+import type { OverdueReport } from '#shared/contracts/nodes.ts';
 import { parseCpuMs } from './proc.node.ts';
 import {
   newWatch,
   onOverdue,
   onProbeAnswered,
   onSample,
+  onSlow,
   type Action,
   type Sample,
+  type Step,
   type Watch,
 } from './watch.ts';
 
@@ -37,14 +40,29 @@ describe('onSample()', () => {
   test('probes a busy instance, and leaves it alone when it answers', ({ expect }) => {
     const busy = feed(newWatch(limits), [sample(0, 0), sample(100, 90)]);
     expect(busy.actions).toEqual(['none', 'probe']);
-    const answered = onProbeAnswered(busy.watch);
+    const answered = onProbeAnswered(busy.watch, 100);
     expect(feed(answered, [sample(200, 100)]).actions).toEqual(['none']);
   });
 
   test('kills what burns its budget without answering, not one tick earlier', ({ expect }) => {
     const probed = feed(newWatch(limits), [sample(0, 0), sample(100, 90)]).watch;
-    expect(onSample(probed, sample(600, 580)).action.kind).toBe('none');
-    expect(onSample(probed, sample(610, 590)).action).toMatchObject({ kind: 'kill', reason: 'cpu_exceeded' });
+    const step = onSample(probed, sample(660, 660));
+    expect(step.action.kind).toBe('lower');
+    expect(onSample(step.watch, sample(670, 660)).action.kind).toBe('none');
+    expect(onSample(step.watch, sample(670, 670)).action).toMatchObject({
+      kind: 'kill',
+      reason: 'cpu_exceeded',
+      requestId: '',
+    });
+  });
+
+  test('lets others go first once it burns in silence, and only then', ({ expect }) => {
+    const probed = feed(newWatch(limits), [sample(0, 0), sample(100, 90)]).watch;
+    expect(feed(probed, [sample(120, 90), sample(140, 100), sample(160, 120)]).actions).toEqual([
+      'none',
+      'lower',
+      'none',
+    ]);
   });
 
   test('kills over the memory bound, not at it', ({ expect }) => {
@@ -72,7 +90,7 @@ describe('onOverdue()', () => {
       sample(1_600, 110),
     );
     expect(step.action.kind).toBe('probe');
-    expect(onProbeAnswered(step.watch).suspects).toEqual([]);
+    expect(onProbeAnswered(step.watch, 1_600).suspects).toEqual([]);
   });
 
   test('CPU since the request began is its own when it was alone, else a share', ({ expect }) => {
@@ -83,29 +101,58 @@ describe('onOverdue()', () => {
     expect(shared.action.kind).toBe('probe');
   });
 
-  test('silence after a report is a loop as soon as CPU is burnt', ({ expect }) => {
-    const { watch } = onOverdue(
-      idle,
-      { requestId: 'r', kind: 'cpu', ageMs: 550, inFlight: 2 },
-      sample(1_600, 640),
-    );
-    expect(onSample(watch, sample(1_650, 690)).action.kind).toBe('none');
-    expect(onSample(watch, sample(1_710, 740)).action).toMatchObject({
+  const silent = onSlow(idle, 30, sample(1_630, 130)).watch;
+  const reported = (requestId: string, ageMs: number): OverdueReport => ({
+    requestId,
+    kind: 'cpu',
+    ageMs,
+    inFlight: 3,
+  });
+  const cpu = (report: OverdueReport, now: Sample, from = silent): Step => onOverdue(from, report, now);
+
+  test('a loop is killed with the report of the request that began with it', ({ expect }) => {
+    expect(cpu(reported('r', 490), sample(2_090, 590)).action.kind).toBe('lower');
+    expect(cpu(reported('r', 500), sample(2_100, 600)).action).toMatchObject({
       reason: 'cpu_exceeded',
       requestId: 'r',
     });
   });
 
-  test('a timeout kills what does not yield within 100 ms, and waits for a machine that is slow', ({
-    expect,
-  }) => {
+  test('a request that came after the loop began is a bystander, whatever else is known', ({ expect }) => {
+    const late = cpu(reported('late', 500), sample(2_170, 670));
+    expect(late.action.kind).toBe('lower');
+    expect(onSample(late.watch, sample(2_180, 680)).action).toMatchObject({ kind: 'kill', requestId: '' });
+  });
+
+  test('of several, the first that began with the silence is guilty', ({ expect }) => {
+    const waiting = cpu(reported('waits', 1_500), sample(2_090, 590)).watch;
+    expect(cpu(reported('guilty', 500), sample(2_100, 600), waiting).action).toMatchObject({
+      requestId: 'guilty',
+    });
+    expect(onSample(waiting, sample(2_180, 680)).action).toMatchObject({ requestId: 'waits' });
+  });
+
+  test('what was burnt before the silence is not held against it', ({ expect }) => {
+    const busy = feed(newWatch(limits), [sample(0, 0), sample(5_000, 400)]).watch;
+    const slow = onSlow(busy, 20, sample(9_000, 4_000));
+    expect(slow.action.kind).toBe('probe');
+    expect(onSample(slow.watch, sample(9_470, 4_470)).action.kind).toBe('lower');
+  });
+
+  test('a timeout kills the request that began to loop, and leaves another at work alone', ({ expect }) => {
+    const timeout = (ageMs: number, atMs: number, cpuMs: number) =>
+      onOverdue(silent, { requestId: 't', kind: 'timeout', ageMs, inFlight: 2 }, sample(atMs, cpuMs)).action;
+    expect(timeout(130, 1_730, 230)).toMatchObject({ reason: 'timeout', requestId: 't' });
+    expect(timeout(30_000, 1_730, 230).kind).toBe('lower');
+  });
+
+  test('a process that neither burns nor answers is given up after a while', ({ expect }) => {
     const { watch } = onOverdue(
       idle,
       { requestId: 't', kind: 'timeout', ageMs: 30_000, inFlight: 1 },
       sample(1_600, 110),
     );
-    expect(onSample(watch, sample(1_700, 120)).action.kind).toBe('none');
-    expect(onSample(watch, sample(1_700, 180)).action).toMatchObject({ reason: 'timeout', requestId: 't' });
+    expect(onSample(watch, sample(1_700, 120)).action.kind).toBe('lower');
     expect(onSample(watch, sample(4_600, 110)).action).toMatchObject({ reason: 'timeout', requestId: 't' });
   });
 });

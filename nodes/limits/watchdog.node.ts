@@ -2,6 +2,7 @@
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import type { OverdueReport } from '#shared/contracts/nodes.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
+import type { Priority } from './priority.node.ts';
 import { probe } from './probe.node.ts';
 import { sampleProcess } from './proc.node.ts';
 import {
@@ -9,7 +10,9 @@ import {
   onOverdue,
   onProbeAnswered,
   onSample,
+  onSlow,
   type Action,
+  type Sample,
   type Step,
   type Watch,
 } from './watch.ts';
@@ -27,7 +30,12 @@ export interface WatchdogOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly kill: (instanceId: string, action: KillAction) => void;
+  readonly priority: Priority;
+  /** Hears of every sample taken. */
+  readonly onSample?: (instanceId: string, sample: Sample) => void;
 }
+
+const SLOW_MS_MIN = 20;
 
 interface Watched {
   readonly instance: WatchedInstance;
@@ -65,14 +73,46 @@ export class Watchdog {
       this.#apply(watched, onOverdue(watched.watch, report, sample));
   }
 
+  /** Requests without an answer for a while, by instance. */
+  slow(instances: readonly { readonly instanceId: string; readonly ageMs: number }[]): void {
+    for (const { instanceId, ageMs } of instances) {
+      const watched = this.#watched.get(instanceId);
+      if (watched === undefined || this.#isFresh(watched)) continue;
+      const sample = this.#sample(watched);
+      if (sample !== undefined) this.#apply(watched, onSlow(watched.watch, ageMs, sample));
+    }
+  }
+
+  /** Looks once more, before a process ends. */
+  look(instanceId: string): void {
+    const watched = this.#watched.get(instanceId);
+    if (watched !== undefined) this.#sample(watched);
+  }
+
   close(): void {
     this.#timer?.cancel();
     for (const id of this.#watched.keys()) this.unwatch(id);
   }
 
-  #sample(watched: Watched): ReturnType<typeof sampleProcess> {
+  /** A report must not make the watch busier than an instance that burns would. */
+  #isFresh({ watch }: Watched): boolean {
+    const last = watch.samples.at(-1)?.atMs ?? -Infinity;
+    return this.#options.clock.monotonicMs() - last < SLOW_MS_MIN && watch.intervalMs <= SLOW_MS_MIN;
+  }
+
+  #sample(watched: Watched): Sample | undefined {
     const pid = watched.instance.pid();
-    return pid === undefined ? undefined : sampleProcess(pid, this.#options.clock.monotonicMs());
+    const sample = pid === undefined ? undefined : sampleProcess(pid, this.#options.clock.monotonicMs());
+    if (sample !== undefined) this.#options.onSample?.(watched.instance.id, sample);
+    return sample;
+  }
+
+  #yielded(watched: Watched): void {
+    watched.cancelProbe = undefined;
+    const { lowered } = watched.watch;
+    watched.watch = onProbeAnswered(watched.watch, this.#options.clock.monotonicMs());
+    const pid = watched.instance.pid();
+    if (lowered && pid !== undefined) this.#options.priority.restore(pid);
   }
 
   #apply(watched: Watched, { watch, action }: Step): void {
@@ -83,11 +123,13 @@ export class Watchdog {
       case 'none':
         break;
       case 'probe':
-        watched.cancelProbe = probe(watched.instance.socketPath, () => {
-          watched.cancelProbe = undefined;
-          watched.watch = onProbeAnswered(watched.watch);
-        });
+        watched.cancelProbe = probe(watched.instance.socketPath, () => this.#yielded(watched));
         break;
+      case 'lower': {
+        const pid = watched.instance.pid();
+        if (pid !== undefined) this.#options.priority.lower(pid);
+        break;
+      }
       case 'kill':
         this.#options.kill(watched.instance.id, action);
         break;

@@ -1,6 +1,6 @@
 /** Token bucket over bytes: how much log a function may write per second. Pure but for its own counters. */
 export class ByteBucket {
-  readonly #bytesPerSecond: number;
+  #bytesPerSecond: number;
   #tokens: number;
   #atMs: number;
 
@@ -8,6 +8,11 @@ export class ByteBucket {
     this.#bytesPerSecond = bytesPerSecond;
     this.#tokens = bytesPerSecond;
     this.#atMs = nowMs;
+  }
+
+  setRate(bytesPerSecond: number): void {
+    this.#bytesPerSecond = bytesPerSecond;
+    this.#tokens = Math.min(this.#tokens, bytesPerSecond);
   }
 
   /** Takes `bytes` when any allowance is left; one entry may overdraw it. */

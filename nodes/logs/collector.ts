@@ -122,19 +122,16 @@ export class LogCollector {
   }
 
   #add(parsed: ParsedLine): void {
-    const dropped = this.#dropped;
+    const { clock, versionId, instanceId, append } = this.#options;
+    const entry: LogEntry = { atMs: clock.wallMs(), versionId, instanceId, ...parsed };
+    if (this.#dropped === 0) return append(entry);
+    append({ ...entry, dropped: this.#dropped });
     this.#dropped = 0;
-    this.#options.append({
-      atMs: this.#options.clock.wallMs(),
-      versionId: this.#options.versionId,
-      instanceId: this.#options.instanceId,
-      ...parsed,
-      ...(dropped === 0 ? {} : { dropped }),
-    });
   }
 }
 
 function truncate(parsed: ParsedLine, cut: boolean): ParsedLine {
+  if (!cut && parsed.message.length <= LIMITS.logEntryBytesMax && parsed.stack === undefined) return parsed;
   const shorten = (text: string): string =>
     text.length > LIMITS.logEntryBytesMax ? `${text.slice(0, LIMITS.logEntryBytesMax - 1)}…` : text;
   return {

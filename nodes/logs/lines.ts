@@ -6,6 +6,7 @@ export interface LineSink {
   line(text: string, cut: boolean): void;
 }
 
+/** Whole lines of a chunk are decoded together: one by one costs more than everything else here. */
 export class LineSplitter {
   readonly #bytesMax: number;
   readonly #sink: LineSink;
@@ -13,6 +14,7 @@ export class LineSplitter {
   #partialBytes = 0;
   #cut = false;
 
+  /** @param bytesMax - bound of a line, in bytes, or in UTF-16 units where that is more. */
   constructor(bytesMax: number, sink: LineSink) {
     this.#bytesMax = bytesMax;
     this.#sink = sink;
@@ -20,14 +22,16 @@ export class LineSplitter {
 
   push(chunk: Uint8Array): void {
     let from = 0;
-    for (;;) {
-      const end = chunk.indexOf(NEWLINE, from);
-      if (end < 0) break;
-      this.#append(chunk.subarray(from, end));
+    if (this.#partialBytes > 0 || this.#cut) {
+      const end = chunk.indexOf(NEWLINE);
+      if (end < 0) return this.#append(chunk);
+      this.#append(chunk.subarray(0, end));
       this.#finish();
       from = end + 1;
     }
-    if (from < chunk.byteLength) this.#append(chunk.subarray(from));
+    const last = chunk.lastIndexOf(NEWLINE);
+    if (last >= from) this.#lines(chunk.subarray(from, last));
+    if (last + 1 < chunk.byteLength) this.#append(chunk.subarray(Math.max(from, last + 1)));
   }
 
   /** Counts the lines of a chunk without looking at them; the one under way is lost too. */
@@ -52,6 +56,19 @@ export class LineSplitter {
     if (this.#partialBytes > 0) this.#finish();
   }
 
+  #lines(bytes: Uint8Array): void {
+    const text = decode(bytes);
+    let from = 0;
+    for (;;) {
+      const end = text.indexOf('\n', from);
+      const length = (end < 0 ? text.length : end) - from;
+      const cut = length > this.#bytesMax;
+      this.#sink.line(text.slice(from, from + Math.min(length, this.#bytesMax)), cut);
+      if (end < 0) return;
+      from = end + 1;
+    }
+  }
+
   #append(bytes: Uint8Array): void {
     const room = this.#bytesMax - this.#partialBytes;
     if (bytes.byteLength > room) this.#cut = true;
@@ -63,11 +80,15 @@ export class LineSplitter {
   }
 
   #finish(): void {
-    const text = Buffer.concat(this.#partial).toString('utf8');
+    const text = decode(Buffer.concat(this.#partial));
     const cut = this.#cut;
     this.#partial = [];
     this.#partialBytes = 0;
     this.#cut = false;
     this.#sink.line(text, cut);
   }
+}
+
+function decode(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }

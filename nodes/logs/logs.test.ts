@@ -39,6 +39,18 @@ describe('LineSplitter', () => {
     ]);
   });
 
+  test('a line torn over chunks is bounded too, and characters are not torn', ({ expect }) => {
+    expect(collect(['123', '45', '678\nnext', '\n'])).toEqual([
+      ['12345', true],
+      ['next', false],
+    ]);
+    const lines: string[] = [];
+    const splitter = new LineSplitter(100, { line: (text) => lines.push(text) });
+    for (const byte of bytes('a\u00e9\u{1f600}\n\nz\n')) splitter.push(Uint8Array.of(byte));
+    splitter.push(bytes('x\n\ny\n'));
+    expect(lines).toEqual(['a\u00e9\u{1f600}', '', 'z', 'x', '', 'y']);
+  });
+
   test('skipped chunks are counted, and the line that they tore is marked', ({ expect }) => {
     const lines: [string, boolean][] = [];
     const splitter = new LineSplitter(100, { line: (text, cut) => lines.push([text, cut]) });
@@ -60,16 +72,38 @@ test('ByteBucket gives back by time, and an entry may overdraw it once', ({ expe
   expect(bucket.take(1, 501)).toBe(true);
 });
 
+test('ByteBucket obeys a rate that changes', ({ expect }) => {
+  const bucket = new ByteBucket(1_000, 0);
+  bucket.setRate(10);
+  expect(bucket.take(20, 0)).toBe(true);
+  expect(bucket.take(1, 1_000)).toBe(false);
+  expect(bucket.take(1, 1_200)).toBe(true);
+});
+
 describe('parsing', () => {
   test('our lines are entries, anything else is text', ({ expect }) => {
-    expect(parseStdoutLine('{"k":"c","l":"warn","m":"hi","r":"r1"}')).toEqual({
+    expect(parseStdoutLine('~cwr1 hi there')).toEqual({
       kind: 'console',
       level: 'warn',
-      message: 'hi',
+      message: 'hi there',
       requestId: 'r1',
     });
-    for (const line of ['{"k":"platform","l":"warn","m":"forged"}', '{broken', '{}', 'plain'])
+    expect(parseStdoutLine('~ce ')).toEqual({ kind: 'console', level: 'error', message: '' });
+    for (const line of ['~plforged text', '~cz text', '~cl', '~', '', 'plain', `~cl${'r'.repeat(201)} text`])
       expect(parseStdoutLine(line)).toEqual({ kind: 'console', level: 'log', message: line });
+  });
+
+  test('line breaks, backslashes and stacks come back as they were', ({ expect }) => {
+    expect(parseStdoutLine('~clr a\\nb\\\\nc\\\\')).toMatchObject({ message: 'a\nb\\nc\\' });
+    expect(parseStdoutLine('~xer Error: a\\|Error: a\\n  at b')).toEqual({
+      kind: 'exception',
+      level: 'error',
+      message: 'Error: a',
+      stack: 'Error: a\n  at b',
+      requestId: 'r',
+    });
+    // Console text has no stack, whatever it holds.
+    expect(parseStdoutLine('~clr a\\|b')).not.toHaveProperty('stack');
   });
 
   test('an uncaught exception loses the places inside workerd', ({ expect }) => {
@@ -162,6 +196,24 @@ describe('LogStore', () => {
     await store.flush();
     store.append(entry('one more'));
     expect((await store.tail('default', 'f0', 10)).length).toBe(1);
+  });
+
+  test('entries that the disk does not take in time are counted and not kept', async ({ expect }) => {
+    const store = await open();
+    for (let index = 0; index < 3_000; index += 1) store.append(entry('x'.repeat(16_000)));
+    await store.flush();
+    store.append(entry('after'));
+    await store.close();
+    expect((await store.tail('default', 'f', 1))[0]).not.toHaveProperty('dropped');
+    const { readFile } = await import('node:fs/promises');
+    // The second batch began a new file.
+    const texts = await Promise.all(
+      ['.1', ''].map((end) => readFile(`${folder.path}/default.f.ndjson${end}`, 'utf8')),
+    );
+    const lines = texts.join('').trim().split('\n');
+    expect(lines.length).toBeLessThan(1_200);
+    const last = JSON.parse(lines.at(-1) ?? '') as LogEntry;
+    expect(last).toMatchObject({ message: 'after', dropped: 3_001 - lines.length });
   });
 
   test('a torn line on disk costs that line only', async ({ expect }) => {

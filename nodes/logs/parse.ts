@@ -1,38 +1,56 @@
 /** From a line of a function's process to a log entry. Pure. Everything in it was written by user code. */
-import { z } from 'zod';
-import { LOG_LEVELS, type LogEntry } from '#shared/contracts/nodes.ts';
-
-/** What nodes/entry/console.worker.ts writes. */
-const lineSchema = z.object({
-  k: z.enum(['c', 'x']),
-  l: z.enum(LOG_LEVELS),
-  m: z.string(),
-  r: z.string().max(200).optional(),
-  s: z.string().optional(),
-});
+import type { LogEntry } from '#shared/contracts/nodes.ts';
 
 export type ParsedLine = Pick<LogEntry, 'kind' | 'level' | 'message' | 'requestId' | 'stack'>;
 
-/** A line that is not ours (written before our console stood, or cut) is kept as it is. */
+/**
+ * What nodes/entry/console.worker.ts writes: `~`, kind, level, request id, a space, text. In the text a
+ * backslash stands before `n` for a line break, before `|` for the border between message and stack, and
+ * before itself.
+ */
+const MARK = '~';
+const KINDS: Readonly<Record<string, ParsedLine['kind']>> = { c: 'console', x: 'exception' };
+const LEVELS: Readonly<Record<string, ParsedLine['level']>> = {
+  d: 'debug',
+  l: 'log',
+  i: 'info',
+  w: 'warn',
+  e: 'error',
+};
+const REQUEST_ID_LENGTH_MAX = 200;
+const ID_AT = 3;
+
+/** A line that is not ours (written before our console stood, or cut at its begin) is kept as it is. */
 export function parseStdoutLine(line: string): ParsedLine {
-  const parsed = line.startsWith('{') ? lineSchema.safeParse(tryJson(line)) : undefined;
-  if (parsed?.success !== true) return { kind: 'console', level: 'log', message: line };
-  const { k, l, m, r, s } = parsed.data;
-  return {
-    kind: k === 'x' ? 'exception' : 'console',
-    level: l,
-    message: m,
-    ...(r === undefined ? {} : { requestId: r }),
-    ...(s === undefined ? {} : { stack: s }),
+  const kind = line.startsWith(MARK) ? KINDS[line[1] ?? ''] : undefined;
+  const level = LEVELS[line[2] ?? ''];
+  const space = line.indexOf(' ', ID_AT);
+  if (kind === undefined || level === undefined || space < 0 || space > ID_AT + REQUEST_ID_LENGTH_MAX)
+    return { kind: 'console', level: 'log', message: line };
+  const text = line.slice(space + 1);
+  const parts = text.includes('\\') ? unescape(text) : [text];
+  const parsed: { -readonly [K in keyof ParsedLine]: ParsedLine[K] } = {
+    kind,
+    level,
+    message: parts[0] ?? '',
   };
+  if (space > ID_AT) parsed.requestId = line.slice(ID_AT, space);
+  if (kind === 'exception' && parts[1] !== undefined) parsed.stack = parts[1];
+  return parsed;
 }
 
-function tryJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
+/** Message, and stack if there is one. */
+function unescape(text: string): readonly string[] {
+  const parts = [''];
+  let from = 0;
+  for (let at = text.indexOf('\\'); at >= 0; at = text.indexOf('\\', from)) {
+    const next = text[at + 1];
+    parts[parts.length - 1] += text.slice(from, at) + (next === 'n' ? '\n' : next === '\\' ? '\\' : '');
+    if (next === '|') parts.push('');
+    from = at + 2;
   }
+  parts[parts.length - 1] += text.slice(from);
+  return parts;
 }
 
 const UNCAUGHT =

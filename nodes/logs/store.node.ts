@@ -7,7 +7,7 @@
 import { appendFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
-import { parseVersionId, type VersionId } from '#shared/ids.ts';
+import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
@@ -26,7 +26,8 @@ const UNITS_MAX = 32 * 1_048_576;
 const FILE_BYTES_MAX = 512 * 1_024;
 const FILES_MAX = 4_000;
 const FLUSH_MS = 500;
-const PENDING_MAX = 10_000;
+/** Entries of all functions that wait for the disk, in UTF-16 units; those beyond it are not persisted. */
+const PENDING_UNITS_MAX = 16 * 1_048_576;
 const FOLLOWER_ENTRIES_MAX = 1_000;
 const FOLLOWERS_PER_FUNCTION_MAX = 32;
 
@@ -41,7 +42,9 @@ interface FunctionLog {
   loaded: Promise<void>;
   entries: LogEntry[];
   units: number;
-  pending: string[];
+  pending: LogEntry[];
+  /** Entries that were not kept for the disk since the last that was. */
+  unpersisted: number;
 }
 
 const unitsOf = (entry: LogEntry): number => 200 + entry.message.length + (entry.stack?.length ?? 0);
@@ -51,6 +54,7 @@ export class LogStore {
   /** In order of use, oldest first. */
   readonly #functions = new Map<string, FunctionLog>();
   #units = 0;
+  #pendingUnits = 0;
   #flushTimer: Timer | undefined;
   #flushing: Promise<void> = Promise.resolve();
 
@@ -64,21 +68,36 @@ export class LogStore {
     return new LogStore(options);
   }
 
-  /** The allowance of the function that a version belongs to; shared by its instances. */
-  bucketOf(versionId: VersionId): ByteBucket {
-    return this.#functionOf(keyOf(versionId)).bucket;
+  /** The allowance of the function that a version belongs to, shared by its instances; the newest version sets it. */
+  bucketOf(versionId: VersionId, bytesPerSecond: number): ByteBucket {
+    const { bucket } = this.#functionOf(keyOf(versionId));
+    bucket.setRate(bytesPerSecond);
+    return bucket;
   }
 
   append(entry: LogEntry): void {
     const log = this.#functionOf(keyOf(entry.versionId));
     this.#add(log, entry);
-    if (log.pending.length < PENDING_MAX) log.pending.push(JSON.stringify(entry));
+    this.#persistLater(log, entry);
     for (const follower of log.followers) follower.entry(entry);
     this.#bound(log);
     this.#flushTimer ??= this.#options.timers.after(FLUSH_MS, () => {
       this.#flushTimer = undefined;
       void this.flush();
     });
+  }
+
+  /** Made into text when it is written: of a flood, much is gone by then. */
+  #persistLater(log: FunctionLog, entry: LogEntry): void {
+    const units = unitsOf(entry);
+    if (this.#pendingUnits + units > PENDING_UNITS_MAX) {
+      log.unpersisted += 1 + (entry.dropped ?? 0);
+      return;
+    }
+    this.#pendingUnits += units;
+    const lost = log.unpersisted;
+    log.unpersisted = 0;
+    log.pending.push(lost === 0 ? entry : { ...entry, dropped: (entry.dropped ?? 0) + lost });
   }
 
   /** The newest `tail` entries, oldest first. */
@@ -164,6 +183,7 @@ export class LogStore {
       entries: [],
       units: 0,
       pending: [],
+      unpersisted: 0,
       loaded: Promise.resolve(),
     };
     this.#functions.set(key, log);
@@ -215,8 +235,10 @@ export class LogStore {
     for (const log of this.#functions.values()) {
       if (log.pending.length === 0) continue;
       await log.loaded;
-      const text = `${log.pending.join('\n')}\n`;
+      const batch = log.pending;
       log.pending = [];
+      const text = `${batch.map((entry) => JSON.stringify(entry)).join('\n')}\n`;
+      for (const entry of batch) this.#pendingUnits -= unitsOf(entry);
       try {
         await this.#write(log.key, text);
       } catch (thrown) {
@@ -257,9 +279,10 @@ export class LogStore {
   }
 }
 
+/** `default/hello@3` → `default.hello`. Called for every line, so the id is not parsed again. */
 function keyOf(versionId: VersionId): string {
-  const { account, functionName } = parseVersionId(versionId);
-  return `${account}.${functionName}`;
+  const slash = versionId.indexOf('/');
+  return `${versionId.slice(0, slash)}.${versionId.slice(slash + 1, versionId.lastIndexOf('@'))}`;
 }
 
 async function removeOldest(folder: string): Promise<void> {

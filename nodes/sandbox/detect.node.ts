@@ -154,6 +154,7 @@ async function withStrict(
     status: { level: status.level, missing },
     runner: (tier, groups) =>
       processRunner({
+        timers: systemTimers,
         ...parts,
         tier: TIER_LIMITS[tier],
         identities: TIER_LIMITS[tier].identity === 'own' && strictUids ? own : shared,
@@ -187,7 +188,7 @@ async function tryProfile(
   tier: Tier,
   identities: IdentitySource,
 ): Promise<string | undefined> {
-  const runner = processRunner({ ...parts, tier: TIER_LIMITS[tier], identities });
+  const runner = processRunner({ ...parts, timers: systemTimers, tier: TIER_LIMITS[tier], identities });
   let slot: Slot;
   try {
     const folder = join(parts.slotsDir, `t${process.pid}`);

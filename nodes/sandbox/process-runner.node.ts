@@ -13,6 +13,8 @@ import type { Readable, Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
+import type { Timers } from '#shared/runtime/clock.ts';
+import { gatherOutput } from '../slots/gather.ts';
 import type { Guest, GuestEnd, GuestEvents, GuestIdentity, GuestReady, SlotRunner } from '../slots/runner.ts';
 import type { Cgroups, GroupTerms } from './cgroup.node.ts';
 import type { IdentitySource } from './identities.ts';
@@ -39,6 +41,7 @@ export interface ProcessRunnerOptions {
   readonly seccompFile: string;
   readonly tier: TierLimits;
   readonly identities: IdentitySource;
+  readonly timers: Timers;
   /** When the machine has them: entered while the slot waits, left after its end. */
   readonly groups?: Pick<Cgroups, 'add' | 'setLimits' | 'ranOutOfMemory' | 'remove'>;
 }
@@ -129,9 +132,9 @@ class ProcessGuest implements Guest {
     } finally {
       if (typeof filter === 'number') closeSync(filter);
     }
-    const { stdin, stdout, stderr } = this.#child;
+    const { stdin, stderr } = this.#child;
     stdin?.on('error', () => undefined); // a process that died early is reported by its exit
-    stdout?.on('data', (chunk: Uint8Array) => start.events.stdout(chunk));
+    gatherOutput(this.#child, options.timers, (chunk) => start.events.stdout(chunk));
     stderr?.on('data', (chunk: Uint8Array) => start.events.stderr(chunk));
     this.ended = this.#waitForEnd();
     this.ready = command.sandboxed ? this.#readInfo() : this.#enter(this.#child.pid);

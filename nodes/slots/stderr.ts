@@ -1,7 +1,8 @@
 /** What workerd says on stderr about a start that failed or a process that died. Pure. */
 
 /** Printed by every start inside a root without /proc, and with garbage collector flags. */
-const NOISE = /^Unable to find and open the program executable|compile cache failed its compatibility check/;
+const NOISE =
+  /^Unable to find and open the program executable|compile cache failed its compatibility check|became the default as of .* so does not need to be specified/;
 /** V8's last words when the heap is full, and the allocator's. */
 const OUT_OF_MEMORY =
   /Reached heap limit|JavaScript heap out of memory|Fatal process out of memory|std::bad_alloc|Cannot allocate memory/;

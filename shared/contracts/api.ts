@@ -24,6 +24,7 @@
  *   GET    A/keys · POST A/keys CreateKey → CreatedKey · DELETE A/keys/{id}
  *   GET    A/secrets · PUT A/secrets/{secret} PutSecret → SecretView · DELETE A/secrets/{secret}
  *   GET    A/routes · POST A/routes CreateRoute → RouteView · DELETE A/routes/{id}
+ *   GET    A/usage?from&to&function&granularity=hour|day|total   list of UsageView
  *   GET    /v1/propagation?revision=N&waitMs=N   → Propagation; waits until every live consumer applied N
  *   GET    /v1/status                            → PlatformStatus
  */
@@ -273,6 +274,22 @@ export const propagationSchema = z.object({
   elapsedMs: z.number().optional(),
 });
 
+export const USAGE_GRANULARITIES = ['hour', 'day', 'total'] as const;
+export const usageViewSchema = z.object({
+  function: functionNameSchema,
+  /** Begin of the hour, of the day (UTC), or of the whole range. */
+  start: instant,
+  requests: z.number().int(),
+  errors: z.number().int(),
+  cpuMs: z.number(),
+  /** Memory limit times life of the instances, in MB·ms; 1 GB·s is 1,000,000. */
+  memoryMbMs: z.number(),
+  requestBytes: z.number().int(),
+  responseBytes: z.number().int(),
+  egressRequests: z.number().int(),
+  egressBytes: z.number().int(),
+});
+
 export const platformStatusSchema = z.object({
   revision: z.number().int(),
   consumers: z.array(
@@ -311,4 +328,6 @@ export type CreateRoute = z.infer<typeof createRouteSchema>;
 export type RouteView = z.infer<typeof routeViewSchema>;
 export type AccountView = z.infer<typeof accountViewSchema>;
 export type Propagation = z.infer<typeof propagationSchema>;
+export type UsageGranularity = (typeof USAGE_GRANULARITIES)[number];
+export type UsageView = z.infer<typeof usageViewSchema>;
 export type PlatformStatus = z.infer<typeof platformStatusSchema>;

@@ -50,7 +50,7 @@ export const limitsSchema = z.strictObject({
   subrequests: bounded(0, LIMITS.subrequestsMax, LIMITS.subrequestsDefault),
   /** Outbound connections that one instance may have open. */
   connections: bounded(1, LIMITS.connectionsMax, LIMITS.connectionsDefault),
-  /** What an instance may log per second, in bytes; more is dropped, counted and said. */
+  /** What the function may log per second on one node, in bytes; more is dropped, counted and said. */
   logBytesPerSecond: bounded(1_024, LIMITS.logBytesPerSecondMax, LIMITS.logBytesPerSecondMax),
 });
 

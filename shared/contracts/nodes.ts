@@ -18,6 +18,9 @@
  *   POST /v1/instances/ID/overdue OverdueReport → 204. A request passed its cpuMs of wall time, or its
  *          timeout: the agent compares CPU time and kills what does not yield.
  *
+ *   POST /v1/slow                 SlowReport → 204. Instances that have left a request without an answer for
+ *          some 20 ms: the agent looks which of them burn CPU, long before a budget is over.
+ *
  * Control → agent:
  *   POST /v1/check                CheckRequest (runnable not yet published) → 200 CheckReply. Starts the
  *          code once in a sandboxed slot, as production would, and stops it.
@@ -58,7 +61,10 @@ export const startReplySchema = z.object({ endpoint: endpointSchema, startMs: z.
 export const exitReportSchema = z.object({
   ended: z.boolean(),
   reason: exitReasonSchema.optional(),
-  /** Requests that the agent blames, when a report told it which one burnt the budget. */
+  /**
+   * Request that the agent blames, when a report told it which one burnt the budget. Empty: none of those
+   * that a gateway reported. Absent: unknown.
+   */
   blamedRequestId: z.string().optional(),
 });
 
@@ -69,6 +75,15 @@ export const overdueReportSchema = z.object({
   ageMs: z.number().min(0),
   /** Requests in flight on the instance from this gateway. */
   inFlight: z.number().int().min(0),
+});
+
+/** Instances in one report; a gateway sends the rest with its next one. */
+export const SLOW_INSTANCES_MAX = 256;
+export const slowReportSchema = z.object({
+  instances: z
+    .array(z.object({ instanceId: z.string(), ageMs: z.number().min(0) }))
+    .min(1)
+    .max(SLOW_INSTANCES_MAX),
 });
 
 export const nodeHeartbeatSchema = z.object({
@@ -133,6 +148,7 @@ export type StartRequest = z.infer<typeof startRequestSchema>;
 export type StartReply = z.infer<typeof startReplySchema>;
 export type ExitReport = z.infer<typeof exitReportSchema>;
 export type OverdueReport = z.infer<typeof overdueReportSchema>;
+export type SlowReport = z.infer<typeof slowReportSchema>;
 export type NodeHeartbeat = z.infer<typeof nodeHeartbeatSchema>;
 export type NodeHeartbeatReply = z.infer<typeof nodeHeartbeatReplySchema>;
 export type CheckReply = z.infer<typeof checkReplySchema>;

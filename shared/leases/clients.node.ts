@@ -1,7 +1,7 @@
 /** The scheduler and the agents over their Unix sockets, as a holder of leases calls them. */
 import { z } from 'zod';
 import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
-import { exitReportSchema } from '../contracts/nodes.ts';
+import { exitReportSchema, SLOW_INSTANCES_MAX, type SlowReport } from '../contracts/nodes.ts';
 import { asPlatformError } from '../errors.ts';
 import type { Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
@@ -64,6 +64,40 @@ export function createSchedulerClient(options: {
   };
 }
 
+/** Longest that a report of slow instances waits for others to go with it. */
+const SLOW_BATCH_MS = 5;
+
+/** Slow instances of one agent, told together. */
+class SlowReports {
+  readonly #waiting = new Map<string, number>();
+  readonly #timers: Timers;
+  readonly #send: (report: SlowReport) => Promise<void>;
+  #busy = false;
+
+  constructor(timers: Timers, send: (report: SlowReport) => Promise<void>) {
+    this.#timers = timers;
+    this.#send = send;
+  }
+
+  add(instanceId: string, ageMs: number): void {
+    if (this.#waiting.size >= SLOW_INSTANCES_MAX) return;
+    this.#waiting.set(instanceId, Math.max(ageMs, this.#waiting.get(instanceId) ?? 0));
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#timers.after(SLOW_BATCH_MS, () => void this.#flush());
+  }
+
+  /** One report at a time: an agent that is slow itself must not be given more to do. */
+  async #flush(): Promise<void> {
+    const instances = [...this.#waiting].map(([instanceId, ageMs]) => ({ instanceId, ageMs }));
+    this.#waiting.clear();
+    await this.#send({ instances });
+    this.#busy = false;
+    const [next] = this.#waiting;
+    if (next !== undefined) this.add(...next);
+  }
+}
+
 export function createAgentClient(options: {
   readonly timers: Timers;
   readonly log: Log;
@@ -75,6 +109,20 @@ export function createAgentClient(options: {
     const known = peers.get(path) ?? new UnixPeer(path);
     peers.set(path, known);
     return known;
+  };
+  const slowReports = new Map<string, SlowReports>();
+  const slowReportsOf = (lease: Lease): SlowReports => {
+    const { path } = lease.endpoint.agent;
+    const known = slowReports.get(path);
+    if (known !== undefined) return known;
+    const fresh = new SlowReports(options.timers, async (body) => {
+      using limit = timeout(options.timers, AGENT_TIMEOUT_MS);
+      await peerOf(lease)
+        .call('/v1/slow', z.unknown(), { method: 'POST', body, signal: limit.signal })
+        .catch((thrown: unknown) => options.log.debug('slow_not_reported', { error: thrown }));
+    });
+    slowReports.set(path, fresh);
+    return fresh;
   };
   const instancePath = (lease: Lease): string => `/v1/instances/${encodeURIComponent(lease.instanceId)}`;
   return {
@@ -101,6 +149,9 @@ export function createAgentClient(options: {
           options.log.warn('overdue_not_reported', { instance: lease.instanceId, error: thrown }),
         )
         .finally(() => limit[Symbol.dispose]());
+    },
+    slow(lease, ageMs) {
+      slowReportsOf(lease).add(lease.instanceId, ageMs);
     },
     async close() {
       await Promise.all([...peers.values()].map((peer) => peer.close()));

@@ -38,4 +38,6 @@ export interface LeaseSource {
 export interface AgentPort {
   exit(lease: Lease, waitMs: number): Promise<ExitReport | undefined>;
   overdue(lease: Lease, report: OverdueReport): void;
+  /** A request has had no answer for `ageMs`. Reported in batches. */
+  slow(lease: Lease, ageMs: number): void;
 }

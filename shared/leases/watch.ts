@@ -8,11 +8,20 @@ import type { Clock, Timer, Timers } from '../runtime/clock.ts';
 
 const TICK_MS = 10;
 
+/** A request without a response head for this long is worth a look at its process. */
+export const SLOW_MS = 20;
 /**
- * A request that stays slow is reported again after its CPU budget, since code that yields between bursts
- * may have been within it the first time; but no oftener than this.
+ * A request that stays slow is reported again, since code that yields between bursts may have been within
+ * its budget the first time: first after this, then ever more seldom, at most one budget apart.
  */
-export const SLOW_REPORT_MS_MIN = 100;
+const REPORT_AGAIN_MS = 50;
+
+/** Age at which a request is reported next, when it was reported at `ageMs`. */
+export function nextReportMs(ageMs: number, cpuMs: number): number {
+  if (ageMs < cpuMs) return cpuMs;
+  const over = ageMs - cpuMs;
+  return ageMs + Math.max(REPORT_AGAIN_MS, Math.min(over, Math.max(cpuMs, 2 * REPORT_AGAIN_MS)));
+}
 
 export interface Watched {
   /** @param nowMs - monotonic. May remove itself. */

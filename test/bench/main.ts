@@ -5,7 +5,9 @@
 import { writeFile } from 'node:fs/promises';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
+import { benchAttack, benchMemoryHog } from './attacks.ts';
 import { benchCold } from './cold.ts';
+import { benchLogs } from './logs.ts';
 import { describeSandbox, machineFacts } from './machine.ts';
 import { benchFleet, benchMemory } from './memory.ts';
 import { BenchPlatform } from './platform.ts';
@@ -21,6 +23,9 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   rollback: benchRollback,
   memory: benchMemory,
   fleet: benchFleet,
+  attack: benchAttack,
+  'memory-hog': benchMemoryHog,
+  logs: benchLogs,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]

@@ -13,6 +13,10 @@ export interface BenchScale {
   readonly rollbacks: number;
   readonly idleInstances: number;
   readonly fleet: number;
+  readonly attacks: number;
+  /** Functions that flood their logs at once, and for how long. */
+  readonly floods: number;
+  readonly floodMs: number;
 }
 
 type Amounts = Omit<BenchScale, 'sandbox'>;
@@ -29,6 +33,9 @@ export const FULL: Amounts = {
   rollbacks: 100,
   idleInstances: 20,
   fleet: 500,
+  attacks: 10,
+  floods: 20,
+  floodMs: 4_000,
 };
 
 export const QUICK: Amounts = {
@@ -43,4 +50,7 @@ export const QUICK: Amounts = {
   rollbacks: 8,
   idleInstances: 5,
   fleet: 20,
+  attacks: 2,
+  floods: 5,
+  floodMs: 800,
 };

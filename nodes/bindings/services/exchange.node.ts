@@ -9,7 +9,7 @@ import {
 import type { Duplex } from 'node:stream';
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import { REQUEST_ID } from '#shared/contracts/invoke.ts';
-import { SLOW_REPORT_MS_MIN, type Watch, type Watched } from '#shared/leases/watch.ts';
+import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
 import { isFunctionError, passing } from './headers.ts';
 
 export type ExchangeOutcome =
@@ -60,7 +60,7 @@ class Exchange implements Watched {
   #instance: Duplex | undefined;
   #startedMs = 0;
   #lastActiveMs = 0;
-  #reportAtMs = 0;
+  #reportAtMs = SLOW_MS;
   #bodyBegun = false;
   #answered = false;
   #over = false;
@@ -110,8 +110,8 @@ class Exchange implements Watched {
       return;
     }
     const ageMs = nowMs - this.#startedMs;
-    if (ageMs >= Math.max(limits.cpuMs, this.#reportAtMs)) {
-      this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
+    if (ageMs >= this.#reportAtMs) {
+      this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
       onSlow(ageMs);
     }
     if (ageMs >= limits.timeoutMs) this.#finish({ kind: 'timeout', ageMs });

@@ -110,8 +110,10 @@ async function attempt(
     ],
     limits: version.limits,
     watch: deps.watch,
-    onSlow: (ageMs) =>
-      deps.agent.overdue(lease, { requestId, kind: 'cpu', ageMs, inFlight: place.permit.inFlight() }),
+    onSlow: (ageMs) => {
+      if (ageMs < version.limits.cpuMs) deps.agent.slow(lease, ageMs);
+      else deps.agent.overdue(lease, { requestId, kind: 'cpu', ageMs, inFlight: place.permit.inFlight() });
+    },
   });
   return settle(forwarding, place, outcome, resent);
 }

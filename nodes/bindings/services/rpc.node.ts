@@ -9,7 +9,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { asPlatformError, PlatformError } from '#shared/errors.ts';
-import { SLOW_REPORT_MS_MIN, type Watched } from '#shared/leases/watch.ts';
+import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
 import {
   depthOf,
   enter,
@@ -115,7 +115,7 @@ class Session implements Watched {
   #lastByteMs = 0;
   /** Since when the instance has been silent with a call open. */
   #silentSinceMs = 0;
-  #reportAtMs = 0;
+  #reportAtMs = SLOW_MS;
   #over = false;
 
   constructor(between: Between, { socket, head }: Inbound, instance: Duplex) {
@@ -154,9 +154,10 @@ class Session implements Watched {
     }
     if (quietMs >= limits.streamIdleMs) return this.#close();
     const ageMs = nowMs - this.#silentSinceMs;
-    if (ageMs < Math.max(limits.cpuMs, this.#reportAtMs)) return;
-    this.#reportAtMs = ageMs + Math.max(limits.cpuMs, SLOW_REPORT_MS_MIN);
+    if (ageMs < this.#reportAtMs) return;
+    this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
     const { permit } = place;
+    if (ageMs < limits.cpuMs) return deps.agent.slow(permit.lease, ageMs);
     deps.agent.overdue(permit.lease, {
       requestId: this.#requestId,
       kind: 'cpu',
@@ -200,7 +201,7 @@ class Session implements Watched {
 
   #answering(): void {
     this.#silentSinceMs = this.#between.deps.watch.coarseMs;
-    this.#reportAtMs = 0;
+    this.#reportAtMs = SLOW_MS;
   }
 
   #closeAtRest(): void {
