@@ -141,7 +141,7 @@ describe('gateway under failure', () => {
     expect(await outcome(harness.request('hello.localhost'))).toEqual([500, 'function_error']);
   });
 
-  test('answers with the instance lost when it sends nonsense', async ({ expect }) => {
+  test('answers that the response is invalid when it sends nonsense', async ({ expect }) => {
     await start();
     const path = join(harness.folder, 'raw.sock');
     const server = createServer(
@@ -149,7 +149,7 @@ describe('gateway under failure', () => {
     );
     await new Promise<void>((resolve) => server.listen(path, resolve));
     harness.grant(path);
-    expect(await outcome(harness.request('hello.localhost'))).toEqual([503, 'instance_lost']);
+    expect(await outcome(harness.request('hello.localhost'))).toEqual([502, 'response_invalid']);
     server.close();
   });
 

@@ -206,6 +206,8 @@ async function settle(
       return 'unreachable';
     case 'function_error':
       throw new PlatformError('function_error', 'the handler threw');
+    case 'response_invalid':
+      throw new PlatformError('response_invalid', 'the head of the response was refused');
     case 'body_too_large':
       throw new PlatformError('body_too_large', 'the request body passed its bound while streaming');
     case 'timeout':

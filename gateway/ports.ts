@@ -61,5 +61,7 @@ export type ForwardOutcome =
   | { readonly kind: 'reset'; readonly replayable: boolean }
   | { readonly kind: 'timeout'; readonly ageMs: number }
   | { readonly kind: 'function_error' }
+  /** What the instance answered cannot be passed on. */
+  | { readonly kind: 'response_invalid' }
   | { readonly kind: 'body_too_large' }
   | { readonly kind: 'client_gone' };

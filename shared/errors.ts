@@ -126,6 +126,11 @@ export const ERRORS = {
     retry: 'elsewhere',
     message: 'The process of the function ended before it answered.',
   },
+  response_invalid: {
+    status: 502,
+    retry: 'never',
+    message: 'The function answered with headers that are too large or malformed.',
+  },
   timeout: { status: 504, retry: 'never', message: 'The function did not answer within its time limit.' },
   instance_lost: {
     status: 503,

@@ -151,7 +151,8 @@ export class Exchange implements UpstreamHandler, Watched {
     if (this.#discarding) return this.#finish({ kind: 'function_error' });
     if (this.#headSent) return this.#cut();
     if (failure === 'unreachable') return this.#finish({ kind: 'unreachable' });
-    this.#finish({ kind: 'reset', replayable: failure === 'reset' && !this.#pumping });
+    if (failure === 'malformed') return this.#finish({ kind: 'response_invalid' });
+    this.#finish({ kind: 'reset', replayable: !this.#pumping });
   }
 
   tick(nowMs: number): void {

@@ -35,6 +35,31 @@ function headOf(request: UpstreamRequest): string {
   return `${head}\r\n`;
 }
 
+/** Of Node's streams, beside their public face. */
+interface StreamState {
+  autoDestroy: boolean;
+  errored: Error | null;
+}
+
+function statesOf(socket: Socket): { readonly readable: StreamState; readonly writable: StreamState } {
+  const { _readableState: readable, _writableState: writable } = socket as unknown as Record<
+    '_readableState' | '_writableState',
+    StreamState
+  >;
+  return { readable, writable };
+}
+
+/**
+ * A function may answer without reading the body, after which workerd closes: our write fails while the
+ * answer is still to be read. Node then destroys the socket with all that was received; there is no public
+ * way to have it read on. Whatever happens, the end of the connection or a failed read comes after it.
+ */
+function surviveFailedWrites(socket: Socket): void {
+  const { readable, writable } = statesOf(socket);
+  readable.autoDestroy = false;
+  writable.autoDestroy = false;
+}
+
 interface Idle {
   readonly connections: Connection[];
 }
@@ -51,6 +76,7 @@ class Connection implements ParserSink, UpstreamExchange {
   #wantsDrain = false;
   #reusable = false;
   #ended = false;
+  #writeFailed = false;
   idleSinceMs = 0;
 
   constructor(owner: SocketClient, path: string) {
@@ -58,6 +84,7 @@ class Connection implements ParserSink, UpstreamExchange {
     this.#path = path;
     const socket = connect(path);
     this.#socket = socket;
+    surviveFailedWrites(socket);
     socket.on('connect', () => {
       this.#connected = true;
       this.#handler?.onReady();
@@ -69,7 +96,11 @@ class Connection implements ParserSink, UpstreamExchange {
       this.#handler?.onDrain();
     });
     socket.on('end', () => this.#remoteEnded());
-    socket.on('error', (error: NodeJS.ErrnoException) => this.#failed(error));
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.syscall !== 'write' || this.#handler === undefined) return this.#failed(error);
+      this.#writeFailed = true;
+      statesOf(socket).readable.errored = null;
+    });
     socket.on('close', () => this.#failed(new Error('connection closed')));
   }
 
@@ -89,7 +120,7 @@ class Connection implements ParserSink, UpstreamExchange {
   }
 
   write(chunk: Uint8Array): boolean {
-    if (chunk.byteLength === 0) return true;
+    if (chunk.byteLength === 0 || this.#writeFailed) return true;
     const socket = this.#socket;
     let room: boolean;
     if (this.#chunked) {
@@ -104,7 +135,7 @@ class Connection implements ParserSink, UpstreamExchange {
   }
 
   end(): void {
-    if (this.#requestEnded) return;
+    if (this.#requestEnded || this.#writeFailed) return;
     this.#requestEnded = true;
     if (this.#chunked) this.#socket.write('0\r\n\r\n', 'latin1');
   }
@@ -151,7 +182,7 @@ class Connection implements ParserSink, UpstreamExchange {
     if (handler === undefined) return;
     this.#handler = undefined;
     // A response before the end of the request leaves the rest of the body on the connection.
-    if (this.#reusable && this.#requestEnded && this.#socket.writable) {
+    if (this.#reusable && this.#requestEnded && !this.#writeFailed && this.#socket.writable) {
       if (this.#socket.isPaused()) this.#socket.resume();
       this.#owner.release(this.#path, this);
     } else this.#socket.destroy();

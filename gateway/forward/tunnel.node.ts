@@ -9,6 +9,9 @@ import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/
 
 const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 
+/** WebSockets know no half-closed state: a client that has gone is not waited for longer than this. */
+const CLIENT_ENDED_MS_MAX = 1_000;
+
 interface Upgrade {
   readonly incoming: IncomingMessage;
   readonly socket: Duplex;
@@ -40,6 +43,7 @@ class Tunnel implements Watched {
   #lastActiveMs = 0;
   /** Age at which the agent is told next that the request is slow. */
   #reportAtMs = SLOW_MS;
+  #clientEnded = false;
   #over = false;
 
   // oxlint-disable-next-line max-params -- the same shape as Exchange
@@ -78,7 +82,10 @@ class Tunnel implements Watched {
   tick(nowMs: number): void {
     const { limits } = this.#plan.version;
     if (this.#instance !== undefined) {
-      if (nowMs - this.#lastActiveMs < limits.streamIdleMs) return;
+      const silenceMsMax = this.#clientEnded
+        ? Math.min(CLIENT_ENDED_MS_MAX, limits.streamIdleMs)
+        : limits.streamIdleMs;
+      if (nowMs - this.#lastActiveMs < silenceMsMax) return;
       this.#upgrade.socket.destroy();
       return this.#answered('cut');
     }
@@ -109,6 +116,10 @@ class Tunnel implements Watched {
     socket.on('data', (chunk: Buffer) => {
       this.#lastActiveMs = this.#watch.coarseMs;
       meter.requestBytes += chunk.byteLength;
+    });
+    socket.on('end', () => {
+      this.#lastActiveMs = this.#watch.coarseMs;
+      this.#clientEnded = true;
     });
     connection.on('data', (chunk: Buffer) => {
       this.#lastActiveMs = this.#watch.coarseMs;

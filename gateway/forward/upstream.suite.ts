@@ -194,6 +194,52 @@ export function upstreamSuite(name: string, create: () => UpstreamClient): void 
       expect([sent.recorded.body, written]).toEqual(['read', 64]);
     });
 
+    test.for([
+      ['small', 5],
+      ['as large as the socket holds', 100_000],
+    ] as const)('reads a %s answer that came before its writes failed', async ([, bytes], { expect }) => {
+      let exchange: UpstreamExchange | undefined;
+      let writesFail = (): void => undefined;
+      const path = await listen(
+        createNetServer((socket) =>
+          socket.once('data', () => {
+            socket.write(`HTTP/1.1 413 Too Large\r\ncontent-length: ${bytes}\r\n\r\n${'x'.repeat(bytes)}`);
+            socket.destroy();
+            // Both in one turn of the loop: the client has not read when it writes.
+            writesFail();
+          }),
+        ),
+      );
+      const sent = send(path, { method: 'POST', bodyBytes: 200_000 });
+      exchange = sent.exchange;
+      writesFail = () => {
+        for (let index = 0; index < 100; index += 1) exchange?.write(Buffer.alloc(1_000));
+        exchange?.end();
+      };
+      await over(sent.recorded);
+      expect([sent.recorded.status, sent.recorded.body.length, sent.recorded.end]).toEqual([
+        413,
+        bytes,
+        'end',
+      ]);
+    });
+
+    test('reports a connection whose writes fail before any answer', async ({ expect }) => {
+      let exchange: UpstreamExchange | undefined;
+      const path = await listen(
+        createNetServer((socket) =>
+          socket.once('data', () => {
+            socket.destroy();
+            exchange?.write(Buffer.alloc(1_000));
+          }),
+        ),
+      );
+      const sent = send(path, { method: 'POST', bodyBytes: 200_000 });
+      exchange = sent.exchange;
+      await over(sent.recorded);
+      expect([sent.recorded.status, sent.recorded.end]).toEqual([0, 'reset']);
+    });
+
     test('stops reading when told to, and goes on after resume', async ({ expect }) => {
       const path = await http((_request, response) => response.end(Buffer.alloc(4_000_000, 97)));
       let paused = true;

@@ -69,8 +69,9 @@ function entrySource(options: EntryOptions): string {
       ? `wrapEvent(user, ${JSON.stringify({ functionName, functionVersion })})`
       : 'wrapModule(user)';
   const wrapper = style === 'event' ? 'wrapEvent' : 'wrapModule';
-  // The console and fetch are imported first: top-level code of the user must already find ours.
+  // These are imported first: top-level code of the user must already be heard, and cannot change them.
   return `import "./console.worker.ts";
+import "./uncaught.worker.ts";
 import "./fetch.worker.ts";
 import * as user from ${specifier};
 import { hooksOf, wrapEntrypoint, ${wrapper} } from "./runtime.worker.ts";
@@ -83,7 +84,7 @@ ${style === 'event' ? '' : `export * from ${specifier};\n`}${
 
 export async function loadEntryModules(): Promise<EntryModules> {
   const shared = await Promise.all(
-    ['console', 'fetch', 'runtime'].map(async (name) =>
+    ['console', 'uncaught', 'fetch', 'runtime'].map(async (name) =>
       esm(`isoplane/${name}.worker.ts`, await load(`./${name}.worker.ts`)),
     ),
   );
