@@ -1,7 +1,6 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
-import { freemem } from 'node:os';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import type { Tier } from '#shared/contracts/config.ts';
@@ -45,6 +44,8 @@ export interface AgentOptions {
   /** Users of strict instances, when the agent is root. */
   readonly strictUids?: UidRange;
   readonly capacity: number;
+  /** Starts leave this much of the machine's memory free. Default: 0. */
+  readonly memoryReserveBytes?: number;
   readonly sandbox: DetectOptions['mode'];
   readonly codeCacheBytes: number;
   readonly startupMsMax?: number;
@@ -56,6 +57,9 @@ const ENCODED_BYTES_MAX = 128 * 1_048_576;
 const RUNNABLE_WAIT_MS = 5_000;
 /** An agent is ready when this many slots wait; the others follow while it serves. */
 const SLOTS_FIRST = 3;
+
+/** Of the machine, or of the group that the agent runs in when that allows less. */
+const freeBytes = (): number => process.availableMemory();
 
 /** Short, and when the agent is root outside the private run folder, so that the slots' user can pass. */
 export function boxFolder(layout: Layout, nodeId: string): string {
@@ -111,7 +115,7 @@ function openPools(
     return new SlotPool({
       min,
       max,
-      freeBytes: freemem,
+      freeBytes,
       clock: systemClock,
       timers: systemTimers,
       log,
@@ -222,6 +226,7 @@ function assemble(parts: Parts, socket: string): Running {
     logs: parts.logs,
     log: options.log,
     capacity: options.capacity,
+    memory: { freeBytes, reserveBytes: options.memoryReserveBytes ?? 0 },
     agentSocket: socket,
     findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
     onStarted: ({ id, slot, runnable }) =>

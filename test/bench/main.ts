@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { benchCold } from './cold.ts';
+import { benchDensity } from './density.ts';
 import { describeSandbox, machineFacts } from './machine.ts';
 import { benchFleet, benchMemory } from './memory.ts';
 import { BenchPlatform } from './platform.ts';
@@ -21,6 +22,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   rollback: benchRollback,
   memory: benchMemory,
   fleet: benchFleet,
+  density: benchDensity,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]

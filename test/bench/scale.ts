@@ -13,6 +13,7 @@ export interface BenchScale {
   readonly rollbacks: number;
   readonly idleInstances: number;
   readonly fleet: number;
+  readonly residentInstances: number;
 }
 
 type Amounts = Omit<BenchScale, 'sandbox'>;
@@ -29,6 +30,7 @@ export const FULL: Amounts = {
   rollbacks: 100,
   idleInstances: 20,
   fleet: 500,
+  residentInstances: 2_000,
 };
 
 export const QUICK: Amounts = {
@@ -43,4 +45,5 @@ export const QUICK: Amounts = {
   rollbacks: 8,
   idleInstances: 5,
   fleet: 20,
+  residentInstances: 100,
 };
