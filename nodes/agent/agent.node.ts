@@ -27,6 +27,7 @@ import { LogStore } from '../logs/store.node.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
 import { detectSandbox, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
 import type { UidRange } from '../sandbox/identities.ts';
+import { killOrphans } from '../sandbox/orphans.node.ts';
 import { SlotPool } from '../slots/pool.node.ts';
 import { Slot } from '../slots/slot.node.ts';
 import { Heartbeat } from './heartbeat.node.ts';
@@ -83,6 +84,8 @@ async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sa
       consequence:
         'user code is not contained on this node: it can reach files, other instances and their sockets; run only code that you trust',
     });
+  const orphans = await killOrphans(sandbox.slotsDir);
+  if (orphans > 0) options.log.warn('orphans_killed', { count: orphans });
   // Slots of a crashed agent died with it; their folders did not.
   for (const name of await readdir(sandbox.slotsDir))
     await rm(join(sandbox.slotsDir, name), { recursive: true, force: true });
