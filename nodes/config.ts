@@ -4,13 +4,22 @@ import { parseExemption } from './egress/addresses.ts';
 import { SLOT_BYTES } from './slots/demand.ts';
 
 const MIB = 1_048_576;
-/** Private memory of an idle instance, measured (7.6 MB), with room for the agent's share. */
+/** What one idle instance takes from the machine: 8 to 9 MB of its own, the rest is the kernel's. Measured. */
 const IDLE_INSTANCE_BYTES = 10 * MIB;
 const CAPACITY_MAX = 2_000;
+/**
+ * Left for the planes and for instances that work: they need more than idle ones, so starts are refused
+ * before memory is gone, whatever the capacity says.
+ */
+const RESERVE_SHARE = 1 / 16;
+const RESERVE_BYTES_MIN = 128 * MIB;
+
+export const defaultReserveBytes = (totalMemoryBytes: number): number =>
+  Math.max(RESERVE_BYTES_MIN, Math.floor(totalMemoryBytes * RESERVE_SHARE));
 
 export function defaultCapacity(totalMemoryBytes: number): number {
-  // Half of the memory: instances that work need more than idle ones.
-  return Math.max(1, Math.min(CAPACITY_MAX, Math.floor(totalMemoryBytes / 2 / IDLE_INSTANCE_BYTES)));
+  const room = totalMemoryBytes - 2 * defaultReserveBytes(totalMemoryBytes);
+  return Math.max(1, Math.min(CAPACITY_MAX, Math.floor(room / IDLE_INSTANCE_BYTES)));
 }
 
 /** Part of the memory that slots may take while they wait; see SLOT_BYTES for what one takes. */
@@ -67,8 +76,10 @@ export const nodeEnvironmentSchema = z.object({
    * machine may share any. Default: 1900000000-1900009999.
    */
   ISOPLANE_STRICT_UIDS: uidRange.optional(),
-  /** Instances this node may hold. Default: by memory, at most 2,000. */
+  /** Instances this node may hold. Default: as many idle ones as fit into 7/8 of the memory, at most 2,000. */
   ISOPLANE_CAPACITY: z.coerce.number().int().min(1).max(10_000).optional(),
+  /** Memory that starts must leave free, in bytes. Default: 1/16 of all, at least 128 MiB. */
+  ISOPLANE_MEMORY_RESERVE_BYTES: z.coerce.number().int().min(0).optional(),
   /** `required` refuses to start without the full sandbox; `auto` says loudly what is missing; `off` runs bare. */
   ISOPLANE_SANDBOX: z.enum(['auto', 'required', 'off']).default('auto'),
   /** Bytes of code kept on disk. */

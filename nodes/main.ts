@@ -1,21 +1,30 @@
 /** Entry of the node agent: the only place of the plane that reads the environment. */
 import { totalmem } from 'node:os';
+import process from 'node:process';
 import { readEnvironment, runPlane } from '#shared/runtime/plane.node.ts';
 import { startAgent } from './agent/agent.node.ts';
-import { defaultCapacity, defaultSlots, nodeEnvironmentSchema } from './config.ts';
+import { defaultCapacity, defaultReserveBytes, defaultSlots, nodeEnvironmentSchema } from './config.ts';
+
+/** A group that the agent runs in may allow less than the machine has. */
+function machineBytes(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(totalmem(), constrained) : totalmem();
+}
 
 await runPlane('node', (log) => {
   const environment = readEnvironment(nodeEnvironmentSchema);
+  const memoryBytes = machineBytes();
   return startAgent({
     dataDir: environment.ISOPLANE_DATA_DIR,
     nodeId: environment.ISOPLANE_NODE_ID,
-    slots: environment.ISOPLANE_SLOTS ?? defaultSlots(totalmem()),
+    slots: environment.ISOPLANE_SLOTS ?? defaultSlots(memoryBytes),
     ...(environment.ISOPLANE_SLOTS_MAX === undefined ? {} : { slotsMax: environment.ISOPLANE_SLOTS_MAX }),
     strictSlotsMax: environment.ISOPLANE_STRICT_SLOTS_MAX,
     ...(environment.ISOPLANE_STRICT_UIDS === undefined
       ? {}
       : { strictUids: environment.ISOPLANE_STRICT_UIDS }),
-    capacity: environment.ISOPLANE_CAPACITY ?? defaultCapacity(totalmem()),
+    capacity: environment.ISOPLANE_CAPACITY ?? defaultCapacity(memoryBytes),
+    memoryReserveBytes: environment.ISOPLANE_MEMORY_RESERVE_BYTES ?? defaultReserveBytes(memoryBytes),
     sandbox: environment.ISOPLANE_SANDBOX,
     codeCacheBytes: environment.ISOPLANE_CODE_CACHE_BYTES,
     egress: {

@@ -1,7 +1,6 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
-import { freemem } from 'node:os';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import type { Tier } from '#shared/contracts/config.ts';
@@ -36,6 +35,7 @@ import { LogStore } from '../logs/store.node.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
 import { detectSandbox, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
 import type { UidRange } from '../sandbox/identities.ts';
+import { killOrphans } from '../sandbox/orphans.node.ts';
 import { SlotPool } from '../slots/pool.node.ts';
 import { Slot } from '../slots/slot.node.ts';
 import { NodeUsage } from '../usage/node-usage.ts';
@@ -54,6 +54,8 @@ export interface AgentOptions {
   /** Users of strict instances, when the agent is root. */
   readonly strictUids?: UidRange;
   readonly capacity: number;
+  /** Starts leave this much of the machine's memory free. Default: 0. */
+  readonly memoryReserveBytes?: number;
   readonly sandbox: DetectOptions['mode'];
   readonly codeCacheBytes: number;
   readonly startupMsMax?: number;
@@ -69,6 +71,9 @@ const ENCODED_BYTES_MAX = 128 * 1_048_576;
 const RUNNABLE_WAIT_MS = 5_000;
 /** An agent is ready when this many slots wait; the others follow while it serves. */
 const SLOTS_FIRST = 3;
+
+/** Of the machine, or of the group that the agent runs in when that allows less. */
+const freeBytes = (): number => process.availableMemory();
 
 /** Short, and when the agent is root outside the private run folder, so that the slots' user can pass. */
 export function boxFolder(layout: Layout, nodeId: string): string {
@@ -92,6 +97,8 @@ async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sa
       consequence:
         'user code is not contained on this node: it can reach files, other instances and their sockets; run only code that you trust',
     });
+  const orphans = await killOrphans(sandbox.slotsDir);
+  if (orphans > 0) options.log.warn('orphans_killed', { count: orphans });
   // Slots of a crashed agent died with it; their folders did not.
   for (const name of await readdir(sandbox.slotsDir))
     await rm(join(sandbox.slotsDir, name), { recursive: true, force: true });
@@ -129,7 +136,7 @@ function openPools(
     return new SlotPool({
       min,
       max,
-      freeBytes: freemem,
+      freeBytes,
       clock: systemClock,
       timers: systemTimers,
       log,
@@ -281,6 +288,7 @@ function assemble(parts: Parts, socket: string): Running {
     logs: parts.logs,
     log: options.log,
     capacity: options.capacity,
+    memory: { freeBytes, reserveBytes: options.memoryReserveBytes ?? 0 },
     agentSocket: socket,
     findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
     onStarted: ({ id, slot, runnable }) => {

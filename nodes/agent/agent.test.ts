@@ -114,6 +114,14 @@ test('the capacity is a bound, and one more start is told to come later', async 
   await expect(world.start(id)).rejects.toMatchObject({ code: 'no_capacity', retryAfterMs: 1_000 });
 });
 
+test('a start that would take the last memory is told to come later', async ({ expect }) => {
+  world = await World.start({ slots: 0, memoryReserveBytes: 2 ** 50 });
+  await expect(world.run({ modules: [HELLO] })).rejects.toMatchObject({
+    code: 'no_capacity',
+    retryAfterMs: 1_000,
+  });
+});
+
 test('kill -9 of the agent leaves no orphan, and the next agent cleans up', async ({ expect }) => {
   world = await World.start();
   await world.stopAgent();

@@ -24,6 +24,8 @@ export interface InstancesOptions {
   readonly logs: LogStore;
   readonly log: Log;
   readonly capacity: number;
+  /** No start takes memory below the reserve: what runs already needs it. */
+  readonly memory: { readonly freeBytes: () => number; readonly reserveBytes: number };
   readonly agentSocket: string;
   /** Waits a while for the feed to bring the version. */
   readonly findRunnable: (versionId: VersionId) => Promise<Runnable | undefined>;
@@ -56,6 +58,8 @@ type Exit = NodeHeartbeat['exits'][number];
 
 /** Ends that are remembered for gateways which ask later, and that wait for the scheduler. */
 const ENDED_MAX = 2_000;
+/** A full node is asked again after this. */
+const RETRY_AFTER_MS = 1_000;
 
 export class Instances {
   readonly #options: InstancesOptions;
@@ -102,12 +106,9 @@ export class Instances {
       return Promise.reject(
         new PlatformError('conflict', `instance ${request.instanceId} has already ended`),
       );
-    if (this.#entries.size >= this.#options.capacity)
-      return Promise.reject(
-        new PlatformError('no_capacity', `the node holds ${this.#options.capacity} instances`, {
-          retryAfterMs: 1_000,
-        }),
-      );
+    const full = this.#whyFull();
+    if (full !== undefined)
+      return Promise.reject(new PlatformError('no_capacity', full, { retryAfterMs: RETRY_AFTER_MS }));
     const entry: Entry = {
       versionId: request.versionId,
       started: Promise.resolve(undefined as never),
@@ -155,6 +156,12 @@ export class Instances {
       await entry.slot?.ended;
     });
     await Promise.all(ends);
+  }
+
+  #whyFull(): string | undefined {
+    const { capacity, memory } = this.#options;
+    if (this.#entries.size >= capacity) return `the node holds ${capacity} instances`;
+    return memory.freeBytes() < memory.reserveBytes ? 'the node has no memory to spare' : undefined;
   }
 
   #stop(instanceId: string, terms: { readonly graceMs: number; readonly preStopMsMax: number }): void {

@@ -158,6 +158,7 @@ async function withStrict(
         ...parts,
         tier: TIER_LIMITS[tier],
         identities: TIER_LIMITS[tier].identity === 'own' && strictUids ? own : shared,
+        timers: systemTimers,
         ...(groups === undefined ? {} : { groups }),
       }),
   };
@@ -188,7 +189,7 @@ async function tryProfile(
   tier: Tier,
   identities: IdentitySource,
 ): Promise<string | undefined> {
-  const runner = processRunner({ ...parts, timers: systemTimers, tier: TIER_LIMITS[tier], identities });
+  const runner = processRunner({ ...parts, tier: TIER_LIMITS[tier], identities, timers: systemTimers });
   let slot: Slot;
   try {
     const folder = join(parts.slotsDir, `t${process.pid}`);

@@ -13,7 +13,7 @@ import type { Readable, Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
-import type { Timers } from '#shared/runtime/clock.ts';
+import type { Timer, Timers } from '#shared/runtime/clock.ts';
 import { gatherOutput } from '../slots/gather.ts';
 import type { Guest, GuestEnd, GuestEvents, GuestIdentity, GuestReady, SlotRunner } from '../slots/runner.ts';
 import type { Cgroups, GroupTerms } from './cgroup.node.ts';
@@ -30,6 +30,8 @@ import {
 import type { TierLimits } from './tiers.ts';
 
 const run = promisify(execFile);
+/** A sandbox that has not come up by then is killed as it is. */
+const COMING_UP_MS_MAX = 5_000;
 const INFO_LENGTH_MAX = 4_096;
 /** A listen line is some 50 bytes; a config has at most 36 sockets. */
 const CONTROL_LENGTH_MAX = 65_536;
@@ -109,6 +111,8 @@ class ProcessGuest implements Guest {
   readonly #child: ChildProcess;
   #pid: number | undefined;
   #gone = false;
+  #isUp = false;
+  #killWhenUp: Timer | undefined;
   #memoryMb: number = LIMITS.memoryMbDefault;
 
   constructor(options: ProcessRunnerOptions, start: Start) {
@@ -137,7 +141,9 @@ class ProcessGuest implements Guest {
     gatherOutput(this.#child, options.timers, (chunk) => start.events.stdout(chunk));
     stderr?.on('data', (chunk: Uint8Array) => start.events.stderr(chunk));
     this.ended = this.#waitForEnd();
-    this.ready = command.sandboxed ? this.#readInfo() : this.#enter(this.#child.pid);
+    this.ready = (command.sandboxed ? this.#readInfo() : this.#enter(this.#child.pid)).finally(() => {
+      this.#isUp = true;
+    });
   }
 
   get pid(): number | undefined {
@@ -186,7 +192,12 @@ class ProcessGuest implements Guest {
   }
 
   kill(): void {
-    this.#signal('SIGKILL');
+    if (this.#isUp) this.#signal('SIGKILL');
+    else if (this.#killWhenUp === undefined) {
+      // bwrap dies with what is inside only when that has come up: in between, an orphan would wait for ever.
+      this.#killWhenUp = this.#options.timers.after(COMING_UP_MS_MAX, () => this.#signal('SIGKILL'));
+      void this.ready.then(() => this.#signal('SIGKILL'));
+    }
   }
 
   #terms(): GroupTerms {
@@ -238,6 +249,7 @@ class ProcessGuest implements Guest {
       const finish = async (inOrder: boolean): Promise<void> => {
         if (this.#gone) return;
         this.#gone = true;
+        this.#killWhenUp?.cancel();
         const { groups } = this.#options;
         // It may still be on its way into its group.
         await this.ready;

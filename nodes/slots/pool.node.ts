@@ -91,6 +91,7 @@ export class SlotPool {
   async withSlot<T>(use: (slot: Slot) => Promise<T>): Promise<T> {
     this.#startsUnderWay += 1;
     this.#demand = onDemand(this.#demand, this.#options.clock.monotonicMs(), this.#spawnMs);
+    this.#scheduleRefill(REFILL_DELAY_MS);
     try {
       return await use(this.#take() ?? (await this.#options.spawn()));
     } finally {

@@ -7,6 +7,7 @@ import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { benchAttack, benchMemoryHog } from './attacks.ts';
 import { benchCold } from './cold.ts';
+import { benchDensity } from './density.ts';
 import { benchLogs } from './logs.ts';
 import { describeSandbox, machineFacts } from './machine.ts';
 import { benchFleet, benchMemory } from './memory.ts';
@@ -26,6 +27,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   attack: benchAttack,
   'memory-hog': benchMemoryHog,
   logs: benchLogs,
+  density: benchDensity,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]

@@ -17,6 +17,7 @@ export interface BenchScale {
   /** Functions that flood their logs at once, and for how long. */
   readonly floods: number;
   readonly floodMs: number;
+  readonly residentInstances: number;
 }
 
 type Amounts = Omit<BenchScale, 'sandbox'>;
@@ -36,6 +37,7 @@ export const FULL: Amounts = {
   attacks: 10,
   floods: 20,
   floodMs: 4_000,
+  residentInstances: 2_000,
 };
 
 export const QUICK: Amounts = {
@@ -53,4 +55,5 @@ export const QUICK: Amounts = {
   attacks: 2,
   floods: 5,
   floodMs: 800,
+  residentInstances: 100,
 };

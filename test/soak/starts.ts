@@ -2,7 +2,7 @@
  * `npm run soak`: many starts and stops on a real agent in a process of its own, and then a look at what is
  * left. Instances end in every way there is; nothing of any of them may remain.
  */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import process from 'node:process';
@@ -10,10 +10,11 @@ import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { boxFolder } from '#nodes/agent/agent.node.ts';
-import { callSocket, World, type TestVersion } from '#nodes/testing/world.node.ts';
+import { callSocket, type TestVersion, type World } from '#nodes/testing/world.node.ts';
 import { exitReportSchema, nodeStatusSchema } from '#shared/contracts/nodes.ts';
 import type { VersionId } from '#shared/ids.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
+import { AgentProcess } from '../support/agent.ts';
 import { processTree } from '../support/proc.ts';
 import { slopeOf } from './slope.ts';
 
@@ -63,11 +64,12 @@ const FAILING = VERSIONS.length - 1;
 
 class Soak {
   readonly #world: World;
-  readonly #agent: ChildProcess;
+  readonly #agent: AgentProcess;
   readonly #ids: readonly VersionId[];
   answered = 0;
 
-  constructor(world: World, agent: ChildProcess) {
+  constructor(agent: AgentProcess) {
+    const { world } = agent;
     this.#world = world;
     this.#agent = agent;
     this.#ids = VERSIONS.map((version, index) =>
@@ -103,7 +105,7 @@ class Soak {
 
   count(): Count {
     const box = boxFolder(this.#world.layout, 'node-1');
-    const tree = processTree(this.#agent.pid ?? 0);
+    const tree = processTree(this.#agent.pid);
     const group = `${basename(this.#world.layout.runDir)}-node-1`;
     const found = spawnSync('find', ['/sys/fs/cgroup', '-type', 'd', '-path', `*/${group}/*`], {
       encoding: 'utf8',
@@ -147,7 +149,7 @@ class Soak {
 
   #kill(path: string): void {
     const folder = path.replace(/\/w\.sock$/, '');
-    const bwrap = processTree(this.#agent.pid ?? 0).find(({ pid }) =>
+    const bwrap = processTree(this.#agent.pid).find(({ pid }) =>
       readText(`/proc/${pid}/cmdline`).split('\0').includes(folder),
     );
     if (bwrap === undefined) throw new Error(`no process runs in ${folder}`);
@@ -166,70 +168,46 @@ function readText(path: string): string {
   }
 }
 
-async function startAgent(world: World): Promise<ChildProcess> {
-  const main = join(import.meta.dirname, '..', '..', 'nodes', 'main.ts');
-  const child = spawn(process.execPath, [main], {
-    env: {
-      ISOPLANE_DATA_DIR: world.layout.dataDir,
-      ISOPLANE_SLOTS: String(SLOTS),
-      // The same number always waits, so that what is left can be counted.
-      ISOPLANE_SLOTS_MAX: String(SLOTS),
-      ISOPLANE_STRICT_SLOTS_MAX: '0',
-      PATH: process.env['PATH'],
-    },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let said = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    if (said.length < 10_000) said += chunk.toString('utf8');
-  });
-  await waitFor('the agent to be ready', () => said.includes('"event":"ready"'));
-  return child;
-}
-
 export interface SoakOptions {
   readonly starts: number;
   readonly tell: (line: string) => void;
 }
 
 export async function soak({ starts, tell }: SoakOptions): Promise<SoakReport> {
-  await using world = await World.start({ slots: 0 });
-  await world.stopAgent();
-  const agent = await startAgent(world);
-  try {
-    const run = new Soak(world, agent);
-    // Connections to the agent and lazily loaded code are there before the first count.
-    await forEach(AT_ONCE * 5, (number) => run.one(number));
-    const before = await run.settled(undefined);
-    run.answered = 0;
-    const samples: { x: number; y: number }[] = [];
-    const every = Math.max(1, Math.floor(starts / SAMPLES));
-    const beganMs = performance.now();
-    await forEach(starts, async (number) => {
-      await run.one(number);
-      if (number % every === 0) samples.push({ x: number, y: run.rssMb() });
-      if (number % Math.ceil(starts / 10) === 0)
-        tell(`${number} of ${starts}, agent ${run.rssMb().toFixed(1)} MB`);
-    });
-    const seconds = (performance.now() - beganMs) / 1_000;
-    const after = await run.settled(before);
-    const late = samples.filter(({ x }) => x >= starts / 5).toSorted((a, b) => a.x - b.x);
-    return {
-      starts,
-      answered: run.answered,
-      seconds,
-      leftovers: Object.fromEntries(KEYS.map((key) => [key, Math.max(0, after[key] - before[key])])) as Count,
-      rssMb: {
-        first: late[0]?.y ?? 0,
-        last: late.at(-1)?.y ?? 0,
-        perThousandStarts: slopeOf(late) * 1_000,
-      },
-    };
-  } finally {
-    const ended = new Promise((resolve) => agent.once('exit', resolve));
-    agent.kill('SIGTERM');
-    await ended;
-  }
+  await using agent = await AgentProcess.start({
+    ISOPLANE_SLOTS: String(SLOTS),
+    // The same number always waits, so that what is left can be counted.
+    ISOPLANE_SLOTS_MAX: String(SLOTS),
+    ISOPLANE_STRICT_SLOTS_MAX: '0',
+  });
+  const run = new Soak(agent);
+  // Connections to the agent and lazily loaded code are there before the first count.
+  await forEach(AT_ONCE * 5, (number) => run.one(number));
+  const before = await run.settled(undefined);
+  run.answered = 0;
+  const samples: { x: number; y: number }[] = [];
+  const every = Math.max(1, Math.floor(starts / SAMPLES));
+  const beganMs = performance.now();
+  await forEach(starts, async (number) => {
+    await run.one(number);
+    if (number % every === 0) samples.push({ x: number, y: run.rssMb() });
+    if (number % Math.ceil(starts / 10) === 0)
+      tell(`${number} of ${starts}, agent ${run.rssMb().toFixed(1)} MB`);
+  });
+  const seconds = (performance.now() - beganMs) / 1_000;
+  const after = await run.settled(before);
+  const late = samples.filter(({ x }) => x >= starts / 5).toSorted((a, b) => a.x - b.x);
+  return {
+    starts,
+    answered: run.answered,
+    seconds,
+    leftovers: Object.fromEntries(KEYS.map((key) => [key, Math.max(0, after[key] - before[key])])) as Count,
+    rssMb: {
+      first: late[0]?.y ?? 0,
+      last: late.at(-1)?.y ?? 0,
+      perThousandStarts: slopeOf(late) * 1_000,
+    },
+  };
 }
 
 async function forEach(count: number, run: (number: number) => Promise<void>): Promise<void> {

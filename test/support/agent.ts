@@ -1,0 +1,49 @@
+/** A real node agent in a process of its own, with control's part played from memory. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import process from 'node:process';
+import { World } from '#nodes/testing/world.node.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
+
+const SAID_LENGTH_MAX = 20_000;
+
+export class AgentProcess implements AsyncDisposable {
+  readonly world: World;
+  readonly #child: ChildProcess;
+
+  private constructor(world: World, child: ChildProcess) {
+    this.world = world;
+    this.#child = child;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** @param environment - beside the data folder; see nodes/config.ts. */
+  static async start(environment: Readonly<Record<string, string>>): Promise<AgentProcess> {
+    const world = await World.start({ slots: 0 });
+    await world.stopAgent();
+    const main = join(import.meta.dirname, '..', '..', 'nodes', 'main.ts');
+    const child = spawn(process.execPath, [main], {
+      env: { ISOPLANE_DATA_DIR: world.layout.dataDir, PATH: process.env['PATH'], ...environment },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      if (said.length < SAID_LENGTH_MAX) said += chunk.toString('utf8');
+    });
+    await waitFor('the agent to be ready', () => {
+      if (child.exitCode !== null) throw new Error(`the agent ended with ${child.exitCode}: ${said}`);
+      return said.includes('"event":"ready"');
+    });
+    return new AgentProcess(world, child);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ended = new Promise((resolve) => this.#child.once('exit', resolve));
+    this.#child.kill('SIGTERM');
+    await ended;
+    await this.world[Symbol.asyncDispose]();
+  }
+}
