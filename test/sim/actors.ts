@@ -19,6 +19,13 @@ export interface SimVersion {
   readonly startFailProbability: number;
 }
 
+export interface SimFunction {
+  readonly name: string;
+  /** Version that the alias serves. */
+  version: SimVersion;
+  provisioned: number;
+}
+
 type Bare<E> = E extends unknown ? Omit<E, 'atMs'> : never;
 export type BareEvent = Bare<SchedulerEvent>;
 export type Observer = (event: SchedulerEvent, effects: readonly Effect[], state: State) => void;

@@ -6,8 +6,7 @@ import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Effect, SchedulerEvent } from '#scheduler/core/events.ts';
 import type { State } from '#scheduler/core/state.ts';
-import { TICK_MS, type SimNode, type SimVersion } from './actors.ts';
-import type { Cluster } from './cluster.ts';
+import { TICK_MS, type SimFunction, type SimNode, type SimVersion } from './actors.ts';
 import type { HeldLease, SimGateway } from './gateway.ts';
 import type { World } from './world.ts';
 
@@ -201,7 +200,15 @@ export class LifeChecker {
 }
 
 /** Without load: what is provisioned really runs, as far as there is room for all of it, and nothing else. */
-export function checkProvisioned({ functions, nodes, ceiling }: Cluster, state: State): void {
+export function checkProvisioned(
+  cluster: {
+    readonly functions: readonly SimFunction[];
+    readonly nodes: readonly SimNode[];
+    readonly ceiling: number | undefined;
+  },
+  state: State,
+): void {
+  const { functions, nodes, ceiling } = cluster;
   const capacity = nodes.reduce((sum, node) => sum + node.capacity, 0);
   const wanted = functions.reduce((sum, target) => sum + target.provisioned, 0);
   for (const { version, provisioned } of functions) {

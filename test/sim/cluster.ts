@@ -9,7 +9,7 @@ import {
   versionId,
   type VersionId,
 } from '#shared/ids.ts';
-import { SimNode, SimScheduler, type SimVersion } from './actors.ts';
+import { SimNode, SimScheduler, type SimFunction, type SimVersion } from './actors.ts';
 import {
   AnswerChecker,
   checkConsistency,
@@ -28,13 +28,6 @@ export const IDLE_MS_MAX = 4_000;
 /** Far longer than a run: an instance of such a version ends by a drain or not at all. */
 const NEVER_IDLE_MS = 3_600_000;
 const DRAIN_MS = 3_000;
-
-export interface SimFunction {
-  readonly name: string;
-  /** Version that the alias serves. */
-  version: SimVersion;
-  provisioned: number;
-}
 
 export interface Cluster {
   readonly world: World;
@@ -99,7 +92,7 @@ export function placementOf({ name, version, provisioned }: SimFunction): FeedIt
   };
 }
 
-export function ceilingOf(instances: number): FeedItem {
+function ceilingOf(instances: number): FeedItem {
   const name = accountNameSchema.parse('default');
   return { kind: 'account', key: name, value: { name, ceilings: { instances } } };
 }

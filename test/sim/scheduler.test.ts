@@ -6,7 +6,7 @@ import process from 'node:process';
 import { describe, expect, test } from 'vitest';
 import { LIMITS } from '#shared/limits.ts';
 import { CORE_CONFIG } from '#scheduler/core/config.ts';
-import type { SimNode } from './actors.ts';
+import type { SimFunction, SimNode } from './actors.ts';
 import { checkAtRest, checkProvisioned, Violation } from './checkers.ts';
 import {
   buildCluster,
@@ -17,7 +17,6 @@ import {
   PROFILES,
   type Cluster,
   type Profile,
-  type SimFunction,
 } from './cluster.ts';
 import type { SimGateway } from './gateway.ts';
 import type { World } from './world.ts';
