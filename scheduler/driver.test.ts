@@ -1,6 +1,7 @@
 /**
  * The scheduler on real Unix sockets, between a scripted agent and a gateway that is a plain HTTP client.
  */
+import { writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { Hono } from 'hono';
@@ -15,6 +16,8 @@ import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node
 import { memoryLog, seededRandom, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { scalingSchema } from '#shared/contracts/config.ts';
+import { functionLifeSchema } from '#shared/contracts/scheduling.ts';
+import { CORE_CONFIG } from './core/config.ts';
 import type { SchedulerStatus } from './core/status.ts';
 import { startScheduler } from './start.ts';
 
@@ -137,6 +140,45 @@ describe('startScheduler()', () => {
     await waitFor('the acquire to wait', async () => (await status()).versions[0]?.waiting === 1);
     await beat();
     expect(agent.instances.has((await pending).instanceId)).toBe(true);
+  });
+
+  test('starts from its journal what is provisioned, with control gone', async () => {
+    await plane.close(0);
+    const placement = {
+      account: 'default',
+      name: 'hello',
+      enabled: true,
+      aliases: [
+        { name: 'live', weights: [{ version: 7, weight: 100 }], provision: { instances: 1, schedule: [] } },
+      ],
+      versions: [{ id: 'default/hello@7', scaling: {} }],
+    };
+    const line = {
+      type: 'snapshot',
+      epoch: 'e',
+      revision: 1,
+      items: [{ kind: 'placement', key: 'default/hello', value: placement }],
+    };
+    const journalPath = join(folder.path, 'written.json');
+    await writeFile(journalPath, `${JSON.stringify(line)}\n`);
+    plane = await startScheduler(
+      socket,
+      {
+        clock: systemClock,
+        timers: systemTimers,
+        random: seededRandom(1),
+        log: memoryLog(),
+        config: { ...CORE_CONFIG, memberDeadMs: 500, confirmMs: 100 },
+      },
+      { controlSocket: join(folder.path, 'c.sock'), journalPath },
+    );
+    await waitFor('the start', async () => {
+      await beat();
+      return [...agent.instances.values()].includes('default/hello@7');
+    });
+    expect((await gateway.call('/v1/functions/default/hello', functionLifeSchema)).aliases).toEqual([
+      { name: 'live', target: 1, ready: 1 },
+    ]);
   });
 
   test('passes the problem of a failed start to the gateway, with its stack and a pause', async () => {

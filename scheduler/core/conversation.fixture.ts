@@ -212,7 +212,7 @@ export class Conversation {
 }
 
 /** `hello` is version 1 of it, `hello@2` the next, `other/hello@1` one of another account. */
-export function versionIdOf(name: string): VersionId {
+function versionIdOf(name: string): VersionId {
   const full = name.includes('/') ? name : `default/${name}`;
   return versionIdSchema.parse(full.includes('@') ? full : `${full}@1`);
 }

@@ -191,6 +191,12 @@ describe('a deploy', () => {
     expect(told(pass(14_000))).toEqual(['stop on n1']);
   });
 
+  test('of a scheduler whose journal is old leaves a newer version alone', () => {
+    talk.running.get('n1')?.set('i-new', 'default/a@3');
+    talk.want('a', { 2: 100 });
+    expect(told(pass(14_000))).toEqual([]);
+  });
+
   test('leaves instances of functions alone that it has not heard of', () => {
     talk.running.get('n1')?.set('i-new', 'default/b@1');
     talk.want('a', { 2: 100 });

@@ -12,7 +12,7 @@ import {
   removeInstance,
   resumeInstance,
 } from './lifecycle.ts';
-import { concurrencyOf, functionKeyOf } from './scaling.ts';
+import { concurrencyOf, functionKeyOf, numberOf } from './scaling.ts';
 import { bindSession } from './sessions.ts';
 import {
   gatewayOf,
@@ -193,10 +193,14 @@ function adoptInstance(m: Machine, node: NodeRecord, entry: NodeHeartbeat['insta
   return true;
 }
 
-/** Of a function that is known no alias serves it: it was left while nobody watched. */
+/** No alias of a function that is known serves it: it was left while nobody watched. */
 function noteDeparted(m: Machine, { id }: Version): void {
   const { state } = m;
-  if (state.live.has(id) || state.departed.has(id) || !state.functions.has(functionKeyOf(id))) return;
+  const known = state.functions.get(functionKeyOf(id));
+  if (known === undefined || state.live.has(id) || state.departed.has(id)) return;
+  // Newer than all that is known: then what is known is old, and gateways know better.
+  const number = numberOf(id);
+  if (known.versions.length > 0 && known.versions.every((live) => numberOf(live.id) < number)) return;
   state.departed.set(id, m.nowMs);
 }
 

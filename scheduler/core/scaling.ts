@@ -11,6 +11,10 @@ export function functionKeyOf(id: VersionId): string {
   return id.slice(0, id.lastIndexOf('@'));
 }
 
+export function numberOf(id: VersionId): number {
+  return Number(id.slice(id.lastIndexOf('@') + 1));
+}
+
 /** Requests that an instance may handle at once. */
 export function concurrencyOf(scaling: Scaling): number {
   return scaling.isolation === 'request' ? 1 : scaling.concurrency;

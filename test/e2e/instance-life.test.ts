@@ -137,6 +137,18 @@ describe('the end of an instance', { timeout: 60_000 }, () => {
   });
 });
 
+describe('a rollback', { timeout: 60_000 }, () => {
+  test('within moments of the deploy finds its instance warm', async ({ expect }) => {
+    await deploy('back', {});
+    await counted(expect, 'back');
+    await deploy('back', {}, '2');
+    await counted(expect, 'back');
+    await platform.api.propagated((await platform.api.rollback('back')).revision);
+    const answer = await platform.call('back');
+    expect([answer.headers[VERSION], answer.text]).toEqual(['default/back@1', '2']);
+  });
+});
+
 describe('a provisioned alias', { timeout: 60_000 }, () => {
   test('serves without a cold start after it was set, and after a deploy', async ({ expect }) => {
     await deploy('warm', { scaling: { idleTimeoutMs: 500 } });

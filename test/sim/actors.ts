@@ -1,8 +1,9 @@
-/** Members of the simulated cluster. Each keeps the contract as a careful implementation would. */
+/** Scheduler and nodes of the simulated cluster. Each keeps the contract as a careful implementation would. */
 import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Scaling } from '#shared/contracts/config.ts';
-import type { Endpoint, GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
+import type { FeedItem } from '#shared/contracts/feed.ts';
+import type { Endpoint } from '#shared/contracts/leases.ts';
 import type { ExitReason, NodeHeartbeat } from '#shared/contracts/nodes.ts';
 import { CORE_CONFIG } from '#scheduler/core/config.ts';
 import type { Effect, Fault, SchedulerEvent } from '#scheduler/core/events.ts';
@@ -18,6 +19,13 @@ export interface SimVersion {
   readonly startFailProbability: number;
 }
 
+export interface SimFunction {
+  readonly name: string;
+  /** Version that the alias serves. */
+  version: SimVersion;
+  provisioned: number;
+}
+
 type Bare<E> = E extends unknown ? Omit<E, 'atMs'> : never;
 export type BareEvent = Bare<SchedulerEvent>;
 export type Observer = (event: SchedulerEvent, effects: readonly Effect[], state: State) => void;
@@ -27,6 +35,8 @@ export class SimScheduler {
   /** Answers meant for an earlier run of the process are dropped. */
   run = 1;
   readonly nodes = new Map<string, SimNode>();
+  /** What its journal holds, by kind and key. */
+  readonly wanted = new Map<string, FeedItem>();
   readonly observers: Observer[] = [];
   readonly #world: World;
   readonly #answers = new Map<string, (effect: Effect) => void>();
@@ -41,6 +51,16 @@ export class SimScheduler {
     this.run += 1;
     this.state = createState(this.#world.nowMs, CORE_CONFIG);
     this.#answers.clear();
+    this.#desired([...this.wanted.values()]);
+  }
+
+  want(...items: FeedItem[]): void {
+    for (const item of items) this.wanted.set(`${item.kind} ${item.key}`, item);
+    this.#desired(items);
+  }
+
+  #desired(items: readonly FeedItem[]): void {
+    this.handle({ type: 'desired', wallMs: this.#world.nowMs, items });
   }
 
   handle(bare: BareEvent): readonly Effect[] {
@@ -197,184 +217,6 @@ export class SimNode {
         this.#exits = this.#exits.filter((exit) => !exits.includes(exit));
         for (const instanceId of reply?.stop ?? []) this.stop(instanceId);
         done();
-      }, done);
-    }, done);
-  }
-}
-
-export interface HeldLease {
-  readonly lease: Lease;
-  inFlight: number;
-  started: number;
-  revoked: boolean;
-  usableUntilMs: number;
-}
-
-export class SimGateway {
-  readonly id: string;
-  readonly link: Link;
-  readonly leases = new Map<string, HeldLease>();
-  granted = 0;
-  /** Ends and restarts as an empty process of the same name. */
-  life = 1;
-  cancelProbability = 0;
-  readonly #world: World;
-  readonly #scheduler: SimScheduler;
-  readonly #waiting = new Map<VersionId, number>();
-  readonly #acquiring = new Set<VersionId>();
-  readonly onGrant: (gateway: SimGateway, held: HeldLease) => void;
-  #beating = false;
-
-  constructor(
-    world: World,
-    scheduler: SimScheduler,
-    options: { id: string; onGrant: (gateway: SimGateway, held: HeldLease) => void },
-  ) {
-    this.id = options.id;
-    this.onGrant = options.onGrant;
-    this.link = new Link(world);
-    this.#world = world;
-    this.#scheduler = scheduler;
-    world.every(LIMITS.heartbeatMs, () => this.#beat());
-  }
-
-  restart(): void {
-    this.life += 1;
-    this.leases.clear();
-    this.#waiting.clear();
-    this.#acquiring.clear();
-  }
-
-  request(version: SimVersion): void {
-    for (const held of this.leases.values()) {
-      const usable = !held.revoked && held.usableUntilMs > this.#world.nowMs;
-      if (held.lease.versionId !== version.id || !usable || held.inFlight >= held.lease.slots) continue;
-      return this.#send(held, version);
-    }
-    this.#waiting.set(version.id, (this.#waiting.get(version.id) ?? 0) + 1);
-    this.#acquire(version);
-  }
-
-  #send(held: HeldLease, version: SimVersion): void {
-    held.inFlight += 1;
-    held.started += 1;
-    const durationMs = this.#world.chance(0.05)
-      ? this.#world.between(500, 4_000)
-      : this.#world.between(1, 100);
-    this.#world.after(durationMs, () => {
-      held.inFlight -= 1;
-      if (this.leases.has(held.lease.leaseId)) this.#serveWaiting(held, version);
-    });
-  }
-
-  #serveWaiting(held: HeldLease, version: SimVersion): void {
-    let waiting = this.#waiting.get(version.id) ?? 0;
-    if (held.revoked || held.usableUntilMs <= this.#world.nowMs) return;
-    while (waiting > 0 && held.inFlight < held.lease.slots) {
-      waiting -= 1;
-      this.#send(held, version);
-    }
-    this.#waiting.set(version.id, waiting);
-  }
-
-  #acquire(version: SimVersion): void {
-    const waiting = this.#waiting.get(version.id) ?? 0;
-    if (waiting === 0 || this.#acquiring.has(version.id)) return;
-    this.#acquiring.add(version.id);
-    const requestId = `r${this.#world.integer(0, 2 ** 50)}`;
-    const { life } = this;
-    const { run } = this.#scheduler;
-    let over = false;
-    const giveUp = (): void => {
-      if (over || life !== this.life) return;
-      over = true;
-      this.#waiting.set(version.id, 0);
-      this.#acquiring.delete(version.id);
-    };
-    const cancel = (leaseId?: string): void => {
-      if (this.#scheduler.run === run)
-        this.#scheduler.handle({
-          type: 'acquireCancelled',
-          requestId,
-          ...(leaseId === undefined ? {} : { leaseId }),
-        });
-    };
-    const request = {
-      gatewayId: this.id,
-      versionId: version.id,
-      scaling: version.scaling,
-      waiting,
-      // Sometimes longer than the function allows, often with less time left than those before it.
-      deadlineMs: Math.ceil(version.scaling.queueTimeoutMs * this.#world.between(0.2, 1.2)),
-    };
-    this.link.send(() => {
-      this.#scheduler.acquire({ type: 'acquire', requestId, request }, (effect) => {
-        this.link.send(() => {
-          if (over || life !== this.life)
-            return cancel(effect.type === 'grant' ? effect.lease.leaseId : undefined);
-          over = true;
-          this.#answered(version, effect);
-        }, giveUp);
-      });
-    }, giveUp);
-    if (this.#world.chance(this.cancelProbability))
-      this.#world.after(this.#world.between(0, 50), () => {
-        if (over) return;
-        giveUp();
-        this.link.send(() => cancel());
-      });
-    this.#world.after(request.deadlineMs + 2_000, giveUp);
-  }
-
-  #answered(version: SimVersion, effect: Effect): void {
-    this.#acquiring.delete(version.id);
-    if (effect.type !== 'grant') {
-      this.#waiting.set(version.id, 0);
-      return;
-    }
-    this.granted += 1;
-    const held: HeldLease = {
-      lease: effect.lease,
-      inFlight: 0,
-      started: 0,
-      revoked: false,
-      usableUntilMs: this.#world.nowMs + effect.lease.ttlMs,
-    };
-    this.leases.set(effect.lease.leaseId, held);
-    this.onGrant(this, held);
-    this.#serveWaiting(held, version);
-    this.#acquire(version);
-  }
-
-  #beat(): void {
-    for (const [leaseId, held] of this.leases) {
-      const expired = held.usableUntilMs <= this.#world.nowMs;
-      if (held.inFlight === 0 && (held.revoked || expired)) this.leases.delete(leaseId);
-    }
-    if (this.#beating) return;
-    this.#beating = true;
-    const { life } = this;
-    const sentAtMs = this.#world.nowMs;
-    const heartbeat: GatewayHeartbeat = {
-      leases: [...this.leases.values()].map((held) => ({
-        leaseId: held.lease.leaseId,
-        inFlight: held.inFlight,
-        started: held.started,
-      })),
-    };
-    const named = [...this.leases.values()];
-    for (const held of named) held.started = 0;
-    const done = (): void => void (this.#beating = false);
-    this.link.send(() => {
-      const effects = this.#scheduler.handle({ type: 'gatewayHeartbeat', gatewayId: this.id, heartbeat });
-      const reply = effects.find((effect) => effect.type === 'gatewayReply');
-      this.link.send(() => {
-        done();
-        if (life !== this.life || reply === undefined) return;
-        for (const held of named) {
-          if (reply.revoked.includes(held.lease.leaseId)) held.revoked = true;
-          else held.usableUntilMs = sentAtMs + held.lease.ttlMs;
-        }
       }, done);
     }, done);
   }

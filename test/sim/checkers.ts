@@ -6,7 +6,8 @@ import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Effect, SchedulerEvent } from '#scheduler/core/events.ts';
 import type { State } from '#scheduler/core/state.ts';
-import { TICK_MS, type SimGateway, type SimNode, type SimVersion } from './actors.ts';
+import { TICK_MS, type SimFunction, type SimNode, type SimVersion } from './actors.ts';
+import type { HeldLease, SimGateway } from './gateway.ts';
 import type { World } from './world.ts';
 
 export class Violation extends Error {}
@@ -54,7 +55,7 @@ interface Believed {
 }
 
 /**
- * No start beyond maxInstances or a node's capacity, counting everything that the messages so far say
+ * No start beyond maxInstances, a node's capacity or the account's ceiling, counting everything that the messages so far say
  * may exist: starts under way, and instances that were told to stop but are not reported gone.
  */
 export class StartChecker {
@@ -62,10 +63,13 @@ export class StartChecker {
   readonly #heardAtMs = new Map<string, number>();
   readonly #capacity = new Map<string, number>();
   readonly #versions: ReadonlyMap<VersionId, SimVersion>;
+  /** Of the one account. */
+  readonly #ceiling: number | undefined;
   starts = 0;
 
-  constructor(versions: ReadonlyMap<VersionId, SimVersion>) {
+  constructor(versions: ReadonlyMap<VersionId, SimVersion>, ceiling: number | undefined) {
     this.#versions = versions;
+    this.#ceiling = ceiling;
   }
 
   restart(): void {
@@ -129,6 +133,96 @@ export class StartChecker {
     must(ofVersion <= maxInstances, `${versionId} has ${ofVersion} instances of ${maxInstances}`);
     const capacity = this.#capacity.get(nodeId) ?? 0;
     must(onNode <= capacity, `${nodeId} has ${onNode} instances of ${capacity}`);
+    const most = this.#ceiling ?? Number.POSITIVE_INFINITY;
+    must(this.#believed.size <= most, `the account has ${this.#believed.size} instances of ${most}`);
+  }
+}
+
+/**
+ * Requests that gateways really sent, counted at the instance: never more than it may serve in its life, never
+ * of two sessions. And a lease on an instance that is too old, or was told to stop, is never granted.
+ */
+export class LifeChecker {
+  readonly #versions: ReadonlyMap<VersionId, SimVersion>;
+  readonly #sent = new Map<string, number>();
+  readonly #sessions = new Map<string, string>();
+  readonly #readyAtMs = new Map<string, number>();
+  /** With the node that was told: what comes back with a node that was given up has not heard of it. */
+  readonly #stopped = new Map<string, string>();
+
+  constructor(versions: ReadonlyMap<VersionId, SimVersion>) {
+    this.#versions = versions;
+  }
+
+  sent({ lease, session }: HeldLease): void {
+    const { instanceId, versionId } = lease;
+    const { isolation, maxRequests } = this.#versions.get(versionId)!.scaling;
+    const sent = (this.#sent.get(instanceId) ?? 0) + 1;
+    this.#sent.set(instanceId, sent);
+    const most = isolation === 'request' ? 1 : (maxRequests ?? Number.POSITIVE_INFINITY);
+    must(sent <= most, `${instanceId} was sent ${sent} requests of ${most}`);
+    if (session === undefined) return;
+    const owner = this.#sessions.get(instanceId) ?? session;
+    must(owner === session, `${instanceId} of session ${owner} was given to ${session}`);
+    this.#sessions.set(instanceId, session);
+  }
+
+  restart(): void {
+    this.#stopped.clear();
+    // An adopted instance counts its age from its adoption.
+    this.#readyAtMs.clear();
+  }
+
+  observe(event: SchedulerEvent, effects: readonly Effect[]): void {
+    if (event.type === 'startSucceeded' && !this.#readyAtMs.has(event.instanceId))
+      this.#readyAtMs.set(event.instanceId, event.atMs);
+    for (const effect of effects) {
+      // After a failed start the stop is a precaution.
+      if (effect.type === 'stop' && event.type !== 'startFailed')
+        this.#stopped.set(effect.instanceId, effect.nodeId);
+      if (effect.type === 'nodeForgotten') this.#forget(effect.nodeId);
+      if (effect.type === 'grant') this.#granted(effect.lease, event.atMs);
+    }
+  }
+
+  #forget(node: string): void {
+    this.#readyAtMs.clear();
+    for (const [id, nodeId] of this.#stopped) if (nodeId === node) this.#stopped.delete(id);
+  }
+
+  #granted({ instanceId, versionId }: HeldLease['lease'], atMs: number): void {
+    must(!this.#stopped.has(instanceId), `${instanceId} is leased after its stop`);
+    const { maxAgeMs } = this.#versions.get(versionId)!.scaling;
+    const readyAtMs = this.#readyAtMs.get(instanceId);
+    if (maxAgeMs === undefined || readyAtMs === undefined) return;
+    must(atMs - readyAtMs < maxAgeMs, `${instanceId} is leased at ${atMs - readyAtMs} ms of ${maxAgeMs}`);
+  }
+}
+
+/** Without load: what is provisioned really runs, as far as there is room for all of it, and nothing else. */
+export function checkProvisioned(
+  cluster: {
+    readonly functions: readonly SimFunction[];
+    readonly nodes: readonly SimNode[];
+    readonly ceiling: number | undefined;
+  },
+  state: State,
+): void {
+  const { functions, nodes, ceiling } = cluster;
+  const capacity = nodes.reduce((sum, node) => sum + node.capacity, 0);
+  const wanted = functions.reduce((sum, target) => sum + target.provisioned, 0);
+  for (const { version, provisioned } of functions) {
+    const standing = [...(state.versions.get(version.id)?.instances ?? [])].filter(
+      ({ state: phase }) => phase === 'ready' || phase === 'starting',
+    ).length;
+    must(standing <= provisioned, `${version.id} keeps ${standing} instances of ${provisioned}`);
+    if (wanted > Math.min(capacity, ceiling ?? capacity)) continue;
+    // Those that grow old or fail to start are replaced, one start after the other.
+    if (version.startFailProbability > 0 || version.scaling.maxAgeMs !== undefined) continue;
+    const real = nodes
+      .flatMap((node) => [...node.instances.values()])
+      .filter((id) => id === version.id).length;
+    must(real >= provisioned, `${version.id} really has ${real} instances of ${provisioned} provisioned`);
   }
 }
 
@@ -137,8 +231,9 @@ export function checkSlots(
   world: World,
   gateways: readonly SimGateway[],
   instanceId: string,
-  concurrency: number,
+  { scaling }: SimVersion,
 ): void {
+  const concurrency = scaling.isolation === 'request' ? 1 : scaling.concurrency;
   let slots = 0;
   for (const gateway of gateways)
     for (const held of gateway.leases.values())
@@ -171,6 +266,10 @@ export function checkConsistency(state: State): void {
     for (const instance of version.instances)
       must(state.instances.get(instance.id) === instance, `${instance.id} is not in the index`);
   }
+  for (const [account, counted] of state.accountInstances) {
+    const real = [...state.instances.values()].filter(({ version }) => version.account === account).length;
+    must(real === counted, `${account} counts ${counted} instances, has ${real}`);
+  }
   must(waiters === state.waiters.size, 'a waiter is in no queue');
   for (const instance of state.instances.values()) {
     let slots = 0;
@@ -196,4 +295,6 @@ export function checkAtRest(state: State, nodes: readonly SimNode[]): void {
   must(state.leases.size === 0, `${state.leases.size} leases are remembered`);
   must(state.waiters.size === 0, `${state.waiters.size} waiters are remembered`);
   must(state.queued.size === 0, `${state.queued.size} queues are remembered`);
+  must(state.departed.size === 0, `${state.departed.size} versions are remembered as left`);
+  must(state.accountInstances.size === 0, 'an account is remembered');
 }

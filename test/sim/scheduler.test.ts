@@ -4,28 +4,25 @@
  */
 import process from 'node:process';
 import { describe, expect, test } from 'vitest';
-import { versionId, type VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { scalingSchema } from '#shared/contracts/config.ts';
 import { CORE_CONFIG } from '#scheduler/core/config.ts';
-import { SimGateway, SimNode, SimScheduler, type SimVersion } from './actors.ts';
+import type { SimFunction, SimNode } from './actors.ts';
+import { checkAtRest, checkProvisioned, Violation } from './checkers.ts';
 import {
-  AnswerChecker,
-  checkAtRest,
-  checkConsistency,
-  checkReality,
-  checkSlots,
-  StartChecker,
-  Violation,
-} from './checkers.ts';
-import { World } from './world.ts';
-
-const PROFILES = ['calm', 'crashes', 'gatewayNet', 'nodeNet', 'restart'] as const;
-type Profile = (typeof PROFILES)[number];
+  buildCluster,
+  deploy,
+  IDLE_MS_MAX,
+  isEternal,
+  placementOf,
+  PROFILES,
+  type Cluster,
+  type Profile,
+} from './cluster.ts';
+import type { SimGateway } from './gateway.ts';
+import type { World } from './world.ts';
 
 const SEEDS = 200;
 const FAULTS_MS = 30_000;
-const IDLE_MS_MAX = 4_000;
 /**
  * From the last request to the last stop: the longest request, the idle time, two heartbeats for revoking
  * and dropping, or the life of a lease whose holder is gone; an adopted instance first waits for its grace
@@ -38,64 +35,6 @@ const REST_MS =
   CORE_CONFIG.leaseMarginMs +
   CORE_CONFIG.adoptGraceMs +
   4 * LIMITS.heartbeatMs;
-
-interface Cluster {
-  readonly world: World;
-  readonly scheduler: SimScheduler;
-  readonly nodes: readonly SimNode[];
-  readonly gateways: readonly SimGateway[];
-  readonly versions: ReadonlyMap<VersionId, SimVersion>;
-  readonly answers: AnswerChecker;
-  readonly starts: StartChecker;
-}
-
-function buildVersions(world: World, profile: Profile): Map<VersionId, SimVersion> {
-  const versions = new Map<VersionId, SimVersion>();
-  const count = world.integer(1, 6);
-  for (let index = 0; index < count; index += 1) {
-    const id = versionId('default', `fn${index}`, 1);
-    const scaling = scalingSchema.parse({
-      concurrency: world.integer(1, 8),
-      maxInstances: world.integer(1, 5),
-      queueDepth: world.integer(0, 20),
-      queueTimeoutMs: world.integer(200, 5_000),
-      idleTimeoutMs: world.integer(500, IDLE_MS_MAX),
-    });
-    versions.set(id, {
-      id,
-      scaling,
-      startFailProbability: profile !== 'calm' && world.chance(0.3) ? 0.4 : 0,
-    });
-  }
-  return versions;
-}
-
-function buildCluster(seed: number, profile: Profile): Cluster {
-  const world = new World(seed);
-  const scheduler = new SimScheduler(world);
-  const versions = buildVersions(world, profile);
-  const answers = new AnswerChecker();
-  const starts = new StartChecker(versions);
-  const nodes: SimNode[] = [];
-  const gateways: SimGateway[] = [];
-  for (let index = world.integer(1, 3); index > 0; index -= 1)
-    nodes.push(new SimNode(world, scheduler, { id: `n${index}`, capacity: world.integer(1, 8), versions }));
-  for (let index = world.integer(1, 3); index > 0; index -= 1)
-    gateways.push(
-      new SimGateway(world, scheduler, {
-        id: `g${index}`,
-        onGrant: (_gateway, { lease }) =>
-          checkSlots(world, gateways, lease.instanceId, versions.get(lease.versionId)!.scaling.concurrency),
-      }),
-    );
-  scheduler.observers.push((event, effects, state) => {
-    answers.observe(event, effects);
-    starts.observe(event, effects);
-    checkConsistency(state);
-    if (profile === 'calm') checkReality(nodes, versions);
-  });
-  return { world, scheduler, nodes, gateways, versions, answers, starts };
-}
 
 function pick<T>(world: World, items: readonly T[]): T {
   return items[world.integer(0, items.length - 1)]!;
@@ -129,22 +68,37 @@ function injectFault(cluster: Cluster, profile: Profile): void {
       cluster.scheduler.restart();
       cluster.answers.restart();
       cluster.starts.restart();
+      cluster.lives.restart();
   }
+}
+
+const SESSIONS = 6;
+
+function request(world: World, gateway: SimGateway, { version }: SimFunction): void {
+  if (version.scaling.isolation !== 'session') return gateway.request(version);
+  gateway.request(version, `s${world.integer(1, SESSIONS)}`);
+}
+
+/** Moves aliases at times of the seed's choice; what never idles, in any case. */
+function deployDuring(cluster: Cluster): void {
+  const { world } = cluster;
+  for (const target of cluster.functions)
+    if (isEternal(target) || world.chance(0.3))
+      world.after(world.between(5_000, FAULTS_MS - 1_000), () => deploy(cluster, target));
 }
 
 function runSeed(seed: number): { granted: number; answers: number; starts: number } {
   const profile = PROFILES[seed % PROFILES.length]!;
   const cluster = buildCluster(seed, profile);
-  const { world, scheduler, nodes, gateways, versions, answers, starts } = cluster;
-  const all = [...versions.values()];
+  const { world, scheduler, nodes, gateways, functions, answers, starts } = cluster;
   let loading = true;
   const meanGapMs = world.between(10, 400);
   const arrive = (): void => {
     if (!loading) return;
-    const version = pick(world, all);
+    const target = pick(world, functions);
     const gateway = pick(world, gateways);
     const burst = world.chance(0.03) ? world.integer(5, 40) : 1;
-    for (let count = 0; count < burst; count += 1) gateway.request(version);
+    for (let count = 0; count < burst; count += 1) request(world, gateway, target);
     world.after(world.between(0, 2 * meanGapMs), arrive);
   };
   world.after(world.between(0, 1_000), arrive);
@@ -154,6 +108,7 @@ function runSeed(seed: number): { granted: number; answers: number; starts: numb
     if (faulty) injectFault(cluster, profile);
     return faulty;
   });
+  deployDuring(cluster);
   world.runUntil(FAULTS_MS);
   faulty = false;
   for (const { link } of [...nodes, ...gateways]) {
@@ -163,6 +118,7 @@ function runSeed(seed: number): { granted: number; answers: number; starts: numb
   world.runUntil(FAULTS_MS + 2_000);
   loading = false;
   for (const gateway of gateways) gateway.cancelProbability = 0;
+  keepProvisioned(cluster);
   world.runUntil(world.nowMs + REST_MS);
   checkAtRest(scheduler.state, nodes);
   checkStillServes(cluster);
@@ -173,18 +129,31 @@ function runSeed(seed: number): { granted: number; answers: number; starts: numb
   };
 }
 
+/** Without load exactly the provisioned instances stay; then they are given up too. */
+function keepProvisioned(cluster: Cluster): void {
+  const { world, scheduler, functions } = cluster;
+  world.runUntil(world.nowMs + REST_MS + CORE_CONFIG.handoverMsMax);
+  for (let look = 0; look < 20; look += 1) {
+    checkProvisioned(cluster, scheduler.state);
+    world.runUntil(world.nowMs + world.between(100, 1_500));
+  }
+  for (const target of functions) target.provisioned = 0;
+  scheduler.want(...functions.map(placementOf));
+}
+
 /** Whatever happened before, a version that starts is served again once its holds have run out. */
-function checkStillServes({ world, scheduler, gateways, versions }: Cluster): void {
+function checkStillServes({ world, scheduler, gateways, functions }: Cluster): void {
   world.runUntil(world.nowMs + CORE_CONFIG.startBackoffMsMax);
   const gateway = gateways[0]!;
-  for (const version of versions.values()) {
+  for (const target of functions) {
+    const { version } = target;
     if (version.startFailProbability > 0) continue;
     const held = scheduler.state.versions.get(version.id)?.hold;
     if (held !== undefined) continue;
     const before = gateway.granted;
     // Not once only: a slow message may use up a short queue time.
     for (let attempt = 0; attempt < 4; attempt += 1) {
-      gateway.request(version);
+      request(world, gateway, target);
       world.runUntil(world.nowMs + 5_000);
     }
     // Room for the next: with one place on one node, eviction may take longer than its queue waits.
