@@ -152,8 +152,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#outgoing.off('close', this.#onClose);
     const { headersSent } = this.#outgoing;
-    // Half an answer must not look whole.
-    if (headersSent) this.#outgoing.destroy();
     this.#ended.resolve({
       kind: 'failed',
       error: failureOf(error, new URL(this.#connection.origin).hostname),

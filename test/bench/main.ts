@@ -7,6 +7,7 @@ import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { benchCold } from './cold.ts';
 import { describeSandbox, machineFacts } from './machine.ts';
+import { benchEgress } from './egress.ts';
 import { benchFleet, benchMemory } from './memory.ts';
 import { BenchPlatform } from './platform.ts';
 import { benchPublish, benchRollback } from './propagation.ts';
@@ -19,6 +20,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   cold: benchCold,
   publish: benchPublish,
   rollback: benchRollback,
+  egress: benchEgress,
   memory: benchMemory,
   fleet: benchFleet,
 };
