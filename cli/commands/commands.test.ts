@@ -225,6 +225,23 @@ describe('isoplane rollback and lists', () => {
     expect((result.json() as { id: string }[]).map(({ id }) => id)).toEqual(['k1', 'k2']);
   });
 
+  test('a secret goes from stdin into the body, and is repeated nowhere, not even when it is refused', async ({
+    expect,
+  }) => {
+    await using control = await fakeControl(() => ({ body: { name: 'key', updatedAt: NOW, revision: 3 } }));
+    const put = (stdin: string) => isoplane(['secrets', 'put', 'key', '--data', control.dataDir], { stdin });
+    const done = await put('open sesame\n');
+    expect(done).toMatchObject({ code: 0, stdout: expect.stringContaining('key is set') });
+    expect(control.calls).toMatchObject([
+      { method: 'PUT', url: '/v1/accounts/default/secrets/key', body: '{"value":"open sesame"}' },
+    ]);
+    const refused = await put('open\nsesame');
+    expect(refused.code).not.toBe(0);
+    for (const { stdout, stderr } of [done, refused]) expect(stdout + stderr).not.toContain('sesame');
+    expect((await put('')).code).not.toBe(0);
+    expect(control.calls).toHaveLength(1);
+  });
+
   test('logs come as one JSON value a line, and cannot drive the terminal', async ({ expect }) => {
     const entry = (message: string): string =>
       JSON.stringify({

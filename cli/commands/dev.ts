@@ -46,7 +46,9 @@ export async function dev(
     onEvent: show,
   });
   output.note(
-    colors.dim('dev does not authenticate callers, enforces no limits and has no sandbox. Ctrl-C stops it.'),
+    colors.dim(
+      'dev does not authenticate callers, enforces no limits, adds no secrets and has no sandbox. Ctrl-C stops it.',
+    ),
   );
   await stopped;
   await server.close();

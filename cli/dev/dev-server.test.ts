@@ -1,5 +1,7 @@
 /** `isoplane dev` on the real miniflare and workerd. */
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { waitFor } from '#shared/testing/fakes.ts';
@@ -70,6 +72,27 @@ describe('startDev()', () => {
       await waitFor('the fixed code', async () => (await get()) === 'fixed');
     } finally {
       await server.close();
+    }
+  });
+
+  test('fetch obeys the rules of the project, and may reach this machine', async ({ expect }) => {
+    const target = createServer((_request, response) => response.end('ok'));
+    await new Promise<void>((resolve) => target.listen(0, '127.0.0.1', resolve));
+    const { port } = target.address() as AddressInfo;
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('{}', `,"egress":{"allow":["127.0.0.1:${port}"]}`),
+      'src/index.ts': `const say = (url: string) => fetch(url).then((answer) => answer.text(), String);
+        export default { fetch: async () => Response.json([await say('http://127.0.0.1:${port}/'), await say('http://127.0.0.1:1/')]) };`,
+    });
+    const { server, events, get } = await start(folder.path);
+    try {
+      const denied = 'egress_denied: the rules do not allow 127.0.0.1 at port 1';
+      expect(JSON.parse(await get())).toEqual(['ok', `TypeError: ${denied}`]);
+      expect(events).toContainEqual({ type: 'console', text: denied });
+    } finally {
+      await server.close();
+      target.closeAllConnections();
+      target.close();
     }
   });
 

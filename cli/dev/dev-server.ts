@@ -1,20 +1,22 @@
 /**
  * The project under miniflare, rebuilt on save.
  *
- * What is the same as on a node: bundle, entry module, compatibility settings, variables, layers. What is
- * not: callers are not authenticated, limits are not enforced, and there is no sandbox.
+ * What is the same as on a node: bundle, entry module, compatibility settings, variables, layers, egress rules.
+ * What is not: callers are not authenticated, limits are not enforced, there is no sandbox, outbound requests
+ * reach this machine too and carry no secrets.
  */
 import { watch, type FSWatcher } from 'node:fs';
 import process from 'node:process';
 import type { Readable } from 'node:stream';
 import { context as createBuild, type BuildContext, type BuildResult } from 'esbuild';
-import { Miniflare, Response as MiniflareResponse } from 'miniflare';
+import { HttpOptions_Style, Miniflare, Response as MiniflareResponse } from 'miniflare';
 import { loadEntryModules, type EntryModules } from '#nodes/entry/pack.node.ts';
 import { bundleFailure, esbuildOptions, type BundledModule } from '../bundle/bundle.ts';
 import { readProject } from '../project/read-project.ts';
 import type { Project } from '../project/project.ts';
 import { workerdBinary } from '../workerd-binary.ts';
 import { lineText } from './console-line.ts';
+import { DevEgress } from './egress.ts';
 import { miniflareModules, type NamedModule } from './workerd-modules.ts';
 
 const ALS_FLAGS = ['nodejs_als', 'nodejs_compat', 'nodejs_compat_v2'];
@@ -44,8 +46,14 @@ export interface DevServer {
 export async function startDev(options: DevOptions): Promise<DevServer> {
   // The platform's own workerd: miniflare's is older and knows fewer compatibility dates.
   process.env['MINIFLARE_WORKERD_PATH'] ??= workerdBinary();
-  const session = new Session(options, await loadEntryModules());
-  await session.open();
+  const egress = await DevEgress.open((text) => options.onEvent({ type: 'console', text }));
+  const session = new Session(options, await loadEntryModules(), egress);
+  try {
+    await session.open();
+  } catch (thrown) {
+    await session.close();
+    throw thrown;
+  }
   return { url: session.url, close: () => session.close() };
 }
 
@@ -58,6 +66,7 @@ function absentService({ binding, function: name }: Project['config']['services'
 class Session {
   readonly #options: DevOptions;
   readonly #entry: EntryModules;
+  readonly #egress: DevEgress;
   #build: BuildContext | undefined;
   #runtime: Miniflare | undefined;
   #configWatch: FSWatcher | undefined;
@@ -68,9 +77,10 @@ class Session {
   /** One reload at a time, in order of the builds. */
   #queue: Promise<void> = Promise.resolve();
 
-  constructor(options: DevOptions, entry: EntryModules) {
+  constructor(options: DevOptions, entry: EntryModules, egress: DevEgress) {
     this.#options = options;
     this.#entry = entry;
+    this.#egress = egress;
     this.#port = options.port;
   }
 
@@ -95,6 +105,7 @@ class Session {
     await this.#build?.dispose();
     await this.#queue;
     await this.#runtime?.dispose();
+    await this.#egress.close();
   }
 
   #enqueue(work: () => Promise<void>): Promise<void> {
@@ -170,7 +181,8 @@ class Session {
       ...separate.values(),
       ...layers,
     ];
-    const options = this.#miniflareOptions(project, modules);
+    const proxy = await this.#egress.serve(project.name, project.config);
+    const options = this.#miniflareOptions(project, modules, proxy);
     const reloaded = this.#runtime !== undefined;
     if (this.#runtime === undefined) this.#runtime = new Miniflare(options);
     else await this.#runtime.setOptions(options);
@@ -184,6 +196,7 @@ class Session {
   #miniflareOptions(
     project: Project,
     modules: readonly NamedModule[],
+    proxy: string | undefined,
   ): ConstructorParameters<typeof Miniflare>[0] {
     const { compatibilityDate, compatibilityFlags: flags, vars, kv, services } = project.config;
     return {
@@ -198,10 +211,13 @@ class Session {
       // Of this run alone: gone when it ends.
       kvNamespaces: Object.fromEntries(kv.map(({ binding, namespace }) => [binding, namespace])),
       serviceBindings: Object.fromEntries(services.map(absentService)),
-      // Nothing leaves the machine: no request for a `cf` object, no telemetry, no egress, as on a node.
+      // Nothing else leaves the machine: no request for a `cf` object, no telemetry.
       cf: false,
       telemetry: { enabled: false },
-      outboundService: () => new MiniflareResponse('Functions have no outbound network.', { status: 403 }),
+      outboundService:
+        proxy === undefined
+          ? () => new MiniflareResponse('The function has no egress.', { status: 403 })
+          : { external: { address: proxy, http: { style: HttpOptions_Style.PROXY } } },
       handleRuntimeStdio: (stdout: Readable, stderr: Readable) => {
         this.#pipe(stdout);
         this.#pipe(stderr);

@@ -78,6 +78,25 @@ describe('readProject()', () => {
     ]);
   });
 
+  test('says which egress rule is wrong, and where', async ({ expect }) => {
+    const found = await read({
+      'isoplane.jsonc': `{
+  "name": "a", "main": "src/index.ts", "compatibilityDate": "2026-11-01",
+  "egress": {
+    "allow": ["api.example.com", "HTTP://x"],
+    "denied": [],
+    "headers": [{ "host": "a.b", "header": "Host", "secret": "k" }]
+  }
+}`,
+    });
+    const { problems } = found as { problems: { at: string; message: string }[] };
+    expect(problems.map(({ at, message }) => `${at} ${message.split(':')[0]}`).sort()).toEqual([
+      'isoplane.jsonc:4:34 egress.allow.1',
+      'isoplane.jsonc:5:5 egress',
+      'isoplane.jsonc:6:34 egress.headers.0.header',
+    ]);
+  });
+
   test('says where JSONC and TOML do not parse', async ({ expect }) => {
     expect(await read({ 'isoplane.jsonc': '{\n  "name": "a",\n  "main" "b"\n}' })).toMatchObject({
       problems: [{ at: 'isoplane.jsonc:3:10', message: 'not valid JSONC: ColonExpected' }],

@@ -16,62 +16,10 @@ import {
   webSocketTarget,
   type DnsTarget,
 } from '../testing/targets.node.ts';
+import { FETCHER } from '../testing/fetcher.ts';
 import { callSocket, World, type Answer, type TestVersion } from '../testing/world.node.ts';
 
 const ALL: EgressRules = { allow: ['*:*'], deny: [], headers: [] };
-
-/** Fetches what the body says and tells what came of it. */
-const FETCHER = `
-import { connect } from 'cloudflare:sockets';
-const jobs = {
-  async fetch({ url, init }) {
-    const response = await fetch(url, init);
-    return { status: response.status, headers: Object.fromEntries(response.headers), text: await response.text() };
-  },
-  async many({ url, count }) {
-    const results = await Promise.allSettled(Array.from({ length: count }, async () => (await fetch(url)).text()));
-    return results.map((result) => result.status === 'fulfilled' ? result.value : result.reason.message);
-  },
-  async serial({ url, count }) {
-    const results = [];
-    for (let i = 0; i < count; i += 1) {
-      try { results.push(await (await fetch(url)).text()); } catch (error) { results.push(error.message); }
-    }
-    return results;
-  },
-  async connect({ address, send }) {
-    const socket = connect(address, { allowHalfOpen: true });
-    await socket.opened;
-    const writer = socket.writable.getWriter();
-    await writer.write(new TextEncoder().encode(send));
-    await writer.close();
-    return new Response(socket.readable).text();
-  },
-  async webSocket({ url, viaFetch }) {
-    let socket;
-    if (viaFetch) {
-      const response = await fetch(url, { headers: { upgrade: 'websocket' } });
-      socket = response.webSocket;
-      if (!socket) return { status: response.status, text: await response.text() };
-      socket.accept();
-    } else socket = new WebSocket(url);
-    return new Promise((resolve, reject) => {
-      const heard = [];
-      socket.addEventListener('message', ({ data }) => {
-        heard.push(data);
-        if (heard.length === 1) socket.send('ping');
-        else { socket.close(); resolve(heard); }
-      });
-      socket.addEventListener('error', (event) => reject(new Error('socket failed: ' + (event.message ?? ''))));
-      socket.addEventListener('close', () => reject(new Error('closed after ' + heard.length)));
-    });
-  },
-};
-export default { async fetch(request) {
-  const { job, ...options } = await request.json();
-  try { return Response.json({ value: await jobs[job](options) }); }
-  catch (error) { return Response.json({ error: String(error) }); }
-} };`;
 
 let world: World;
 let dns: DnsTarget;
@@ -187,6 +135,27 @@ describe('fetch', () => {
     });
   });
 
+  test('keeps the meaning of every form of fetch', async ({ expect }) => {
+    await using target = await httpTarget((request, response) => void request.pipe(response));
+    const call = await fetcher();
+    expect(await call('forms', { url: `http://api.test:${target.port}/` })).toEqual({
+      value: {
+        request: 'from a Request',
+        used: true,
+        override: 'second',
+        stream: 'stream',
+        form: true,
+        url: 'blob',
+        free: 'free',
+        called: 'called',
+        aborted: 'mine',
+        invalid: expect.stringContaining('Invalid URL'),
+        name: 'fetch',
+        length: expect.any(Number),
+      },
+    });
+  });
+
   test('a certificate that nobody trusts is refused', async ({ expect }) => {
     await using secure = await httpsTarget(ok);
     const call = await fetcher();
@@ -286,6 +255,18 @@ describe('limits', () => {
     expect(first.slice(0, 5)).toEqual(Array.from({ length: 5 }, () => 'ok'));
     expect(first[5]).toMatch(/^subrequests_exceeded: the request made more than 5/);
     expect(await call('serial', { url, count: 1 })).toEqual({ value: ['ok'] });
+  });
+
+  test('a function that names other requests through node:http does not get more', async ({ expect }) => {
+    await using target = await httpTarget(ok);
+    const call = await fetcher({ limits: { subrequests: 5 }, compatibilityFlags: ['nodejs_compat'] });
+    const { value } = await call('nodeHttp', { url: `http://api.test:${target.port}/`, count: 8 });
+    expect(
+      z
+        .array(z.unknown())
+        .parse(value)
+        .filter((status) => status === 200),
+    ).toHaveLength(5);
   });
 
   test('the last connection that is allowed works, one more does not, idle ones make room', async ({

@@ -33,15 +33,22 @@ function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 /** Between the two sockets, so that the end of one side does not tear down the other unasked. */
-function bodyOf(incoming: IncomingMessage, countBytes: (bytes: number) => void): PassThrough | null {
+function bodyOf(
+  incoming: IncomingMessage,
+  { countBytes, idleMs }: Pick<ExchangeOptions, 'countBytes' | 'idleMs'>,
+): PassThrough | null {
   if (!hasBody(incoming)) return null;
   const body = new PassThrough();
   incoming.on('data', (chunk: Buffer) => countBytes(chunk.byteLength));
   incoming.once('close', () => {
     if (!incoming.complete) body.destroy(new Error('the function took its request back'));
   });
+  const onSilence = (): void =>
+    void body.destroy(refusal('egress_timeout', 'the function stopped sending the body of its request'));
+  incoming.setTimeout(idleMs, onSilence);
   // The request is destroyed by undici when it fails; what is still to come is read and dropped.
   body.once('close', () => {
+    incoming.setTimeout(0);
     incoming.unpipe(body);
     incoming.resume();
   });
@@ -99,14 +106,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #run(): Promise<ExchangeEnd> {
-    const { path, headers, headMs, idleMs, countBytes } = this.#options;
+    const { path, headers, headMs, idleMs } = this.#options;
     this.#outgoing.once('close', this.#onClose);
     this.#connection.client.dispatch(
       {
         path,
         method: this.#incoming.method ?? 'GET',
         headers,
-        body: bodyOf(this.#incoming, countBytes),
+        body: bodyOf(this.#incoming, this.#options),
         headersTimeout: headMs,
         bodyTimeout: idleMs,
       },
@@ -152,8 +159,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#outgoing.off('close', this.#onClose);
     const { headersSent } = this.#outgoing;
-    // Half an answer must not look whole.
-    if (headersSent) this.#outgoing.destroy();
     this.#ended.resolve({
       kind: 'failed',
       error: failureOf(error, new URL(this.#connection.origin).hostname),

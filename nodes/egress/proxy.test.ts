@@ -199,6 +199,55 @@ test('a secret that cannot be had keeps the request at home', async ({ expect })
   expect(target.accepted()).toBe(0);
 });
 
+test('a function that stops in the middle of its upload is given up', async ({ expect }) => {
+  await using target = await echo();
+  await using p = await proxy({ limits: { streamIdleMs: 150 } });
+  const answer = await p.say(
+    `POST http://a.b:${target.port}/ HTTP/1.1\r\nContent-Length: 10\r\nConnection: close\r\n\r\nabc`,
+  );
+  expect(answer).toContain('isoplane-egress-error: egress_timeout');
+  await waitFor('the connection to be gone', () => target.sockets.size === 0);
+});
+
+test('a function that does not read holds the target back, and the proxy keeps little', async ({
+  expect,
+}) => {
+  let sent = 0;
+  let stuck = false;
+  await using target = await httpTarget((_request, response) => {
+    const chunk = Buffer.alloc(65_536);
+    const more = (): void => {
+      while (!response.destroyed) {
+        sent += chunk.byteLength;
+        if (!response.write(chunk)) {
+          stuck = true;
+          response.once('drain', () => {
+            stuck = false;
+            more();
+          });
+          return;
+        }
+      }
+    };
+    more();
+  });
+  await using p = await proxy();
+  const socket = connect(p.socketPath);
+  socket.pause();
+  socket.write(`GET http://a.b:${target.port}/ HTTP/1.1\r\n\r\n`);
+  let before = -1;
+  await waitFor('the target to stand still', async () => {
+    const still = stuck && before === sent;
+    before = sent;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return still && before === sent;
+  });
+  // Buffers of the kernel on three sockets, and two of Node's.
+  expect(sent).toBeLessThan(32 * 1_048_576);
+  socket.destroy();
+  await waitFor('the target to be left alone', () => target.sockets.size === 0);
+});
+
 test('a silent tunnel is closed', async ({ expect }) => {
   await using target = await tcpTarget(() => undefined);
   await using p = await proxy({ limits: { streamIdleMs: 100 } });

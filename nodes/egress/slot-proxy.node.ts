@@ -133,10 +133,13 @@ export class SlotProxy {
       if (REFLECTING.has(incoming.method ?? ''))
         throw refusal('egress_denied', `the method ${incoming.method} is not forwarded`);
       const end = await this.#exchange(incoming, outgoing, target);
-      if (end.kind === 'failed') throw end.error;
+      // A function that took its request back knows.
+      if (end.kind === 'failed' && !outgoing.destroyed) throw end.error;
     } catch (thrown) {
       const error = this.#refused(thrown, tag);
-      if (outgoing.headersSent || outgoing.destroyed) return;
+      // Half an answer must not look whole.
+      if (outgoing.headersSent) return void outgoing.destroy();
+      if (outgoing.destroyed) return;
       const { status, headers, body } = await problemOf(error);
       outgoing.writeHead(status, headers);
       outgoing.end(body);

@@ -154,7 +154,6 @@ async function withStrict(
     status: { level: status.level, missing },
     runner: (tier, groups) =>
       processRunner({
-        timers: systemTimers,
         ...parts,
         tier: TIER_LIMITS[tier],
         identities: TIER_LIMITS[tier].identity === 'own' && strictUids ? own : shared,

@@ -10,6 +10,7 @@ import { benchCold } from './cold.ts';
 import { benchDensity } from './density.ts';
 import { benchLogs } from './logs.ts';
 import { describeSandbox, machineFacts } from './machine.ts';
+import { benchEgress } from './egress.ts';
 import { benchFleet, benchMemory } from './memory.ts';
 import { BenchPlatform } from './platform.ts';
 import { benchPublish, benchRollback } from './propagation.ts';
@@ -22,6 +23,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   cold: benchCold,
   publish: benchPublish,
   rollback: benchRollback,
+  egress: benchEgress,
   memory: benchMemory,
   fleet: benchFleet,
   attack: benchAttack,

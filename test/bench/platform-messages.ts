@@ -8,6 +8,7 @@ export const hostOptionsSchema = z.object({
   controlPort: z.literal(0),
   gateways: z.number().int(),
   sandbox: z.enum(['auto', 'required', 'off']),
+  egressAllowPrivate: z.array(z.string()).default([]),
 });
 export const hostRequestSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('status') }),
@@ -24,5 +25,5 @@ export const fromHostSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('status'), status: nodeStatusSchema }),
   z.object({ type: z.literal('failed'), message: z.string() }),
 ]);
-export type HostOptions = z.infer<typeof hostOptionsSchema>;
+export type HostOptions = z.input<typeof hostOptionsSchema>;
 export type FromHost = z.infer<typeof fromHostSchema>;

@@ -42,7 +42,9 @@ export class BenchPlatform implements AsyncDisposable {
     );
   }
 
-  static async start(options: Pick<HostOptions, 'gateways' | 'sandbox'>): Promise<BenchPlatform> {
+  static async start(
+    options: Pick<HostOptions, 'gateways' | 'sandbox' | 'egressAllowPrivate'>,
+  ): Promise<BenchPlatform> {
     const folder = await tempFolder();
     const host: HostOptions = {
       dataDir: join(folder.path, 'data'),
