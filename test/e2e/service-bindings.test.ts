@@ -5,7 +5,10 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { LIMITS } from '#shared/limits.ts';
+import { createdKeySchema } from '#shared/contracts/api.ts';
+import { importSigningKey } from '#shared/signatures/sign.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
+import { ControlApi } from '../support/api.ts';
 import { hostOf, TestPlatform, type CallAnswer } from '../support/platform.ts';
 
 let platform: TestPlatform;
@@ -219,21 +222,33 @@ describe('a service binding', () => {
 
 describe('a binding names a function of its own account', () => {
   test('a name that exists in another account alone is not found', async ({ expect }) => {
-    await platform.api.call('POST', '/v1/accounts', { name: 'other' });
-    const key = (await platform.api.call('POST', '/v1/accounts/other/keys', {
-      name: 'k',
+    const { api } = platform;
+    expect((await api.call('POST', '/v1/accounts', { name: 'other' })).status).toBe(201);
+    const made = await api.expect(createdKeySchema, 'POST', '/v1/accounts/other/keys', {
+      name: 'owner',
       role: 'owner',
-      algorithm: 'ed25519',
-    })) as { status: number; body: { id: string; secret: string } };
-    expect(key.status).toBe(201);
-    expect(
-      (
-        await platform.api.upload('bad', {
-          modules: { 'index.js': 'export default { fetch: () => new Response() }' },
-          config: { services: [{ binding: 'A', function: 'other/target' }] },
-        })
-      ).status,
-    ).toBe(422);
+      algorithm: 'hmac-sha256',
+    });
+    const key = await importSigningKey({
+      keyId: made.id,
+      algorithm: 'hmac-sha256',
+      secret: made.secret ?? '',
+    });
+    const other = new ControlApi(api.url, key, 'other');
+    await other.deploy('spy', {
+      modules: { 'index.js': `export default { fetch: (request, env) => env.T.fetch('http://t/') };` },
+      config: { ...PUBLIC, services: [{ binding: 'T', function: 'target' }] },
+    });
+    expect(await call('spy--other', '/')).toMatchObject({ status: 404, code: 'function_not_found' });
+    expect((await call('caller', '/fetch')).status).toBe(200);
+  });
+
+  test('a name cannot hold an account', async ({ expect }) => {
+    const answer = await platform.api.upload('bad-name', {
+      modules: { 'index.js': 'export default { fetch: () => new Response() }' },
+      config: { services: [{ binding: 'A', function: 'other/target' }] },
+    });
+    expect(answer.status).toBe(422);
   });
 });
 
@@ -253,6 +268,59 @@ describe('publishing', () => {
       config: { vars: { A: '1' }, services: [{ binding: 'A', function: 'target' }] },
     });
     expect(answer).toMatchObject({ status: 422, body: { code: 'config_invalid' } });
+  });
+});
+
+describe('a target that does not behave', () => {
+  beforeAll(async () => {
+    await deploy(
+      'bad',
+      `import { WorkerEntrypoint } from 'cloudflare:workers';
+       export default class extends WorkerEntrypoint {
+         async fetch(request) {
+           switch (new URL(request.url).pathname) {
+             case '/loop': for (;;) {}
+             case '/hang': return new Promise((resolve) => setTimeout(resolve, 60_000));
+             case '/large': return Response.json((await request.text()).length);
+           }
+           return new Response('fine');
+         }
+         loop() { for (;;) {} }
+         fine() { return 'fine'; }
+       }`,
+      { limits: { cpuMs: 100, timeoutMs: 1_000, requestBodyBytes: 1_000_000 }, scaling: { maxInstances: 2 } },
+    );
+    await deploy(
+      'sufferer',
+      `export default { async fetch(request, env) {
+         const { pathname } = new URL(request.url);
+         try {
+           if (pathname === '/rpc-loop') return Response.json(await env.BAD.loop());
+           if (pathname === '/rpc-fine') return Response.json(await env.BAD.fine());
+           const body = pathname === '/large' ? new Uint8Array(1_000_001) : undefined;
+           return await env.BAD.fetch('http://bad' + pathname, { method: body ? 'POST' : 'GET', body });
+         } catch (error) { return Response.json('rejected: ' + error.message); }
+       } };`,
+      { services: [{ binding: 'BAD', function: 'bad' }] },
+    );
+  });
+
+  test('is stopped when it loops, and the caller hears why', async ({ expect }) => {
+    expect(await call('sufferer', '/loop')).toMatchObject({ status: 500, code: 'cpu_exceeded' });
+    expect((await call('sufferer', '/fine')).text).toBe('fine');
+  });
+
+  test('is stopped when a method loops: the call rejects, and the next one gets another instance', async ({
+    expect,
+  }) => {
+    expect(await json('sufferer', '/rpc-loop')).toMatch(/^rejected: /);
+    expect(await json('sufferer', '/rpc-fine')).toBe('fine');
+  });
+
+  test('is cut off at its time limit and at its body limit', async ({ expect }) => {
+    expect(await call('sufferer', '/hang')).toMatchObject({ status: 504, code: 'timeout' });
+    expect(await call('sufferer', '/large')).toMatchObject({ status: 413, code: 'body_too_large' });
+    expect((await call('sufferer', '/fine')).text).toBe('fine');
   });
 });
 
