@@ -5,6 +5,7 @@
 import { writeFile } from 'node:fs/promises';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
+import { benchBindings } from './bindings.ts';
 import { benchCold } from './cold.ts';
 import { describeSandbox, machineFacts } from './machine.ts';
 import { benchFleet, benchMemory } from './memory.ts';
@@ -21,6 +22,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   rollback: benchRollback,
   memory: benchMemory,
   fleet: benchFleet,
+  bindings: benchBindings,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]

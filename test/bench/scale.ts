@@ -13,6 +13,8 @@ export interface BenchScale {
   readonly rollbacks: number;
   readonly idleInstances: number;
   readonly fleet: number;
+  readonly bindingCalls: number;
+  readonly bindingRounds: number;
 }
 
 type Amounts = Omit<BenchScale, 'sandbox'>;
@@ -29,6 +31,8 @@ export const FULL: Amounts = {
   rollbacks: 100,
   idleInstances: 20,
   fleet: 500,
+  bindingCalls: 4_000,
+  bindingRounds: 3,
 };
 
 export const QUICK: Amounts = {
@@ -43,4 +47,6 @@ export const QUICK: Amounts = {
   rollbacks: 8,
   idleInstances: 5,
   fleet: 20,
+  bindingCalls: 400,
+  bindingRounds: 1,
 };

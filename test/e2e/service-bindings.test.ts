@@ -239,7 +239,9 @@ describe('a binding names a function of its own account', () => {
       modules: { 'index.js': `export default { fetch: (request, env) => env.T.fetch('http://t/') };` },
       config: { ...PUBLIC, services: [{ binding: 'T', function: 'target' }] },
     });
-    expect(await call('spy--other', '/')).toMatchObject({ status: 404, code: 'function_not_found' });
+    const answer = await call('spy.other', '/');
+    expect(answer).toMatchObject({ status: 404, code: 'function_not_found' });
+    expect(answer.text).toContain('There is no function target');
     expect((await call('caller', '/fetch')).status).toBe(200);
   });
 
