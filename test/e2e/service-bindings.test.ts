@@ -97,6 +97,12 @@ export default {
           await counter.increment();
           return Response.json(await counter.increment(5));
         }
+        case '/held': {
+          using counter = await env.TARGET.counter();
+          await counter.increment();
+          await scheduler.wait(2_500);
+          return Response.json(await counter.increment());
+        }
         case '/numbers': {
           let bytes = 0;
           for await (const chunk of await env.TARGET.numbers(40)) bytes += chunk.byteLength;
@@ -191,6 +197,10 @@ describe('a service binding', () => {
     expect(await json('caller', '/counter')).toBe(6);
     expect(await json('caller', '/numbers')).toBe(40 * 65_536);
     expect(await json('caller', '/admin')).toEqual(['admin of target', 'admin fetch']);
+  });
+
+  test('keeps an object of the target alive while the caller holds it, however quiet', async ({ expect }) => {
+    expect(await json('caller', '/held')).toBe(2);
   });
 
   test('lets an exception of an RPC method through to the caller, and logs it where it was thrown', async ({
@@ -379,6 +389,30 @@ describe('leases', () => {
     const with2 = await instances();
     await waitFor('the sleeper to be stopped', async () => (await instances()) < with2);
     expect(await json('waker')).toMatchObject({ method: 'GET' });
+  });
+
+  test('an RPC connection at rest keeps no instance alive, and the next call follows the alias', async ({
+    expect,
+  }) => {
+    const version = (text: string) =>
+      `import { WorkerEntrypoint } from 'cloudflare:workers';
+       export default class extends WorkerEntrypoint { fetch() { return new Response(); } say() { return '${text}'; } }`;
+    await deploy('speaker', version('one'), { scaling: { idleTimeoutMs: 500 } });
+    await deploy(
+      'listener',
+      `export default { fetch: async (request, env) => Response.json(await env.S.say()) };`,
+      {
+        services: [{ binding: 'S', function: 'speaker' }],
+      },
+    );
+    expect(await json('listener')).toBe('one');
+    const before = (await platform.platform.nodeStatus()).instances;
+    await waitFor(
+      'the speaker to be stopped',
+      async () => (await platform.platform.nodeStatus()).instances < before,
+    );
+    await deploy('speaker', version('two'), { scaling: { idleTimeoutMs: 500 } });
+    expect(await json('listener')).toBe('two');
   });
 
   test('follow the alias: a binding reaches a new version at once', async ({ expect }) => {
