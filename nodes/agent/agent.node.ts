@@ -1,5 +1,4 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
-import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
@@ -16,6 +15,7 @@ import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { BindingHost } from '../bindings/host.node.ts';
 import { KV, kvBindings, type KvData } from '../bindings/kv/kind.ts';
+import { ensureRpcHost } from '../bindings/rpc-host.node.ts';
 import { serviceBindings } from '../bindings/services/kind.ts';
 import { CodeCache } from '../code/cache.node.ts';
 import { Programs } from '../code/programs.node.ts';
@@ -90,10 +90,10 @@ interface Parts {
 
 async function openParts(options: AgentOptions): Promise<Parts> {
   const layout = layoutOf(options.dataDir);
-  const rpcHost = `${randomUUID()}:1`;
   await ensurePrivateFolder(layout.runDir);
   const nodeDir = layout.nodeDir(options.nodeId);
   await mkdir(nodeDir, { recursive: true, mode: 0o700 });
+  const rpcHost = await ensureRpcHost(join(layout.dataDir, 'nodes', '.rpc-host'));
   const { log } = options;
   const sandbox = await prepareSandbox(options, layout);
   const control = new UnixPeer(layout.sockets.control);

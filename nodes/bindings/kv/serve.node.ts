@@ -187,6 +187,7 @@ async function get({ deps, namespace, query, outgoing }: KvCall, key: Uint8Array
     ...(metadata === undefined ? {} : { 'cf-kv-metadata': Buffer.from(metadata).toString('latin1') }),
     ...(expires === undefined ? {} : { 'cf-expiration': expires }),
   });
+  if (outgoing.destroyed) return;
   // A slow reader holds its value in memory: it counts until it is gone.
   deps.room.take(value.byteLength);
   await new Promise<void>((resolve) => {

@@ -202,6 +202,7 @@ class Exchange implements Watched {
 
   /** The head is out: all that can be said is that the rest is missing. */
   #cut(): void {
+    if (this.#over) return;
     (this.#inbound.upgrade?.socket ?? this.#inbound.outgoing)?.destroy();
     this.#finish({ kind: 'answered' });
   }
