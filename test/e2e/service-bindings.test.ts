@@ -377,6 +377,31 @@ describe('calls in a circle', () => {
 });
 
 describe('leases', () => {
+  test('hold calls from functions to the concurrency of the target; the rest waits its turn', async ({
+    expect,
+  }) => {
+    await deploy(
+      'counted',
+      `let now = 0, most = 0, all = 0;
+       export default { async fetch() {
+         now += 1; all += 1; most = Math.max(most, now);
+         await scheduler.wait(5);
+         now -= 1;
+         return Response.json({ most, all });
+       } };`,
+      { scaling: { concurrency: 3, maxInstances: 1 } },
+    );
+    await deploy(
+      'crowd',
+      `export default { async fetch(request, env) {
+         const answers = await Promise.all(Array.from({ length: 100 }, async () => (await env.C.fetch('http://c/')).json()));
+         return Response.json({ most: Math.max(...answers.map(({ most }) => most)), all: Math.max(...answers.map(({ all }) => all)) });
+       } };`,
+      { services: [{ binding: 'C', function: 'counted' }] },
+    );
+    expect(await json('crowd')).toEqual({ most: 3, all: 100 });
+  });
+
   test('a function that is only called by others scales to zero once they are quiet', async ({ expect }) => {
     await deploy('sleeper', TARGET, { scaling: { idleTimeoutMs: 500 }, vars: { PLACE: 'x' } });
     await deploy(
