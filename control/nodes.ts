@@ -21,7 +21,7 @@ export interface LogQuery {
   readonly tail: number;
 }
 
-export interface KvKeysQuery {
+interface KvKeysQuery {
   readonly prefix: string;
   readonly limit: number;
   readonly cursor?: string | undefined;

@@ -49,6 +49,32 @@ describe('startDev()', () => {
     }
   });
 
+  test('gives KV namespaces of its own, and says that service bindings need a deployment', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config(
+        '{}',
+        ',"kv":[{"binding":"KV","namespace":"store"}],"services":[{"binding":"API","function":"api"}]',
+      ),
+      'src/index.ts': `export default { async fetch(_request: Request, env: any) {
+        await env.KV.put('key', 'kept', { metadata: { a: 1 } });
+        const answer = await env.API.fetch('http://api/');
+        return Response.json([await env.KV.getWithMetadata('key'), answer.status, await answer.text()]);
+      } };`,
+    });
+    const { server, get } = await start(folder.path);
+    try {
+      expect(JSON.parse(await get())).toMatchObject([
+        { value: 'kept', metadata: { a: 1 } },
+        501,
+        expect.stringContaining('API (function api)'),
+      ]);
+    } finally {
+      await server.close();
+    }
+  });
+
   test('keeps the last good code while a save does not build, and shows console lines and mapped exceptions', async ({
     expect,
   }) => {

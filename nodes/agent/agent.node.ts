@@ -1,5 +1,4 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
-import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
@@ -17,6 +16,7 @@ import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { BindingHost } from '../bindings/host.node.ts';
 import { KV, kvBindings, type KvData } from '../bindings/kv/kind.ts';
+import { ensureRpcHost } from '../bindings/rpc-host.node.ts';
 import { serviceBindings } from '../bindings/services/kind.ts';
 import { UsageReporter, type UsageSource } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
@@ -155,10 +155,10 @@ function openPools(
 
 async function openParts(options: AgentOptions): Promise<Parts> {
   const layout = layoutOf(options.dataDir);
-  const rpcHost = `${randomUUID()}:1`;
   await ensurePrivateFolder(layout.runDir);
   const nodeDir = layout.nodeDir(options.nodeId);
   await mkdir(nodeDir, { recursive: true, mode: 0o700 });
+  const rpcHost = await ensureRpcHost(join(layout.dataDir, 'nodes', '.rpc-host'));
   const { log } = options;
   const sandbox = await prepareSandbox(options, layout);
   const control = new UnixPeer(layout.sockets.control);

@@ -2,7 +2,7 @@
 import type { FeedItem, Runnable } from '#shared/contracts/feed.ts';
 import type { StateEntry } from './protocol.ts';
 
-export interface SocketRequest {
+interface SocketRequest {
   /** Name in the slot's folder (slots/sockets.ts). */
   readonly file: string;
   /** What the socket leads to; plain data. */

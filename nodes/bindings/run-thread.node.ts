@@ -43,12 +43,15 @@ function threadLog(send: Send): Log {
   return log({});
 }
 
+/** Connections that may wait to be accepted; one more is refused with EAGAIN. The kernel has a bound of its own. */
+const BACKLOG = 4_096;
+
 async function listen(server: Server, { path, owner }: BindingSocket): Promise<void> {
   // A thread that died left its socket files.
   await rm(path, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(path, () => {
+    server.listen({ path, backlog: BACKLOG }, () => {
       server.off('error', reject);
       resolve();
     });

@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { benchAttack, benchMemoryHog } from './attacks.ts';
+import { benchBindings } from './bindings.ts';
 import { benchCold } from './cold.ts';
 import { benchDensity } from './density.ts';
 import { benchLogs } from './logs.ts';
@@ -30,6 +31,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   'memory-hog': benchMemoryHog,
   logs: benchLogs,
   density: benchDensity,
+  bindings: benchBindings,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]

@@ -36,6 +36,11 @@ const config :Workerd.Config = (
 );
 `,
   );
+  return serveConfig(config);
+}
+
+/** Resolves when the socket `http` listens. */
+export async function serveConfig(config: string): Promise<RawWorkerd> {
   const child = spawn(workerdBinary(), ['serve', config, '--control-fd=3'], {
     stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
   });

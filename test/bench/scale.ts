@@ -18,6 +18,8 @@ export interface BenchScale {
   readonly floods: number;
   readonly floodMs: number;
   readonly residentInstances: number;
+  readonly bindingCalls: number;
+  readonly bindingRounds: number;
 }
 
 type Amounts = Omit<BenchScale, 'sandbox'>;
@@ -38,6 +40,8 @@ export const FULL: Amounts = {
   floods: 20,
   floodMs: 4_000,
   residentInstances: 2_000,
+  bindingCalls: 4_000,
+  bindingRounds: 3,
 };
 
 export const QUICK: Amounts = {
@@ -56,4 +60,6 @@ export const QUICK: Amounts = {
   floods: 5,
   floodMs: 800,
   residentInstances: 100,
+  bindingCalls: 400,
+  bindingRounds: 1,
 };

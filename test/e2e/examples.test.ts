@@ -17,8 +17,10 @@ const TESTED = [
   'event-function',
   'hello',
   'jwt-protected',
+  'kv',
   'layers',
   'rest-api',
+  'service-binding',
   'streaming-sse',
   'wasm',
   'websocket-echo',
@@ -166,6 +168,36 @@ describe('the examples', () => {
     });
     expect(await invoke('{}')).toMatchObject({ status: 500, code: 'function_error' });
     expect((await invoke('{"items":')).status).toBe(400);
+  });
+
+  test('kv keeps links over requests, and lists them', async ({ expect }) => {
+    const created = await platform.cli(['kv', 'create', 'links']);
+    expect(created.code, created.stderr).toBe(0);
+    await deploy('kv');
+    const put = (path: string, body: string) => platform.call('kv', { method: 'PUT', path, body });
+    expect((await put('/x', 'https://example.com/a')).status).toBe(201);
+    expect((await put('/short?days=1', 'https://example.com/b')).status).toBe(201);
+    expect((await put('/bad', 'nowhere')).status).toBe(422);
+    const followed = await platform.call('kv', { path: '/x' });
+    expect([followed.status, followed.headers['location']]).toEqual([302, 'https://example.com/a']);
+    expect(JSON.parse((await platform.call('kv', { path: '/' })).text)).toMatchObject([
+      { name: 'short' },
+      { name: 'x' },
+    ]);
+    expect((await platform.call('kv', { method: 'DELETE', path: '/x' })).status).toBe(204);
+    expect((await platform.call('kv', { path: '/x' })).status).toBe(404);
+  });
+
+  test('service-binding: a public shop asks prices that nobody else may call', async ({ expect }) => {
+    await deploy('service-binding/prices');
+    await deploy('service-binding/shop');
+    const get = async (path: string) => (await platform.call('shop', { path })).text;
+    expect(await platform.call('prices')).toMatchObject({ status: 401 });
+    expect(JSON.parse(await get('/prices'))).toEqual({ tea: 4, milk: 1 });
+    expect(JSON.parse(await get('/?items=tea,milk,tea'))).toEqual({ total: 9 });
+    expect(await get('/?items=gold')).toBe('there is no gold\n');
+    expect(await get('/raise')).toBe('5');
+    expect(JSON.parse(await get('/prices'))).toEqual({ tea: 5, milk: 1 });
   });
 
   test('layers: the first listed one shadows a module of the other', async ({ expect }) => {

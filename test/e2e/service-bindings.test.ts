@@ -5,7 +5,10 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { LIMITS } from '#shared/limits.ts';
+import { createdKeySchema } from '#shared/contracts/api.ts';
+import { importSigningKey } from '#shared/signatures/sign.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
+import { ControlApi } from '../support/api.ts';
 import { hostOf, TestPlatform, type CallAnswer } from '../support/platform.ts';
 
 let platform: TestPlatform;
@@ -93,6 +96,12 @@ export default {
           using counter = await env.TARGET.counter();
           await counter.increment();
           return Response.json(await counter.increment(5));
+        }
+        case '/held': {
+          using counter = await env.TARGET.counter();
+          await counter.increment();
+          await scheduler.wait(2_500);
+          return Response.json(await counter.increment());
         }
         case '/numbers': {
           let bytes = 0;
@@ -190,6 +199,10 @@ describe('a service binding', () => {
     expect(await json('caller', '/admin')).toEqual(['admin of target', 'admin fetch']);
   });
 
+  test('keeps an object of the target alive while the caller holds it, however quiet', async ({ expect }) => {
+    expect(await json('caller', '/held')).toBe(2);
+  });
+
   test('lets an exception of an RPC method through to the caller, and logs it where it was thrown', async ({
     expect,
   }) => {
@@ -219,21 +232,35 @@ describe('a service binding', () => {
 
 describe('a binding names a function of its own account', () => {
   test('a name that exists in another account alone is not found', async ({ expect }) => {
-    await platform.api.call('POST', '/v1/accounts', { name: 'other' });
-    const key = (await platform.api.call('POST', '/v1/accounts/other/keys', {
-      name: 'k',
+    const { api } = platform;
+    expect((await api.call('POST', '/v1/accounts', { name: 'other' })).status).toBe(201);
+    const made = await api.expect(createdKeySchema, 'POST', '/v1/accounts/other/keys', {
+      name: 'owner',
       role: 'owner',
-      algorithm: 'ed25519',
-    })) as { status: number; body: { id: string; secret: string } };
-    expect(key.status).toBe(201);
-    expect(
-      (
-        await platform.api.upload('bad', {
-          modules: { 'index.js': 'export default { fetch: () => new Response() }' },
-          config: { services: [{ binding: 'A', function: 'other/target' }] },
-        })
-      ).status,
-    ).toBe(422);
+      algorithm: 'hmac-sha256',
+    });
+    const key = await importSigningKey({
+      keyId: made.id,
+      algorithm: 'hmac-sha256',
+      secret: made.secret ?? '',
+    });
+    const other = new ControlApi(api.url, key, 'other');
+    await other.deploy('spy', {
+      modules: { 'index.js': `export default { fetch: (request, env) => env.T.fetch('http://t/') };` },
+      config: { ...PUBLIC, services: [{ binding: 'T', function: 'target' }] },
+    });
+    const answer = await call('spy.other', '/');
+    expect(answer).toMatchObject({ status: 404, code: 'function_not_found' });
+    expect(answer.text).toContain('There is no function target');
+    expect((await call('caller', '/fetch')).status).toBe(200);
+  });
+
+  test('a name cannot hold an account', async ({ expect }) => {
+    const answer = await platform.api.upload('bad-name', {
+      modules: { 'index.js': 'export default { fetch: () => new Response() }' },
+      config: { services: [{ binding: 'A', function: 'other/target' }] },
+    });
+    expect(answer.status).toBe(422);
   });
 });
 
@@ -253,6 +280,59 @@ describe('publishing', () => {
       config: { vars: { A: '1' }, services: [{ binding: 'A', function: 'target' }] },
     });
     expect(answer).toMatchObject({ status: 422, body: { code: 'config_invalid' } });
+  });
+});
+
+describe('a target that does not behave', () => {
+  beforeAll(async () => {
+    await deploy(
+      'bad',
+      `import { WorkerEntrypoint } from 'cloudflare:workers';
+       export default class extends WorkerEntrypoint {
+         async fetch(request) {
+           switch (new URL(request.url).pathname) {
+             case '/loop': for (;;) {}
+             case '/hang': return new Promise((resolve) => setTimeout(resolve, 60_000));
+             case '/large': return Response.json((await request.text()).length);
+           }
+           return new Response('fine');
+         }
+         loop() { for (;;) {} }
+         fine() { return 'fine'; }
+       }`,
+      { limits: { cpuMs: 100, timeoutMs: 1_000, requestBodyBytes: 1_000_000 }, scaling: { maxInstances: 2 } },
+    );
+    await deploy(
+      'sufferer',
+      `export default { async fetch(request, env) {
+         const { pathname } = new URL(request.url);
+         try {
+           if (pathname === '/rpc-loop') return Response.json(await env.BAD.loop());
+           if (pathname === '/rpc-fine') return Response.json(await env.BAD.fine());
+           const body = pathname === '/large' ? new Uint8Array(1_000_001) : undefined;
+           return await env.BAD.fetch('http://bad' + pathname, { method: body ? 'POST' : 'GET', body });
+         } catch (error) { return Response.json('rejected: ' + error.message); }
+       } };`,
+      { services: [{ binding: 'BAD', function: 'bad' }] },
+    );
+  });
+
+  test('is stopped when it loops, and the caller hears why', async ({ expect }) => {
+    expect(await call('sufferer', '/loop')).toMatchObject({ status: 500, code: 'cpu_exceeded' });
+    expect((await call('sufferer', '/fine')).text).toBe('fine');
+  });
+
+  test('is stopped when a method loops: the call rejects, and the next one gets another instance', async ({
+    expect,
+  }) => {
+    expect(await json('sufferer', '/rpc-loop')).toMatch(/^rejected: /);
+    expect(await json('sufferer', '/rpc-fine')).toBe('fine');
+  });
+
+  test('is cut off at its time limit and at its body limit', async ({ expect }) => {
+    expect(await call('sufferer', '/hang')).toMatchObject({ status: 504, code: 'timeout' });
+    expect(await call('sufferer', '/large')).toMatchObject({ status: 413, code: 'body_too_large' });
+    expect((await call('sufferer', '/fine')).text).toBe('fine');
   });
 });
 
@@ -297,6 +377,31 @@ describe('calls in a circle', () => {
 });
 
 describe('leases', () => {
+  test('hold calls from functions to the concurrency of the target; the rest waits its turn', async ({
+    expect,
+  }) => {
+    await deploy(
+      'counted',
+      `let now = 0, most = 0, all = 0;
+       export default { async fetch() {
+         now += 1; all += 1; most = Math.max(most, now);
+         await scheduler.wait(5);
+         now -= 1;
+         return Response.json({ most, all });
+       } };`,
+      { scaling: { concurrency: 3, maxInstances: 1 } },
+    );
+    await deploy(
+      'crowd',
+      `export default { async fetch(request, env) {
+         const answers = await Promise.all(Array.from({ length: 100 }, async () => (await env.C.fetch('http://c/')).json()));
+         return Response.json({ most: Math.max(...answers.map(({ most }) => most)), all: Math.max(...answers.map(({ all }) => all)) });
+       } };`,
+      { services: [{ binding: 'C', function: 'counted' }] },
+    );
+    expect(await json('crowd')).toEqual({ most: 3, all: 100 });
+  });
+
   test('a function that is only called by others scales to zero once they are quiet', async ({ expect }) => {
     await deploy('sleeper', TARGET, { scaling: { idleTimeoutMs: 500 }, vars: { PLACE: 'x' } });
     await deploy(
@@ -309,6 +414,30 @@ describe('leases', () => {
     const with2 = await instances();
     await waitFor('the sleeper to be stopped', async () => (await instances()) < with2);
     expect(await json('waker')).toMatchObject({ method: 'GET' });
+  });
+
+  test('an RPC connection at rest keeps no instance alive, and the next call follows the alias', async ({
+    expect,
+  }) => {
+    const version = (text: string) =>
+      `import { WorkerEntrypoint } from 'cloudflare:workers';
+       export default class extends WorkerEntrypoint { fetch() { return new Response(); } say() { return '${text}'; } }`;
+    await deploy('speaker', version('one'), { scaling: { idleTimeoutMs: 500 } });
+    await deploy(
+      'listener',
+      `export default { fetch: async (request, env) => Response.json(await env.S.say()) };`,
+      {
+        services: [{ binding: 'S', function: 'speaker' }],
+      },
+    );
+    expect(await json('listener')).toBe('one');
+    const before = (await platform.platform.nodeStatus()).instances;
+    await waitFor(
+      'the speaker to be stopped',
+      async () => (await platform.platform.nodeStatus()).instances < before,
+    );
+    await deploy('speaker', version('two'), { scaling: { idleTimeoutMs: 500 } });
+    expect(await json('listener')).toBe('two');
   });
 
   test('follow the alias: a binding reaches a new version at once', async ({ expect }) => {

@@ -91,6 +91,10 @@ describe.skipIf(process.env['ISOPLANE_SKIP_SLOW'] === '1')('the packed package',
           unknown
         >;
         expect(answer).toMatchObject({ status: 200, body: { message: 'Hello, world!', path: '/' } });
+        // Threads of the node are files of the package, too.
+        await isoplane('kv', 'create', 'store');
+        await isoplane('kv', 'put', 'store', 'key', 'kept');
+        expect((await isoplane('kv', 'get', 'store', 'key')).stdout).toBe('kept');
       } finally {
         expect(await stop(platform)).toBe(0);
       }

@@ -22,7 +22,7 @@ export function keyBytes(key: string): Uint8Array {
   return boundedKey(key);
 }
 
-export function prefixBytes(prefix: string): Uint8Array {
+function prefixBytes(prefix: string): Uint8Array {
   return boundedKey(prefix);
 }
 

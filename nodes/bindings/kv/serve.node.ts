@@ -58,6 +58,8 @@ function full(detail: string): PlatformError {
   return new PlatformError('kv_unavailable', detail, { retryAfterMs: 1_000 });
 }
 
+/** Of a body that was refused; then the connection is cut. */
+const DRAIN_BYTES_MAX = 2 * KV_LIMITS.valueBytesMax;
 const BULK_BODY_BYTES_MAX = 128 * 1_024;
 /** A key in a URL: three characters a byte. */
 const TARGET_LENGTH_MAX = 4_096;
@@ -105,9 +107,18 @@ function refuse(
   outgoing.writeHead(ERRORS[error.code].status, body.replaceAll(/[^ -~]/g, '?'), {
     'content-type': 'text/plain; charset=utf-8',
     'content-length': Buffer.byteLength(body),
-    ...(incoming.complete ? {} : { connection: 'close' }),
   });
   outgoing.end(body);
+  drain(incoming);
+}
+
+/** workerd hears of an answer only after it has sent its body, so a body that is refused is read, within reason. */
+function drain(incoming: IncomingMessage): void {
+  let bytes = 0;
+  incoming.on('data', (chunk: Uint8Array) => {
+    bytes += chunk.byteLength;
+    if (bytes > DRAIN_BYTES_MAX) incoming.socket.destroy();
+  });
   incoming.resume();
 }
 
@@ -176,6 +187,7 @@ async function get({ deps, namespace, query, outgoing }: KvCall, key: Uint8Array
     ...(metadata === undefined ? {} : { 'cf-kv-metadata': Buffer.from(metadata).toString('latin1') }),
     ...(expires === undefined ? {} : { 'cf-expiration': expires }),
   });
+  if (outgoing.destroyed) return;
   // A slow reader holds its value in memory: it counts until it is gone.
   deps.room.take(value.byteLength);
   await new Promise<void>((resolve) => {
@@ -263,7 +275,8 @@ async function readBody(room: Room, incoming: IncomingMessage, bytesMax: number)
   let bytes = 0;
   try {
     if (Number(incoming.headers['content-length'] ?? 0) > bytesMax) throw tooLarge(bytesMax);
-    for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
+    // Not destroyed when it is refused: the answer goes out on the same connection.
+    for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
       if (bytes + chunk.byteLength > bytesMax) throw tooLarge(bytesMax);
       room.take(chunk.byteLength);
       bytes += chunk.byteLength;

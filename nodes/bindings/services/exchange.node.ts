@@ -14,9 +14,9 @@ import { isFunctionError, passing } from './headers.ts';
 
 export type ExchangeOutcome =
   /** A head reached the caller, whatever came of the body. */
-  | { readonly kind: 'answered' | 'function_error' | 'caller_gone' }
-  /** Nothing was sent: the instance does not listen any more. */
-  | { readonly kind: 'unreachable' }
+  | { readonly kind: 'answered' | 'function_error' | 'caller_gone' | 'body_too_large' }
+  /** Nothing was sent: the instance does not listen any more, or its queue of connections is full. */
+  | { readonly kind: 'unreachable' | 'busy' }
   /** The instance closed before a response head. */
   | { readonly kind: 'reset'; readonly replayable: boolean }
   | { readonly kind: 'timeout'; readonly ageMs: number };
@@ -62,6 +62,7 @@ class Exchange implements Watched {
   #lastActiveMs = 0;
   #reportAtMs = SLOW_MS;
   #bodyBegun = false;
+  #bodyBytes = 0;
   #answered = false;
   #over = false;
 
@@ -120,7 +121,7 @@ class Exchange implements Watched {
   #sendBody(): void {
     if (this.#over || this.#request === undefined) return;
     this.#bodyBegun = true;
-    this.#inbound.incoming.on('data', this.#active);
+    this.#inbound.incoming.on('data', this.#bodyChunk);
     this.#inbound.incoming.pipe(this.#request);
   }
 
@@ -179,10 +180,19 @@ class Exchange implements Watched {
     this.#lastActiveMs = this.#plan.watch.coarseMs;
   };
 
+  readonly #bodyChunk = (chunk: Uint8Array): void => {
+    this.#active();
+    this.#bodyBytes += chunk.byteLength;
+    if (this.#bodyBytes <= this.#plan.limits.requestBodyBytes) return;
+    if (this.#answered) this.#cut();
+    else this.#finish({ kind: 'body_too_large' });
+  };
+
   #failed(error: NodeJS.ErrnoException): void {
     if (this.#answered) return this.#cut();
     if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT')
       return this.#finish({ kind: 'unreachable' });
+    if (error.code === 'EAGAIN') return this.#finish({ kind: 'busy' });
     this.#finish({ kind: 'reset', replayable: !this.#bodyBegun });
   }
 
@@ -192,6 +202,7 @@ class Exchange implements Watched {
 
   /** The head is out: all that can be said is that the rest is missing. */
   #cut(): void {
+    if (this.#over) return;
     (this.#inbound.upgrade?.socket ?? this.#inbound.outgoing)?.destroy();
     this.#finish({ kind: 'answered' });
   }
@@ -202,7 +213,7 @@ class Exchange implements Watched {
     const { incoming, outgoing, upgrade } = this.#inbound;
     this.#plan.watch.delete(this);
     (upgrade?.socket ?? outgoing)?.off('close', this.#callerClosed);
-    incoming.off('data', this.#active);
+    incoming.off('data', this.#bodyChunk);
     if (this.#request !== undefined) incoming.unpipe(this.#request);
     this.#instance?.destroy();
     // A response that was read to its end leaves a connection that may carry the next request.

@@ -6,6 +6,7 @@
 import type { Agent } from 'node:http';
 import { DEADLINE_MS, PRINCIPAL, REQUEST_ID } from '#shared/contracts/invoke.ts';
 import type { ExitReason, ExitReport } from '#shared/contracts/nodes.ts';
+import { LIMITS } from '#shared/limits.ts';
 import { asPlatformError, PlatformError, problemParts, type ErrorCode } from '#shared/errors.ts';
 import {
   depthOf,
@@ -128,11 +129,15 @@ async function settle(
     case 'answered':
     case 'caller_gone':
       return 'done';
+    case 'busy':
+      return 'unreachable';
     case 'unreachable':
       permit.lost();
       return 'unreachable';
     case 'function_error':
       throw new PlatformError('function_error', 'the handler threw');
+    case 'body_too_large':
+      throw new PlatformError('body_too_large', 'the body passed the bound of the target');
     case 'timeout':
       deps.agent.overdue(permit.lease, {
         requestId,
@@ -161,17 +166,28 @@ function judge(report: ExitReport | undefined, requestId: string): ErrorCode | '
   return blamed === undefined || blamed === requestId ? EXIT_CODES[report.reason] : 'bystander';
 }
 
-export function answerProblem({ outgoing, upgrade }: Inbound, error: PlatformError, requestId: string): void {
+function answerProblem(
+  { incoming, outgoing, upgrade }: Inbound,
+  error: PlatformError,
+  requestId: string,
+): void {
   const { status, headers, body } = problemParts(error, requestId);
-  // The rest of an unread body would be taken for the next request.
-  const flat = [
-    ...[...headers].flat(),
-    'content-length',
-    String(Buffer.byteLength(body)),
-    'connection',
-    'close',
-  ];
-  if (upgrade !== undefined) upgrade.socket.end(headText(status, 'Refused', flat) + body);
+  const flat = [...[...headers].flat(), 'content-length', String(Buffer.byteLength(body))];
+  if (upgrade !== undefined)
+    upgrade.socket.end(headText(status, 'Refused', [...flat, 'connection', 'close']) + body);
   else if (outgoing === undefined || outgoing.headersSent) outgoing?.destroy();
-  else outgoing.writeHead(status, flat).end(body);
+  else {
+    outgoing.writeHead(status, flat).end(body);
+    drain(incoming);
+  }
+}
+
+/** workerd hears of an answer only after it has sent its body, so a body that is refused is read, within reason. */
+function drain(incoming: Inbound['incoming']): void {
+  let bytes = 0;
+  incoming.on('data', (chunk: Uint8Array) => {
+    bytes += chunk.byteLength;
+    if (bytes > LIMITS.requestBodyBytesMax) incoming.socket.destroy();
+  });
+  incoming.resume();
 }

@@ -1,43 +1,55 @@
 /**
- * Reads along a Cap'n Proto RPC connection to know whether a call is open on it.
+ * Reads along an RPC connection to know whether it is at rest: no call is open on it, and the caller holds
+ * no object of the target.
  *
  * workerd keeps one connection per service binding for the life of the caller, so its being open says
- * nothing. Each JavaScript session is a call that stays open until the session and every stub of it is gone
- * (EventDispatcher.jsRpcSession), so a connection without an open question is at rest. Layout: rpc.capnp and
- * https://capnproto.org/encoding.html.
+ * nothing. What it fetches once and keeps, the bootstrap capability, is not counted.
  *
- * Only the head of each message is looked at. A message that cannot be understood makes {@link lost} true
- * for good: the connection is then never taken to be at rest.
+ * Where a message cannot be followed (too large, several segments, unknown), it errs towards not being at
+ * rest: {@link ReadAlong.lost} for good when the framing itself is not understood.
  */
-
-/** Discriminants of `Message`. */
-const CALL = 2;
-const RETURN = 3;
-const FINISH = 4;
-const BOOTSTRAP = 8;
+import {
+  BOOTSTRAP,
+  CALL,
+  calledExports,
+  FINISH,
+  noFinishNeeded,
+  readMessage,
+  referenceCount,
+  RELEASE,
+  releasesResults,
+  RESOLVE,
+  resolvedExports,
+  RETURN,
+  returnedExports,
+  type Message,
+} from './capnp.ts';
 
 const WORD = 8;
 /** Of the segment table: more is refused by every implementation of RPC. */
 const SEGMENTS_MAX = 512;
 /** Of the first segment: the message struct and its member lie at its beginning. */
 const HEAD_BYTES = 8 * WORD;
+/** A message that may give capabilities is looked at whole up to this. */
+const WHOLE_BYTES_MAX = 16_384;
 
-interface Message {
-  readonly kind: number;
-  readonly id: number;
-  readonly noFinishNeeded: boolean;
-}
+type OnMessage = (message: Message, whole: boolean) => void;
 
 /** Splits one direction into messages. */
 class Splitter {
+  readonly #kindsWhole: ReadonlySet<number>;
   #pending = Buffer.alloc(0);
   #skip = 0;
   broken = false;
 
-  push(chunk: Buffer, onMessage: (message: Message) => void): void {
-    if (this.broken) return;
+  /** @param kindsWhole - these are waited for to their end, when they are not too large. */
+  constructor(kindsWhole: readonly number[]) {
+    this.#kindsWhole = new Set(kindsWhole);
+  }
+
+  push(chunk: Buffer, onMessage: OnMessage): void {
     let rest = chunk;
-    for (;;) {
+    while (!this.broken) {
       if (this.#skip >= rest.byteLength) {
         this.#skip -= rest.byteLength;
         return;
@@ -48,89 +60,125 @@ class Splitter {
       this.#pending = Buffer.alloc(0);
       const taken = this.#take(rest, onMessage);
       if (taken === undefined) {
-        // The head of a message is short, so this never grows.
+        // At most WHOLE_BYTES_MAX and a segment table.
         this.#pending = Buffer.from(rest);
         return;
       }
-      if (this.broken) return;
       this.#skip = taken;
     }
   }
 
-  /** @returns bytes of the message at the start of `bytes`, or undefined while its head is not all there. */
-  #take(bytes: Buffer, onMessage: (message: Message) => void): number | undefined {
+  /** @returns bytes of the message at the start of `bytes`, or undefined while more of it is needed. */
+  #take(bytes: Buffer, onMessage: OnMessage): number | undefined {
     if (bytes.byteLength < 4) return undefined;
     const segments = bytes.readUInt32LE(0) + 1;
-    if (segments > SEGMENTS_MAX) {
-      this.broken = true;
-      return 0;
-    }
+    if (segments > SEGMENTS_MAX) return this.#break();
     const table = Math.ceil((4 + 4 * segments) / WORD) * WORD;
     if (bytes.byteLength < table) return undefined;
     let size = 0;
     for (let index = 0; index < segments; index += 1) size += bytes.readUInt32LE(4 + 4 * index) * WORD;
-    const first = Math.min(bytes.readUInt32LE(4) * WORD, HEAD_BYTES);
+    const first = bytes.readUInt32LE(4) * WORD;
+    const head = table + Math.min(first, HEAD_BYTES);
+    if (bytes.byteLength < head) return undefined;
+    const message = readMessage(bytes.subarray(table, head));
+    if (message === undefined) return this.#break();
+    const wanted = this.#kindsWhole.has(message.kind);
+    if (!wanted || segments > 1 || first > WHOLE_BYTES_MAX) {
+      onMessage(message, !wanted);
+      return table + size;
+    }
     if (bytes.byteLength < table + first) return undefined;
-    const message = readHead(bytes.subarray(table, table + first));
-    if (message === undefined) this.broken = true;
-    else onMessage(message);
+    const whole = readMessage(bytes.subarray(table, table + first));
+    if (whole === undefined) return this.#break();
+    onMessage(whole, true);
     return table + size;
+  }
+
+  #break(): number {
+    this.broken = true;
+    return 0;
   }
 }
 
-/** Where a struct pointer at `at` leads, in bytes; undefined for everything else. */
-function follow(segment: Buffer, at: number): number | undefined {
-  if (at + WORD > segment.byteLength) return undefined;
-  const low = segment.readInt32LE(at);
-  if ((low & 3) !== 0) return undefined;
-  const target = at + WORD + (low >> 2) * WORD;
-  return target >= 0 && target + WORD <= segment.byteLength ? target : undefined;
+interface Question {
+  readonly bootstrap: boolean;
 }
 
-function readHead(segment: Buffer): Message | undefined {
-  const root = follow(segment, 0);
-  if (root === undefined) return undefined;
-  const kind = segment.readUInt16LE(root);
-  if (kind !== CALL && kind !== RETURN && kind !== FINISH && kind !== BOOTSTRAP)
-    return { kind, id: 0, noFinishNeeded: false };
-  const member = follow(segment, root + WORD);
-  if (member === undefined) return undefined;
-  return {
-    kind,
-    id: segment.readUInt32LE(member),
-    // Return: answerId (32 bits), releaseParamCaps, noFinishNeeded.
-    noFinishNeeded: kind === RETURN && (segment.readUInt8(member + 4) & 2) !== 0,
-  };
-}
-
-export class OpenQuestions {
-  readonly #fromCaller = new Splitter();
-  readonly #fromTarget = new Splitter();
-  readonly #open = new Set<number>();
+export class ReadAlong {
+  readonly #fromCaller = new Splitter([]);
+  readonly #fromTarget = new Splitter([RETURN, RESOLVE, CALL]);
+  readonly #questions = new Map<number, Question>();
+  /** Exports of the target that the caller holds, with the number of references. */
+  readonly #held = new Map<number, number>();
+  /** What a Return gave, for a Finish that releases all of it. */
+  readonly #given = new Map<number, readonly number[]>();
+  /** Capabilities were given that could not be counted. */
+  #uncounted = false;
 
   get lost(): boolean {
     return this.#fromCaller.broken || this.#fromTarget.broken;
   }
 
-  get any(): boolean {
-    return this.#open.size > 0 || this.lost;
+  /** A call waits for its answer. */
+  get open(): boolean {
+    return this.#questions.size > 0 || this.lost;
+  }
+
+  get atRest(): boolean {
+    return !this.open && this.#held.size === 0 && !this.#uncounted;
   }
 
   /** @returns whether a question was asked. */
   caller(chunk: Buffer): boolean {
     let asked = false;
-    this.#fromCaller.push(chunk, ({ kind, id }) => {
+    this.#fromCaller.push(chunk, ({ kind, id, member }) => {
       if (kind === CALL || kind === BOOTSTRAP) {
-        this.#open.add(id);
+        this.#questions.set(id, { bootstrap: kind === BOOTSTRAP });
         asked = true;
-      } else if (kind === FINISH) this.#open.delete(id);
+      } else if (kind === FINISH) {
+        this.#questions.delete(id);
+        if (member !== undefined && releasesResults(member)) this.#release(this.#given.get(id) ?? []);
+        this.#given.delete(id);
+      } else if (kind === RELEASE && member !== undefined) {
+        const left = (this.#held.get(id) ?? 0) - referenceCount(member);
+        if (left > 0) this.#held.set(id, left);
+        else this.#held.delete(id);
+      }
     });
     return asked || this.#fromCaller.broken;
   }
 
   target(chunk: Buffer): void {
-    this.#fromTarget.push(chunk, ({ kind, id, noFinishNeeded }) => {
-      if (kind === RETURN && noFinishNeeded) this.#open.delete(id);
+    this.#fromTarget.push(chunk, ({ kind, id, member }, whole) => {
+      if (kind === RETURN) this.#returned(id, member, whole);
+      else if (kind === RESOLVE)
+        this.#hold(whole && member !== undefined ? resolvedExports(member) : undefined);
+      else if (kind === CALL && (!whole || member === undefined || calledExports(member)?.length !== 0))
+        // The other side's Return decides what becomes of them: too seldom to follow.
+        this.#uncounted = true;
     });
+  }
+
+  #returned(id: number, member: Message['member'], whole: boolean): void {
+    const question = this.#questions.get(id);
+    // A Finish that came before it, or the bootstrap capability: kept by neither side's code.
+    if (question === undefined || question.bootstrap) return;
+    const exports = whole && member !== undefined ? returnedExports(member) : undefined;
+    this.#hold(exports);
+    if (member !== undefined && noFinishNeeded(member)) this.#questions.delete(id);
+    else if (exports !== undefined && exports.length > 0) this.#given.set(id, exports);
+  }
+
+  #hold(exports: readonly number[] | undefined): void {
+    if (exports === undefined) this.#uncounted = true;
+    else for (const id of exports) this.#held.set(id, (this.#held.get(id) ?? 0) + 1);
+  }
+
+  #release(exports: readonly number[]): void {
+    for (const id of exports) {
+      const left = (this.#held.get(id) ?? 0) - 1;
+      if (left > 0) this.#held.set(id, left);
+      else this.#held.delete(id);
+    }
   }
 }

@@ -2,9 +2,9 @@
  * One RPC connection of a function to an instance of another: piped, counted, and closed when it is at rest.
  *
  * workerd opens one such connection per binding and keeps it, with all calls of the caller on it. It holds
- * one slot of the target until it closes. At rest for {@link REST_MS} (no call open, no byte) it is closed,
- * so that the target may scale to zero and the next call follows the alias; workerd then connects anew.
- * A stub that was kept but not used for that long ends with it.
+ * one slot of the target until it closes. At rest for {@link REST_MS} (no call open, no object of the target
+ * held, no byte) it is closed, so that the target may scale to zero and the next call follows the alias;
+ * workerd then connects anew.
  */
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -20,10 +20,10 @@ import {
   type ServiceSocket,
 } from './caller.ts';
 import { headText } from './exchange.node.ts';
-import { OpenQuestions } from './frames.ts';
+import { ReadAlong } from './frames.ts';
 import type { TargetVersion } from './targets.ts';
 
-const REST_MS = 10_000;
+const REST_MS = 1_000;
 
 interface Inbound {
   readonly incoming: IncomingMessage;
@@ -110,7 +110,7 @@ class Session implements Watched {
   readonly #caller: Duplex;
   readonly #head: Buffer;
   readonly #instance: Duplex;
-  readonly #questions = new OpenQuestions();
+  readonly #readAlong = new ReadAlong();
   readonly #requestId = newRequestId();
   #lastByteMs = 0;
   /** Since when the instance has been silent with a call open. */
@@ -147,12 +147,12 @@ class Session implements Watched {
     const { deps, place, version } = this.#between;
     const { limits } = version;
     const quietMs = nowMs - this.#lastByteMs;
-    if (!this.#questions.any) {
+    if (quietMs >= limits.streamIdleMs) return this.#close();
+    if (!this.#readAlong.open) {
       // After this round of reading: what has just arrived still counts.
-      if (quietMs >= REST_MS) setImmediate(() => this.#closeAtRest());
+      if (this.#readAlong.atRest && quietMs >= REST_MS) setImmediate(() => this.#closeAtRest());
       return;
     }
-    if (quietMs >= limits.streamIdleMs) return this.#close();
     const ageMs = nowMs - this.#silentSinceMs;
     if (ageMs < this.#reportAtMs) return;
     this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
@@ -167,19 +167,19 @@ class Session implements Watched {
   }
 
   #fromCaller(chunk: Buffer): void {
-    const idle = !this.#questions.any;
-    if (this.#questions.caller(chunk) && !this.#deepEnough()) return this.#close();
+    const idle = !this.#readAlong.open;
+    if (this.#readAlong.caller(chunk) && !this.#deepEnough()) return this.#close();
     this.#touch();
     if (idle) this.#answering();
     if (!this.#instance.write(chunk)) this.#caller.pause();
   }
 
   #fromInstance(chunk: Buffer): void {
-    this.#questions.target(chunk);
+    this.#readAlong.target(chunk);
     this.#touch();
     this.#answering();
-    // At rest the connection stands for no call, so nothing is below it.
-    if (!this.#questions.any) this.#between.place.call.depth = 0;
+    // Without an open call nothing is below it.
+    if (!this.#readAlong.open) this.#between.place.call.depth = 0;
     if (!this.#caller.write(chunk)) this.#instance.pause();
   }
 
@@ -206,7 +206,7 @@ class Session implements Watched {
 
   #closeAtRest(): void {
     const quietMs = this.#between.deps.clock.monotonicMs() - this.#lastByteMs;
-    if (!this.#questions.any && quietMs >= REST_MS) this.#close();
+    if (this.#readAlong.atRest && quietMs >= REST_MS) this.#close();
   }
 
   #close(): void {

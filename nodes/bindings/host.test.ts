@@ -1,0 +1,98 @@
+/** The sockets of an instance come with it, outlive the thread that serves them, and go with it. */
+import { lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'vitest';
+import type { FeedItem, Runnable } from '#shared/contracts/feed.ts';
+import { systemTimers } from '#shared/runtime/clock.ts';
+import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
+import { tempFolder } from '#shared/testing/temp.node.ts';
+import { callSocket } from '../testing/world.node.ts';
+import { BindingHost } from './host.node.ts';
+import type { BindingKind } from './kind.ts';
+
+const fragile: BindingKind = {
+  name: 'fragile',
+  thread: new URL('./testing/fragile.node.ts', import.meta.url),
+  data: undefined,
+  socketsOf: ({ kv }) =>
+    kv.map(({ namespaceId }, index) => ({ file: `k${index}.sock`, target: namespaceId })),
+  stateOf: (item) => (item.kind === 'route' ? { key: item.key, value: 'routed' } : undefined),
+};
+
+const runnable = { kv: [{ binding: 'A', namespaceId: 'one' }] } as unknown as Runnable;
+const route = { kind: 'route', key: 'r1', value: null } as FeedItem;
+
+async function setUp(folder: string) {
+  const log = memoryLog();
+  const host = new BindingHost({ kinds: [fragile], log, timers: systemTimers });
+  const slot = join(folder, 'slot');
+  await mkdir(slot, { mode: 0o700 });
+  const attach = (instanceId: string): Promise<void> =>
+    host.attach({ instanceId, folder: slot, owner: undefined, runnable });
+  const ask = async (path = '/'): Promise<unknown> =>
+    JSON.parse((await callSocket(join(slot, 'k0.sock'), { path })).text);
+  return { host, log, slot, attach, ask };
+}
+
+describe('BindingHost', () => {
+  test('gives each binding a socket that stands for the instance, with the state of the feed', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const { host, slot, attach, ask } = await setUp(folder.path);
+    host.apply([route]);
+    await attach('i1');
+    expect(await ask()).toEqual({ instanceId: 'i1', target: 'one', known: { r1: 'routed' } });
+    expect((await lstat(join(slot, 'k0.sock'))).isSocket()).toBe(true);
+    expect(await host.ask('fragile', 7)).toEqual({ question: 7 });
+    await host.close();
+  });
+
+  test('serves the same sockets again after the thread has died', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const { host, log, attach, ask } = await setUp(folder.path);
+    await attach('i1');
+    host.apply([route]);
+    await expect(ask('/die')).rejects.toThrow();
+    const answer = await waitFor('the thread to be back', () => ask());
+    expect(answer).toEqual({ instanceId: 'i1', target: 'one', known: { r1: 'routed' } });
+    expect(log.lines.map(({ event }) => event)).toContain('binding_thread_ended');
+    await host.close();
+  });
+
+  test('closes the sockets when the instance is gone', async () => {
+    await using folder = await tempFolder();
+    const { host, attach, ask } = await setUp(folder.path);
+    await attach('i1');
+    await ask();
+    host.detach('i1');
+    host.detach('i1');
+    await waitFor('the socket to be closed', () =>
+      ask().then(
+        () => false,
+        () => true,
+      ),
+    );
+    await host.close();
+  });
+
+  test('replaces what lies in the way and follows no link', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const { host, slot, attach, ask } = await setUp(folder.path);
+    const precious = join(folder.path, 'precious');
+    await writeFile(precious, 'kept');
+    await symlink(precious, join(slot, 'k0.sock'));
+    await attach('i1');
+    expect(await ask()).toMatchObject({ instanceId: 'i1' });
+    expect((await lstat(precious)).isFile()).toBe(true);
+    await host.close();
+  });
+
+  test('says so when a socket cannot be made', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const { host } = await setUp(folder.path);
+    const missing = { instanceId: 'i1', folder: join(folder.path, 'missing'), owner: undefined, runnable };
+    await expect(host.attach(missing)).rejects.toThrow(/do not listen/);
+    await host.close();
+  });
+});
