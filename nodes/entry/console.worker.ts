@@ -25,13 +25,14 @@ const writeLine = console.log.bind(console);
 
 /** As nodes/logs/parse.ts reads it. Every byte is written, read and parsed once per log line. */
 const LETTERS: Readonly<Record<Level, string>> = { debug: 'd', log: 'l', info: 'i', warn: 'w', error: 'e' };
-const NEEDS_ESCAPE = /[\\\n]/;
-const ESCAPES = /[\\\n]/g;
+// oxlint-disable-next-line no-control-regex -- workerd ends a line at a NUL
+const NEEDS_ESCAPE = /[\\\n\0]/;
+// oxlint-disable-next-line no-control-regex -- as above
+const ESCAPES = /[\\\n\0]/g;
+const ESCAPED: Readonly<Record<string, string>> = { '\n': '\\n', '\0': '\\0', '\\': '\\\\' };
 
 function escape(text: string): string {
-  return NEEDS_ESCAPE.test(text)
-    ? text.replaceAll(ESCAPES, (found) => (found === '\n' ? '\\n' : '\\\\'))
-    : text;
+  return NEEDS_ESCAPE.test(text) ? text.replaceAll(ESCAPES, (found) => ESCAPED[found] ?? '') : text;
 }
 
 function emit(level: Level, message: string): void {
@@ -195,4 +196,52 @@ function withCauses(error: Error): string | undefined {
     cause = cause.cause;
   }
   return stack;
+}
+
+/** What nobody catches would leave no trace: workerd says nothing of it. */
+function logUncaught(): void {
+  addEventListener('unhandledrejection', (event) => logException(event.reason));
+  // The types of workerd do not know this event.
+  (globalThis as unknown as EventTarget).addEventListener('error', (event) =>
+    logException('error' in event ? event.error : event),
+  );
+  const guarded = (run: unknown): unknown =>
+    typeof run === 'function'
+      ? function timer(this: unknown, ...args: unknown[]): unknown {
+          try {
+            return Reflect.apply(run, this, args);
+          } catch (thrown) {
+            logException(thrown);
+            throw thrown;
+          }
+        }
+      : run;
+  const timers = globalThis as unknown as Record<string, (...args: unknown[]) => unknown>;
+  for (const name of ['setTimeout', 'setInterval', 'setImmediate']) {
+    const original = timers[name];
+    if (original === undefined) continue;
+    timers[name] = Object.assign(
+      (run: unknown, ...rest: unknown[]): unknown => original(guarded(run), ...rest),
+      original,
+    );
+  }
+}
+
+logUncaught();
+
+const contexts = new WeakSet();
+
+/** Rejections of work that goes on after the response are nobody's otherwise. */
+export function logWaitUntil(ctx: ExecutionContext): void {
+  const prototype = Object.getPrototypeOf(ctx) as {
+    waitUntil: (this: ExecutionContext, work: Promise<unknown>) => void;
+  };
+  if (contexts.has(prototype)) return;
+  contexts.add(prototype);
+  const { waitUntil } = prototype;
+  if (typeof waitUntil !== 'function') return;
+  prototype.waitUntil = function waitUntilLogged(work) {
+    waitUntil.call(this, work);
+    if (work instanceof Promise) work.catch(logException);
+  };
 }

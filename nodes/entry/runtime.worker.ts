@@ -6,7 +6,7 @@
  * is refused before it takes traffic.
  */
 import { WorkerEntrypoint } from 'cloudflare:workers';
-import { logException, scopes } from './console.worker.ts';
+import { logException, logWaitUntil, scopes } from './console.worker.ts';
 
 const REQUEST_ID = 'isoplane-request-id';
 const DEADLINE_MS = 'isoplane-deadline-ms';
@@ -73,8 +73,10 @@ export function wrapModule(user: Namespace): unknown {
     );
   const handler = fetchHandler as Handler;
   return {
-    fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => handler.call(main, request, env, ctx)),
+    fetch: (request: Request, env: unknown, ctx: ExecutionContext) => {
+      logWaitUntil(ctx);
+      return guard(request, () => handler.call(main, request, env, ctx));
+    },
   };
 }
 
@@ -85,6 +87,7 @@ function wrapClass(main: EntrypointClass): unknown {
     throw new TypeError('The default class has no `fetch` method; requests could not reach it.');
   return class extends main {
     override fetch(request: Request): Response | Promise<Response> {
+      logWaitUntil(this.ctx);
       return guard(request, () => super.fetch?.(request) as Response | Promise<Response>);
     }
   };
@@ -170,7 +173,9 @@ export function wrapEvent(user: Namespace, identity: FunctionIdentity): unknown 
     return toResponse(await handler(read.event, context));
   };
   return {
-    fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => answer(request, env, ctx)),
+    fetch: (request: Request, env: unknown, ctx: ExecutionContext) => {
+      logWaitUntil(ctx);
+      return guard(request, () => answer(request, env, ctx));
+    },
   };
 }
