@@ -73,6 +73,7 @@ class Connection implements ParserSink, UpstreamExchange {
   #connected = false;
   #chunked = false;
   #requestEnded = true;
+  #headHeld = false;
   #wantsDrain = false;
   #reusable = false;
   #ended = false;
@@ -88,6 +89,7 @@ class Connection implements ParserSink, UpstreamExchange {
     socket.on('connect', () => {
       this.#connected = true;
       this.#handler?.onReady();
+      setImmediate(() => this.#releaseHead());
     });
     socket.on('data', (chunk) => this.#received(chunk));
     socket.on('drain', () => {
@@ -111,6 +113,7 @@ class Connection implements ParserSink, UpstreamExchange {
     this.#wantsDrain = false;
     this.#ended = false;
     this.#parser.start(this, request.method);
+    if (!this.#requestEnded) this.#holdHead();
     // Before the connection stands the head waits in the socket, so nothing is lost and nothing was sent.
     this.#socket.write(headOf(request), 'latin1');
     if (this.#connected && !this.#requestEnded)
@@ -119,8 +122,31 @@ class Connection implements ParserSink, UpstreamExchange {
       });
   }
 
+  /**
+   * The head goes out with the first of its body: workerd closes a connection whose request was answered
+   * without its body, and writing to it then would lose the answer.
+   */
+  #holdHead(): void {
+    this.#headHeld = true;
+    this.#socket.cork();
+    if (this.#connected) setImmediate(() => this.#releaseHead());
+  }
+
+  #releaseHead(): void {
+    if (!this.#headHeld) return;
+    this.#headHeld = false;
+    this.#socket.uncork();
+  }
+
   write(chunk: Uint8Array): boolean {
-    if (chunk.byteLength === 0 || this.#writeFailed) return true;
+    if (this.#writeFailed) return true;
+    const room = this.#write(chunk);
+    this.#releaseHead();
+    return room;
+  }
+
+  #write(chunk: Uint8Array): boolean {
+    if (chunk.byteLength === 0) return true;
     const socket = this.#socket;
     let room: boolean;
     if (this.#chunked) {
@@ -138,6 +164,7 @@ class Connection implements ParserSink, UpstreamExchange {
     if (this.#requestEnded || this.#writeFailed) return;
     this.#requestEnded = true;
     if (this.#chunked) this.#socket.write('0\r\n\r\n', 'latin1');
+    this.#releaseHead();
   }
 
   resume(): void {

@@ -1,4 +1,5 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
+import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';

@@ -25,13 +25,14 @@ const writeLine = console.log.bind(console);
 
 /** As nodes/logs/parse.ts reads it. Every byte is written, read and parsed once per log line. */
 const LETTERS: Readonly<Record<Level, string>> = { debug: 'd', log: 'l', info: 'i', warn: 'w', error: 'e' };
-const NEEDS_ESCAPE = /[\\\n]/;
-const ESCAPES = /[\\\n]/g;
+// oxlint-disable-next-line no-control-regex -- workerd ends a line at a NUL
+const NEEDS_ESCAPE = /[\\\n\0]/;
+// oxlint-disable-next-line no-control-regex -- as above
+const ESCAPES = /[\\\n\0]/g;
+const ESCAPED: Readonly<Record<string, string>> = { '\n': '\\n', '\0': '\\0', '\\': '\\\\' };
 
 function escape(text: string): string {
-  return NEEDS_ESCAPE.test(text)
-    ? text.replaceAll(ESCAPES, (found) => (found === '\n' ? '\\n' : '\\\\'))
-    : text;
+  return NEEDS_ESCAPE.test(text) ? text.replaceAll(ESCAPES, (found) => ESCAPED[found] ?? '') : text;
 }
 
 function emit(level: Level, message: string): void {

@@ -22,7 +22,7 @@ function reporting(callback: Callback): Callback {
 
 function watchTimers(): void {
   const target = globalThis as unknown as Record<string, Timer>;
-  for (const name of ['setTimeout', 'setInterval']) {
+  for (const name of ['setTimeout', 'setInterval', 'setImmediate']) {
     const original = target[name];
     if (typeof original !== 'function') continue;
     const timer: Timer = (callback, ...rest) =>

@@ -5,8 +5,8 @@ export type ParsedLine = Pick<LogEntry, 'kind' | 'level' | 'message' | 'requestI
 
 /**
  * What nodes/entry/console.worker.ts writes: `~`, kind, level, request id, a space, text. In the text a
- * backslash stands before `n` for a line break, before `|` for the border between message and stack, and
- * before itself.
+ * backslash stands before `n` for a line break, before `0` for a NUL, before `|` for the border between
+ * message and stack, and before itself.
  */
 const MARK = '~';
 const KINDS: Readonly<Record<string, ParsedLine['kind']>> = { c: 'console', x: 'exception' };
@@ -17,6 +17,7 @@ const LEVELS: Readonly<Record<string, ParsedLine['level']>> = {
   w: 'warn',
   e: 'error',
 };
+const UNESCAPED: Readonly<Record<string, string>> = { n: '\n', '0': '\0', '\\': '\\' };
 const REQUEST_ID_LENGTH_MAX = 200;
 const ID_AT = 3;
 
@@ -44,8 +45,8 @@ function unescape(text: string): readonly string[] {
   const parts = [''];
   let from = 0;
   for (let at = text.indexOf('\\'); at >= 0; at = text.indexOf('\\', from)) {
-    const next = text[at + 1];
-    parts[parts.length - 1] += text.slice(from, at) + (next === 'n' ? '\n' : next === '\\' ? '\\' : '');
+    const next = text[at + 1] ?? '';
+    parts[parts.length - 1] += text.slice(from, at) + (UNESCAPED[next] ?? '');
     if (next === '|') parts.push('');
     from = at + 2;
   }

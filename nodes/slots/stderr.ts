@@ -2,10 +2,10 @@
 
 /** Printed by every start inside a root without /proc, and with garbage collector flags. */
 const NOISE =
-  /^Unable to find and open the program executable|compile cache failed its compatibility check|became the default as of .* so does not need to be specified/;
+  /^Unable to find and open the program executable|compile cache failed its compatibility check|became the default as of .* so does not need to be specified|^\d+ external\/tcmalloc/;
 /** V8's last words when the heap is full, and the allocator's. */
 const OUT_OF_MEMORY =
-  /Reached heap limit|JavaScript heap out of memory|Fatal process out of memory|std::bad_alloc|Cannot allocate memory/;
+  /Reached heap limit|JavaScript heap out of memory|Fatal (?:process|JavaScript) out of memory|std::bad_alloc|Cannot allocate memory/;
 
 export const isNoise = (line: string): boolean => NOISE.test(line);
 export const saysOutOfMemory = (stderr: string): boolean => OUT_OF_MEMORY.test(stderr);

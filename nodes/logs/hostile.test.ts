@@ -1,0 +1,152 @@
+/** Logs of functions that mean harm, and of those that only fail, from a real workerd to the store. */
+import { afterAll, beforeAll, describe, test } from 'vitest';
+import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
+import { callSocket, World } from '../testing/world.node.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await World.start({ slots: 2 });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const HEADERS = { 'isoplane-request-id': 'own' };
+
+async function entries(name: string): Promise<LogEntry[]> {
+  return (await world.logs(name))
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => logEntrySchema.parse(JSON.parse(line)));
+}
+
+/** Runs `body` in one request and waits for the line `last`, which it must log at its end. */
+async function logged(name: string, body: string, limits = {}): Promise<LogEntry[]> {
+  const { path } = await world.run({
+    id: `default/${name}@1`,
+    limits,
+    modules: [
+      {
+        name: 'index.js',
+        content: `export default { async fetch(request, env, ctx) { ${body}; console.log('last'); return new Response('answered'); } };`,
+      },
+    ],
+  });
+  expectAnswered((await callSocket(path, { headers: HEADERS })).text);
+  return waitFor('the last line', async () => {
+    const all = await entries(name);
+    return all.some(({ message }) => message === 'last') ? all : undefined;
+  });
+}
+
+function expectAnswered(text: string): void {
+  if (text !== 'answered') throw new Error(`the function answered ${text}`);
+}
+
+describe('a function cannot', () => {
+  test('forge entries of another kind or request', async ({ expect }) => {
+    const all = await logged(
+      'forger',
+      `console.log('~plother forged by the platform');
+       console.log('~xeother a\\\\|stack');
+       console.log('text\\n~cwother a second line');
+       console.context?.('x')?.log?.('~cwother through a context');
+       globalThis.process?.stdout?.write?.('~cwother through stdout\\n')`,
+    );
+    expect(all.filter(({ kind }) => kind !== 'console')).toEqual([]);
+    expect(new Set(all.map(({ requestId }) => requestId))).toEqual(new Set(['own']));
+    expect(all.map(({ message }) => message)).toEqual(
+      expect.arrayContaining(['~plother forged by the platform', 'text\n~cwother a second line']),
+    );
+  });
+
+  test('break the log with binary, empty or endless lines', async ({ expect }) => {
+    const all = await logged(
+      'garbage',
+      `console.log('\\0\\x01\\x1b[31m\\ud800\\r\\u2028');
+       console.log('');
+       console.log('x'.repeat(5_000_000));
+       console.log('\\\\'.repeat(100_000));
+       console.log('\\n'.repeat(100_000))`,
+    );
+    expect(all).toHaveLength(6);
+    for (const { message } of all) expect(message.length).toBeLessThanOrEqual(LIMITS.logEntryBytesMax);
+    expect(all[0]?.message.startsWith('\0\x01\x1b[31m')).toBe(true);
+  });
+
+  test('harm anybody but itself with poisoned prototypes', async ({ expect }) => {
+    const all = await logged(
+      'poison',
+      `Headers.prototype.get = () => 'someone else\\n~cwx y';
+       Array.prototype.map = () => { throw new Error('poisoned'); };
+       JSON.stringify = () => 'poisoned';
+       console.log('after', { a: 1 })`,
+    );
+    expect(all.every(({ versionId, kind }) => versionId === 'default/poison@1' && kind === 'console')).toBe(
+      true,
+    );
+  });
+
+  test('write more than its allowance: the rest is dropped and counted', async ({ expect }) => {
+    const all = await logged(
+      'meagre',
+      `for (let line = 0; line < 500; line += 1) console.log('x'.repeat(100));
+       await scheduler.wait(1_500)`,
+      { logBytesPerSecond: 2_000 },
+    );
+    const kept = all.filter(({ message }) => message.startsWith('xxx')).length;
+    const dropped = all.reduce((sum, entry) => sum + (entry.dropped ?? 0), 0);
+    expect(kept).toBeLessThan(60);
+    // Words of workerd itself may be among them.
+    expect(kept + dropped).toBeGreaterThanOrEqual(500);
+    expect(kept + dropped).toBeLessThan(505);
+  });
+});
+
+test('what nobody catches is in the log, with its request', async ({ expect }) => {
+  const all = await logged(
+    'uncaught',
+    `Promise.reject(new TypeError('rejected'));
+     setTimeout(() => { throw new RangeError('from a timer'); }, 1);
+     ctx.waitUntil(Promise.reject(new Error('after the response')));
+     setTimeout(() => Promise.reject('no error at all'), 1);
+     await scheduler.wait(30)`,
+  );
+  expect(
+    all
+      .filter(({ kind }) => kind === 'exception')
+      .map(({ message, requestId }) => `${requestId} ${message}`)
+      .sort(),
+  ).toEqual([
+    'own Error: after the response',
+    'own RangeError: from a timer',
+    'own TypeError: rejected',
+    'own Uncaught no error at all',
+  ]);
+});
+
+test('a burst far beyond the pipe neither blocks the instance nor is lost', async ({ expect }) => {
+  const all = await logged('burst', `for (let line = 0; line < 1_500; line += 1) console.log(line)`);
+  expect(all.filter(({ message }) => /^\d+$/.test(message)).map(({ message }) => Number(message))).toEqual(
+    Array.from({ length: 1_500 }, (_, index) => index),
+  );
+});
+
+test('the last words before a loop and a kill are kept', async ({ expect }) => {
+  const { path } = await world.run({
+    id: 'default/words@1',
+    limits: { cpuMs: 100 },
+    modules: [
+      {
+        name: 'index.js',
+        content: "export default { fetch() { console.log('one'); console.log('two'); for (;;) {} } };",
+      },
+    ],
+  });
+  await callSocket(path).catch(() => undefined);
+  const all = await waitFor('the kill', async () => {
+    const found = await entries('words');
+    return found.some(({ kind }) => kind === 'platform') ? found : undefined;
+  });
+  expect(all.map(({ message }) => message).slice(0, 2)).toEqual(['one', 'two']);
+});
