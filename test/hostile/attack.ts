@@ -4,6 +4,7 @@
  * Held is never "it threw something": each attack names the refusal that it expects, so that a mistake in
  * the attack does not pass for a closed door.
  */
+import { createHash } from 'node:crypto';
 import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import type { LogEntry } from '#shared/contracts/nodes.ts';
 import type { Source } from '../support/api.ts';
@@ -47,6 +48,13 @@ export interface Attack {
   readonly recovers?: string;
   /** File of this repository without which the attack has nothing to attack yet. */
   readonly needs?: string;
+}
+
+/** Of the function that carries out an attack: readable, and as unique as the attack's own name. */
+export function functionNameOf(attackName: string): string {
+  const slug = attackName.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
+  const tag = createHash('sha256').update(attackName).digest('hex').slice(0, 8);
+  return `x-${slug}`.slice(0, 50).replaceAll(/-+$/g, '') + `-${tag}`;
 }
 
 type Extra = Partial<Omit<Attack, 'name' | 'modules' | 'must'>>;
