@@ -276,6 +276,7 @@ function assemble(parts: Parts, socket: string): Running {
   const egress = startEgress(parts, ({ instanceId, message, requestId }) =>
     instances.get(instanceId)?.collector.platform(message, requestId),
   );
+  parts.usageSources.push(() => egress.takeUsage());
   const launchOptions: LaunchOptions = {
     pools,
     ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),

@@ -6,9 +6,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { PlatformError } from '#shared/errors.ts';
-import type { VersionId } from '#shared/ids.ts';
+import { parseVersionId, type VersionId } from '#shared/ids.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { AttachedSlot, Attachment } from '../instances/attachment.ts';
 import { EGRESS_SOCKET } from '../slots/sockets.ts';
 import type {
@@ -107,10 +108,13 @@ export class Egress implements Attachment {
   }
 
   /** What versions used since the last call. At most a second old. */
-  takeUsage(): ReadonlyMap<VersionId, EgressUsage> {
+  *takeUsage(): Generator<UsageEntry> {
     const usage = this.#usage;
     this.#usage = new Map();
-    return usage;
+    for (const [versionId, { requests, bytes }] of usage) {
+      const { account, functionName } = parseVersionId(versionId);
+      yield { account, function: functionName, amounts: { egressRequests: requests, egressBytes: bytes } };
+    }
   }
 
   async close(): Promise<void> {
