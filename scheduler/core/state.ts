@@ -72,6 +72,8 @@ export interface Instance {
   /** When `state` last changed. */
   sinceMs: number;
   drainCause: DrainCause | undefined;
+  /** What the node was told with its stop. */
+  stopGraceMs: number;
   endpoint: Endpoint | undefined;
   bornAtMs: number;
   readyAtMs: number;
