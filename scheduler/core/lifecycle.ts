@@ -108,7 +108,8 @@ export function addInstance(
   m.state.instances.set(id, instance);
   version.instances.add(instance);
   where.node.instances.add(instance);
-  m.state.accountInstances.set(version.account, (m.state.accountInstances.get(version.account) ?? 0) + 1);
+  const siblings = m.state.accountInstances.get(version.account) ?? new Set();
+  m.state.accountInstances.set(version.account, siblings.add(instance));
   if (instance.state === 'starting') where.node.starting += 1;
   return instance;
 }
@@ -147,9 +148,9 @@ export function removeInstance(m: Machine, instance: Instance): void {
   instance.slotsLeased = 0;
   endSession(instance);
   const { account } = instance.version;
-  const others = (m.state.accountInstances.get(account) ?? 1) - 1;
-  if (others > 0) m.state.accountInstances.set(account, others);
-  else m.state.accountInstances.delete(account);
+  const siblings = m.state.accountInstances.get(account);
+  siblings?.delete(instance);
+  if (siblings?.size === 0) m.state.accountInstances.delete(account);
   m.state.instances.delete(instance.id);
   instance.version.instances.delete(instance);
   instance.node.instances.delete(instance);
