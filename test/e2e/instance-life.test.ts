@@ -119,9 +119,12 @@ describe('the end of an instance', { timeout: 60_000 }, () => {
     await using wide = await TestPlatform.start({ gateways: 2 });
     await wide.api.deploy('three', {
       modules: { 'main.js': COUNTER },
-      config: { auth: { mode: 'public' }, scaling: { maxRequests: 3, maxInstances: 4 } },
+      config: {
+        auth: { mode: 'public' },
+        scaling: { maxRequests: 3, maxInstances: 4, queueTimeoutMs: 50_000 },
+      },
     });
-    const answers = await Promise.all(Array.from({ length: 40 }, () => wide.call('three')));
+    const answers = await Promise.all(Array.from({ length: 20 }, () => wide.call('three')));
     expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
     expect(Math.max(...answers.map(({ text }) => Number(text)))).toBeLessThanOrEqual(3);
   });
