@@ -92,7 +92,7 @@ export const ERRORS = {
     status: 503,
     retry: 'later',
     message:
-      'The version crashed repeatedly and is held back for a while. Deploy a fixed version or retry later.',
+      'The version keeps ending its instances and is held back for a while. Deploy a fixed version or retry later.',
   },
   scheduler_unavailable: {
     status: 503,

@@ -149,8 +149,12 @@ describe('a deploy', () => {
     expect(talk.gateway('g1', { [leaseId]: 1 })).toEqual([leaseId]);
     // A request is still in flight there.
     expect(told(talk.pass(2_000, hold))).toEqual([]);
+    talk.nowMs += 0.5;
     talk.gateway('g1');
-    expect(all(talk.effects, 'stop')).toHaveLength(1);
+    // What is left of drainMs for work behind answered requests, in whole ms.
+    const graceMs = only(talk.effects, 'stop')?.graceMs ?? 0;
+    expect(graceMs).toBeGreaterThan(20_000);
+    expect(Number.isInteger(graceMs)).toBe(true);
   });
 
   test('stops what does not end within drainMs', () => {

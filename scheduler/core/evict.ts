@@ -15,7 +15,7 @@ export function evict(m: Machine): void {
     evictUnderCeiling(m, account, starving);
   for (const [account, most] of m.state.ceilings) {
     // Lowered below what runs.
-    const over = (m.state.accountInstances.get(account) ?? 0) - most;
+    const over = (m.state.accountInstances.get(account)?.size ?? 0) - most;
     if (over > 0) makeRoom(m, instancesOf(m, account), over, { provisioned: true });
   }
 }
@@ -54,7 +54,7 @@ function evictUnderCeiling(m: Machine, account: string, starving: readonly Versi
 }
 
 function instancesOf(m: Machine, account: string): Instance[] {
-  return [...m.state.instances.values()].filter((instance) => instance.version.account === account);
+  return [...(m.state.accountInstances.get(account) ?? [])];
 }
 
 function makeRoom(

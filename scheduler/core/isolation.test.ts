@@ -74,6 +74,19 @@ describe('maxRequests', () => {
     expect(told(end)).toEqual(['stop on n1']);
   });
 
+  test('takes back what a gateway does not use when another waits for it', () => {
+    talk.gateway('g2');
+    const first = talk.lease('a', { scaling });
+    const { leaseId } = only(talk.acquire('a', { scaling, gateway: 'g2' }), 'grant')!.lease;
+    done(first, 5);
+    for (const sent of [1, 1]) done(only(talk.acquire('a', { scaling }), 'grant')!.lease, sent);
+    talk.gateway('g2', { [leaseId]: 0 });
+    expect(told(talk.acquire('a', { scaling }))).toEqual([]);
+    expect(talk.gateway('g2', { [leaseId]: 0 })).toEqual([leaseId]);
+    const given = talk.report('g2', [{ leaseId, inFlight: 0, started: 0, sent: 1, done: true }]);
+    expect(only(given, 'grant')?.lease).toMatchObject({ instanceId: first.instanceId, requests: 1 });
+  });
+
   test('counts what is given back by its exact report, and by nothing else', () => {
     const lease = talk.lease('a', { scaling });
     expect(lease.requests).toBe(10);

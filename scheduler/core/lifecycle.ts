@@ -91,6 +91,7 @@ export function addInstance(
     state: where.endpoint === undefined ? 'starting' : 'ready',
     sinceMs: m.nowMs,
     drainCause: undefined,
+    stopGraceMs: m.config.stopGraceMs,
     endpoint: where.endpoint,
     bornAtMs: m.nowMs,
     readyAtMs: m.nowMs,
@@ -107,7 +108,8 @@ export function addInstance(
   m.state.instances.set(id, instance);
   version.instances.add(instance);
   where.node.instances.add(instance);
-  m.state.accountInstances.set(version.account, (m.state.accountInstances.get(version.account) ?? 0) + 1);
+  const siblings = m.state.accountInstances.get(version.account) ?? new Set();
+  m.state.accountInstances.set(version.account, siblings.add(instance));
   if (instance.state === 'starting') where.node.starting += 1;
   return instance;
 }
@@ -146,9 +148,9 @@ export function removeInstance(m: Machine, instance: Instance): void {
   instance.slotsLeased = 0;
   endSession(instance);
   const { account } = instance.version;
-  const others = (m.state.accountInstances.get(account) ?? 1) - 1;
-  if (others > 0) m.state.accountInstances.set(account, others);
-  else m.state.accountInstances.delete(account);
+  const siblings = m.state.accountInstances.get(account);
+  siblings?.delete(instance);
+  if (siblings?.size === 0) m.state.accountInstances.delete(account);
   m.state.instances.delete(instance.id);
   instance.version.instances.delete(instance);
   instance.node.instances.delete(instance);
@@ -248,23 +250,30 @@ export function resumeInstance(m: Machine, instance: Instance): void {
 export function stopWhenUnleased(m: Machine, instance: Instance): void {
   // A sealed instance has holders that were not heard yet: they get the time to name their leases.
   if (instance.leases.size > 0 || instance.sealedUntilMs > m.nowMs) return;
-  stop(m, instance);
+  // Work may go on behind an answered request (waitUntil), and has what is left of the drain.
+  const leftMs = isUnhurried(instance) ? instance.version.scaling.drainMs - (m.nowMs - instance.sinceMs) : 0;
+  stop(m, instance, Math.max(m.config.stopGraceMs, Math.ceil(leftMs)));
 }
 
 /** A drain that was to end has run out of its time. Gateways have heard of it, or their leases have expired. */
 export function stopWhenOverdue(m: Machine, instance: Instance): void {
-  if (instance.drainCause === undefined || !UNHURRIED.has(instance.drainCause)) return;
+  if (!isUnhurried(instance)) return;
   const least = m.config.leaseTtlMs + m.config.leaseMarginMs;
   const heard = [...instance.leases].every((lease) => lease.revocationSent);
   const { drainMs } = instance.version.scaling;
   const passedMs = m.nowMs - instance.sinceMs;
   if (passedMs < drainMs || (!heard && passedMs < least)) return;
-  stop(m, instance);
+  stop(m, instance, m.config.stopGraceMs);
 }
 
-function stop(m: Machine, instance: Instance): void {
-  const { stopGraceMs: graceMs } = m.config;
+function isUnhurried({ drainCause }: Instance): boolean {
+  return drainCause !== undefined && UNHURRIED.has(drainCause);
+}
+
+/** @param graceMs - whole ms, as the wire wants them. */
+function stop(m: Machine, instance: Instance, graceMs: number): void {
   setInstanceState(m, instance, 'stopping');
+  instance.stopGraceMs = graceMs;
   endSession(instance);
   m.effects.push({ type: 'stop', nodeId: instance.node.id, instanceId: instance.id, graceMs });
 }

@@ -169,7 +169,7 @@ function noteListed(m: Machine, node: NodeRecord, entry: NodeHeartbeat['instance
   // The list overtook the answer to the start.
   if (known.state === 'starting') becameReady(m, known, entry.endpoint);
   // The stop got lost, or takes longer than its grace.
-  return known.state !== 'stopping' || m.nowMs - known.sinceMs < m.config.confirmMs + m.config.stopGraceMs;
+  return known.state !== 'stopping' || m.nowMs - known.sinceMs < m.config.confirmMs + known.stopGraceMs;
 }
 
 function adoptInstance(m: Machine, node: NodeRecord, entry: NodeHeartbeat['instances'][number]): boolean {

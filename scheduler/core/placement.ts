@@ -52,7 +52,7 @@ export function placeInstance(m: Machine, versionId: string): NodeRecord | undef
 /** The account may have one instance more. */
 export function underCeiling(m: Machine, version: Version): boolean {
   const most = m.state.ceilings.get(version.account);
-  return most === undefined || (m.state.accountInstances.get(version.account) ?? 0) < most;
+  return most === undefined || (m.state.accountInstances.get(version.account)?.size ?? 0) < most;
 }
 
 /** A node that could take instances at all, now or after a pause. */

@@ -149,7 +149,9 @@ function startForWaiting(m: Machine, version: Version): void {
 
 /**
  * All instances are leased and no other may start, while a gateway waits that holds less than its part:
- * the one that holds most above it gives a lease back. One at a time, because each takes a heartbeat.
+ * the one that holds most above it gives a lease back. Where requests are counted, one that is not in use
+ * comes first: its holder may need what is left of it later than those who wait. One at a time, because each
+ * takes a heartbeat.
  */
 function rebalance(version: Version): void {
   const [head] = version.queue.values();
@@ -164,6 +166,8 @@ function rebalance(version: Version): void {
       slots += lease.slots;
     }
   }
+  const unused = unusedBudget(version, head.gatewayId);
+  if (unused !== undefined) return revokeLease(unused);
   const fair = slots / held.size;
   const sum = (leases: readonly LeaseRecord[]): number => leases.reduce((all, lease) => all + lease.slots, 0);
   // Half a part is enough to wait with: leases come in lumps, and evening them out would never end.
@@ -173,4 +177,17 @@ function rebalance(version: Version): void {
   if (sum(richest) <= fair) return;
   const least = richest.toSorted((a, b) => a.inFlight - b.inFlight)[0];
   if (least !== undefined) revokeLease(least);
+}
+
+function unusedBudget(version: Version, gatewayId: string): LeaseRecord | undefined {
+  for (const instance of version.instances)
+    for (const lease of instance.leases)
+      if (
+        lease.requests !== undefined &&
+        lease.named &&
+        lease.inFlight === 0 &&
+        lease.gatewayId !== gatewayId
+      )
+        return lease;
+  return undefined;
 }

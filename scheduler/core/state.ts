@@ -3,7 +3,7 @@
  * heartbeats of nodes and gateways, and what is wanted from the journal of the feed.
  *
  * The records point at each other and are changed in place by step(): one owner, no copies. Must hold
- * (test/sim checks it): an account's count is that of its instances; `slotsLeased` is the sum over `leases`; a version's `waiting` is the sum over
+ * (test/sim checks it): an account's instances are those of its versions; `slotsLeased` is the sum over `leases`; a version's `waiting` is the sum over
  * its queue; every instance is in its version, its node and the index, or in none of them.
  */
 import type { VersionId } from '#shared/ids.ts';
@@ -72,6 +72,8 @@ export interface Instance {
   /** When `state` last changed. */
   sinceMs: number;
   drainCause: DrainCause | undefined;
+  /** What the node was told with its stop. */
+  stopGraceMs: number;
   endpoint: Endpoint | undefined;
   bornAtMs: number;
   readyAtMs: number;
@@ -152,7 +154,7 @@ export interface State {
   readonly departed: Map<VersionId, number>;
   /** Most instances of all functions of an account. */
   readonly ceilings: Map<string, number>;
-  readonly accountInstances: Map<string, number>;
+  readonly accountInstances: Map<string, Set<Instance>>;
 }
 
 /** What one step works with. */

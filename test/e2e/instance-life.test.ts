@@ -115,6 +115,20 @@ describe('the end of an instance', { timeout: 60_000 }, () => {
     expect(seen).toEqual([1, 2, 3, 1, 2, 3, 1]);
   });
 
+  test('comes after maxRequests with several gateways too', async ({ expect }) => {
+    await using wide = await TestPlatform.start({ gateways: 2 });
+    await wide.api.deploy('three', {
+      modules: { 'main.js': COUNTER },
+      config: {
+        auth: { mode: 'public' },
+        scaling: { maxRequests: 3, maxInstances: 4, queueTimeoutMs: 50_000 },
+      },
+    });
+    const answers = await Promise.all(Array.from({ length: 20 }, () => wide.call('three')));
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+    expect(Math.max(...answers.map(({ text }) => Number(text)))).toBeLessThanOrEqual(3);
+  });
+
   test('comes after maxAgeMs, and requests go on on the next', async ({ expect }) => {
     await deploy('young', { scaling: { maxAgeMs: 1_000, maxInstances: 2 } });
     await counted(expect, 'young');

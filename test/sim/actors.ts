@@ -83,6 +83,8 @@ export class SimScheduler {
     }
     if (effect.type === 'start') this.#start(effect);
     if (effect.type === 'stop') {
+      // The agent refuses anything else.
+      if (!Number.isInteger(effect.graceMs)) throw new Error(`a stop with a grace of ${effect.graceMs} ms`);
       const node = this.nodes.get(effect.nodeId);
       node?.link.send(() => node.stop(effect.instanceId));
     }

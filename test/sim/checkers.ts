@@ -268,7 +268,7 @@ export function checkConsistency(state: State): void {
   }
   for (const [account, counted] of state.accountInstances) {
     const real = [...state.instances.values()].filter(({ version }) => version.account === account).length;
-    must(real === counted, `${account} counts ${counted} instances, has ${real}`);
+    must(real === counted.size, `${account} counts ${counted.size} instances, has ${real}`);
   }
   must(waiters === state.waiters.size, 'a waiter is in no queue');
   for (const instance of state.instances.values()) {
