@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '#shared/contracts/leases.ts';
 import { exitReportSchema } from '#shared/contracts/nodes.ts';
-import { asPlatformError } from '#shared/errors.ts';
+import { asPlatformError, PlatformError } from '#shared/errors.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
@@ -18,6 +18,15 @@ function timeout(timers: Timers, delayMs: number): { readonly signal: AbortSigna
   const controller = new AbortController();
   const timer = timers.after(delayMs, () => controller.abort(new Error(`no answer within ${delayMs} ms`)));
   return { signal: controller.signal, [Symbol.dispose]: () => timer.cancel() };
+}
+
+/** Message and stack of code that did not start are for its owner, who finds them in the log. */
+function forCallers(error: PlatformError): PlatformError {
+  return new PlatformError(error.code, error.message, {
+    cause: error,
+    ...(error.publicDetail === undefined ? {} : { publicDetail: error.publicDetail }),
+    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+  });
 }
 
 export function createSchedulerClient(options: {
@@ -39,7 +48,9 @@ export function createSchedulerClient(options: {
       } catch (thrown) {
         const error = asPlatformError(thrown);
         // `internal` is what an unreachable or broken peer looks like; all else is the scheduler's word.
-        return error.code === 'internal' ? { kind: 'unavailable', error } : { kind: 'refused', error };
+        return error.code === 'internal'
+          ? { kind: 'unavailable', error }
+          : { kind: 'refused', error: forCallers(error) };
       }
     },
     async heartbeat(report) {
