@@ -19,6 +19,7 @@ export interface PoolOptions extends PoolBounds {
   readonly log: Log;
 }
 
+/** While next to nothing waits; after that one by one, so that a core is left for what is served. */
 const SPAWNS_AT_ONCE_MAX = 2;
 const REFILL_DELAY_MS = 20;
 /** A refill is put off at most this long; a shorter time when nothing is left to take. */
@@ -68,7 +69,7 @@ export class SlotPool {
       const step = async (): Promise<void> => {
         while (!this.#closed) {
           const room = Math.min(
-            SPAWNS_AT_ONCE_MAX - this.#spawning,
+            (this.#waiting.length < SPAWNS_AT_ONCE_MAX ? SPAWNS_AT_ONCE_MAX : 1) - this.#spawning,
             this.target - this.#waiting.length - this.#spawning,
           );
           if (room <= 0) break;
