@@ -66,7 +66,7 @@ export const nodeEnvironmentSchema = z.object({
    * Slots that wait ready when nothing happens. Each costs 5 to 9 MB; 0 starts every slot on demand (about
    * 15 ms more). Default: by memory, 3 to 48.
    */
-  ISOPLANE_SLOTS: z.coerce.number().int().min(0).max(500).optional(),
+  ISOPLANE_SLOTS: z.coerce.number().int().min(0).max(1_000).optional(),
   /** Slots that wait ready at most, after many starts. Default: twice ISOPLANE_SLOTS. */
   ISOPLANE_SLOTS_MAX: z.coerce.number().int().min(0).max(1_000).optional(),
   /** Of strict slots; they wait only while strict functions start. */

@@ -1,6 +1,6 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import type { Tier } from '#shared/contracts/config.ts';
@@ -41,6 +41,7 @@ import { SlotPool } from '../slots/pool.node.ts';
 import { Slot } from '../slots/slot.node.ts';
 import { NodeUsage } from '../usage/node-usage.ts';
 import { Heartbeat } from './heartbeat.node.ts';
+import { hostProblems, parseHostLimits } from './host-limits.ts';
 import { RunnableIndex } from './runnables.ts';
 
 export interface AgentOptions {
@@ -106,6 +107,15 @@ async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sa
   return sandbox;
 }
 
+/** What is too small is told now: when the node is full it would be a failed start somewhere. */
+async function tellHostLimits({ capacity, log }: AgentOptions): Promise<void> {
+  const [limits, pidMax] = await Promise.all(
+    ['/proc/self/limits', '/proc/sys/kernel/pid_max'].map((path) => readFile(path, 'utf8').catch(() => '')),
+  );
+  const problems = hostProblems(parseHostLimits(limits ?? '', pidMax ?? ''), capacity);
+  if (problems.length > 0) log.warn('host_limits', { problems });
+}
+
 interface Parts {
   readonly options: AgentOptions;
   readonly layout: Layout;
@@ -161,6 +171,7 @@ async function openParts(options: AgentOptions): Promise<Parts> {
   await mkdir(nodeDir, { recursive: true, mode: 0o700 });
   const rpcHost = await ensureRpcHost(join(layout.dataDir, 'nodes', '.rpc-host'));
   const { log } = options;
+  await tellHostLimits(options);
   const sandbox = await prepareSandbox(options, layout);
   const control = new UnixPeer(layout.sockets.control);
   const code = await CodeCache.open({

@@ -50,7 +50,6 @@ export function launch(
     const startedMs = options.clock.monotonicMs();
     const startupMsMax = options.startupMsMax ?? STARTUP_MS_MAX;
     hooks.onSlot(slot);
-    await slot.spawned();
     let overdue = false;
     const timer = options.timers.after(startupMsMax, () => {
       overdue = true;

@@ -110,10 +110,11 @@ export function dataLimitCommand(
 function setprivWords(profile: SandboxProfile, as: GuestIdentity | undefined): readonly string[] {
   if (profile.setpriv === undefined) return [];
   const identity = identityWords(as);
-  // bwrap has --die-with-parent; without it setpriv must see to that.
-  const alone = profile.bwrap === undefined ? ['--pdeathsig', 'KILL', '--no-new-privs'] : [];
-  const options = [...identity, ...alone];
-  return options.length === 0 ? [] : [profile.setpriv, ...options];
+  const death = ['--pdeathsig', 'KILL'];
+  // bwrap sees to both itself, but only from its own start on.
+  if (profile.bwrap !== undefined)
+    return identity.length === 0 ? [] : [profile.setpriv, ...identity, ...death];
+  return [profile.setpriv, ...identity, ...death, '--no-new-privs'];
 }
 
 function bwrapWords(profile: SandboxProfile, paths: SlotPaths): readonly string[] {

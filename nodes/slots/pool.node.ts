@@ -6,6 +6,7 @@
  * starts which take their time cannot hold it up: on a small machine it would otherwise delay the very
  * start that emptied the pool.
  */
+import { PlatformError } from '#shared/errors.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { NO_DEMAND, onDemand, poolTarget, type PoolBounds } from './demand.ts';
@@ -19,11 +20,13 @@ export interface PoolOptions extends PoolBounds {
   readonly log: Log;
 }
 
+/** While next to nothing waits; after that one by one, so that a core is left for what is served. */
 const SPAWNS_AT_ONCE_MAX = 2;
 const REFILL_DELAY_MS = 20;
 /** A refill is put off at most this long; a shorter time when nothing is left to take. */
 const PUT_OFF_MS_MAX = 1_000;
 const PUT_OFF_EMPTY_MS_MAX = 200;
+const RETRY_AFTER_MS = 1_000;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 10_000;
 /** One slot too many is given back this often. */
@@ -68,7 +71,7 @@ export class SlotPool {
       const step = async (): Promise<void> => {
         while (!this.#closed) {
           const room = Math.min(
-            SPAWNS_AT_ONCE_MAX - this.#spawning,
+            (this.#waiting.length < SPAWNS_AT_ONCE_MAX ? SPAWNS_AT_ONCE_MAX : 1) - this.#spawning,
             this.target - this.#waiting.length - this.#spawning,
           );
           if (room <= 0) break;
@@ -87,13 +90,17 @@ export class SlotPool {
     });
   }
 
-  /** Runs `use` with a waiting slot, or a fresh one when none waits. */
+  /**
+   * Runs `use` with a waiting slot, or a fresh one when none waits.
+   *
+   * @throws {PlatformError} `no_capacity` when none can be made.
+   */
   async withSlot<T>(use: (slot: Slot) => Promise<T>): Promise<T> {
     this.#startsUnderWay += 1;
     this.#demand = onDemand(this.#demand, this.#options.clock.monotonicMs(), this.#spawnMs);
     this.#scheduleRefill(REFILL_DELAY_MS);
     try {
-      return await use(this.#take() ?? (await this.#options.spawn()));
+      return await use(this.#take() ?? (await this.#fresh()));
     } finally {
       this.#startsUnderWay -= 1;
       this.#scheduleRefill(REFILL_DELAY_MS);
@@ -107,6 +114,23 @@ export class SlotPool {
     const slots = this.#waiting.splice(0);
     for (const slot of slots) slot.kill('stopped');
     await Promise.all(slots.map((slot) => slot.ended));
+  }
+
+  /** That the machine cannot make one is no fault of the code that was to run in it. */
+  async #fresh(): Promise<Slot> {
+    try {
+      const slot = await this.#options.spawn();
+      await slot.spawned();
+      if (slot.state.kind === 'waiting') return slot;
+      throw new Error(slot.stderrTail);
+    } catch (thrown) {
+      if (thrown instanceof PlatformError) throw thrown;
+      this.#options.log.error('slot_failed', { error: thrown });
+      throw new PlatformError('no_capacity', 'no slot could be made', {
+        cause: thrown,
+        retryAfterMs: RETRY_AFTER_MS,
+      });
+    }
   }
 
   #take(): Slot | undefined {

@@ -160,6 +160,13 @@ describe('SlotPool', () => {
     await slots.close();
   });
 
+  test('a start for which no slot can be made is told to come later', async ({ expect }) => {
+    spawnFails = true;
+    const slots = pool(0, 0);
+    await expect(begin(slots).finish()).rejects.toMatchObject({ code: 'no_capacity', retryAfterMs: 1_000 });
+    await slots.close();
+  });
+
   test('a closed pool keeps nothing and makes nothing', async ({ expect }) => {
     const slots = pool(2, 2);
     await slots.fill();

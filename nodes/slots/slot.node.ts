@@ -10,10 +10,10 @@ import { saysOutOfMemory } from './stderr.ts';
 /** Kept of stderr to explain a failed start or a death. */
 const STDERR_TAIL_LENGTH = 16_384;
 /**
- * The least grace of a stop. workerd with nothing in flight ends within some 10 ms of being asked, which is
- * how it is known that nothing was.
+ * The least grace of a stop. workerd with nothing in flight ends within some 10 ms of being asked (longer on
+ * a machine that is out of breath), which is how it is known that nothing was.
  */
-const GRACE_MS_MIN = 250;
+const GRACE_MS_MIN = 1_000;
 
 export interface SlotOptions {
   readonly runner: SlotRunner;

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
 import { exitReportSchema, SLOW_INSTANCES_MAX, type SlowReport } from '../contracts/nodes.ts';
-import { asPlatformError } from '../errors.ts';
+import { asPlatformError, PlatformError } from '../errors.ts';
 import type { Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import { UnixPeer } from '../runtime/unix-http.node.ts';
@@ -20,6 +20,15 @@ function timeout(timers: Timers, delayMs: number): { readonly signal: AbortSigna
   const controller = new AbortController();
   const timer = timers.after(delayMs, () => controller.abort(new Error(`no answer within ${delayMs} ms`)));
   return { signal: controller.signal, [Symbol.dispose]: () => timer.cancel() };
+}
+
+/** Message and stack of code that did not start are for its owner, who finds them in the log. */
+function forCallers(error: PlatformError): PlatformError {
+  return new PlatformError(error.code, error.message, {
+    cause: error,
+    ...(error.publicDetail === undefined ? {} : { publicDetail: error.publicDetail }),
+    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+  });
 }
 
 export function createSchedulerClient(options: {
@@ -43,7 +52,9 @@ export function createSchedulerClient(options: {
       } catch (thrown) {
         const error = asPlatformError(thrown);
         // `internal` is what an unreachable or broken peer looks like; all else is the scheduler's word.
-        return error.code === 'internal' ? { kind: 'unavailable', error } : { kind: 'refused', error };
+        return error.code === 'internal'
+          ? { kind: 'unavailable', error }
+          : { kind: 'refused', error: forCallers(error) };
       }
     },
     async heartbeat(report) {

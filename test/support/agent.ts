@@ -26,7 +26,12 @@ export class AgentProcess implements AsyncDisposable {
     await world.stopAgent();
     const main = join(import.meta.dirname, '..', '..', 'nodes', 'main.ts');
     const child = spawn(process.execPath, [main], {
-      env: { ISOPLANE_DATA_DIR: world.layout.dataDir, PATH: process.env['PATH'], ...environment },
+      env: {
+        ISOPLANE_DATA_DIR: world.layout.dataDir,
+        PATH: process.env['PATH'],
+        TMPDIR: process.env['TMPDIR'],
+        ...environment,
+      },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let said = '';

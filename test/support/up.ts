@@ -42,6 +42,9 @@ export class UpProcess implements AsyncDisposable {
       '0',
       '--control-port',
       '0',
+      // Filling a large pool would only keep the machine from the tests.
+      '--slots',
+      '3',
       ...args,
     ]);
     let errors = '';
