@@ -31,7 +31,7 @@ export type Dial = (
 
 function reasonOf(error: NodeJS.ErrnoException, host: string): string {
   if (error.code === 'ECONNREFUSED') return `${host} refused the connection`;
-  if (error.code?.includes('CERT') === true || error.code?.startsWith('ERR_TLS') === true)
+  if (error.code !== undefined && /CERT|SIGNATURE|^ERR_(?:TLS|SSL)/.test(error.code))
     return `the certificate of ${host} is not accepted (${error.code})`;
   return `${host} could not be reached (${error.code ?? 'no connection'})`;
 }

@@ -17,6 +17,7 @@ interface ProxyOptions {
   readonly rules?: object;
   readonly limits?: Partial<SlotSpec['limits']>;
   readonly resolve?: EgressHostOptions['resolve'];
+  readonly connectionsMax?: number;
 }
 
 interface Proxy extends AsyncDisposable {
@@ -36,6 +37,7 @@ async function proxy(options: ProxyOptions = {}): Promise<Proxy> {
     clock: systemClock,
     timers: systemTimers,
     tell: (message) => void told.push(message),
+    ...(options.connectionsMax === undefined ? {} : { connectionsMax: options.connectionsMax }),
     resolve: options.resolve ?? (() => Promise.resolve({ addresses: ['127.0.0.1'], ttlS: 60 })),
   });
   await host.attach({
@@ -261,6 +263,27 @@ test('a function that goes away in the middle takes its connection with it', asy
   await p.say(`GET http://a.b:${target.port}/ HTTP/1.1\r\n\r\n`, 'start');
   await waitFor('the target to be left alone', () => target.sockets.size === 0 && p.host.open === 0);
   expect(target.accepted()).toBe(1);
+});
+
+test('all instances together have a bounded number of connections, and failed ones give theirs back', async ({
+  expect,
+}) => {
+  await using target = await httpTarget(() => undefined);
+  await using p = await proxy({ connectionsMax: 2 });
+  const one = (port: number): string => `GET http://a.b:${port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`;
+  const unused = await tcpTarget(() => undefined);
+  await unused[Symbol.asyncDispose]();
+  for (let count = 0; count < 5; count += 1)
+    expect(await p.say(one(unused.port))).toContain('isoplane-egress-error: egress_failed');
+  const held = [p.say(one(target.port)), p.say(one(target.port))];
+  await waitFor('two connections', () => target.sockets.size === 2);
+  expect(await p.say(one(target.port))).toContain('isoplane-egress-error: connections_exceeded');
+  for (const socket of target.sockets) socket.destroy();
+  await Promise.all(held);
+  const again = p.say(one(target.port));
+  await waitFor('room for one more', () => target.accepted() === 3);
+  for (const socket of target.sockets) socket.destroy();
+  await again;
 });
 
 test('usage is counted for the version, both ways', async ({ expect }) => {
