@@ -112,6 +112,7 @@ export function createDial(options: DialOptions): Dial {
     const dialled = dial();
     // The loser of the race must not be an unhandled rejection.
     dialled.catch(() => undefined);
-    return Promise.race([dialled, timeout.promise]);
+    // Awaited here: the timer ends with this function.
+    return await Promise.race([dialled, timeout.promise]);
   };
 }

@@ -95,7 +95,8 @@ export class Egress implements Attachment {
     const live = this.#live.get(instanceId);
     if (live === undefined) return;
     this.#live.delete(instanceId);
-    live.waiting?.reject(new PlatformError('instance_lost', 'the instance ended before its proxy listened'));
+    // Why it ended is told by the one who waits for its start; that its proxy did not listen is no reason.
+    live.waiting?.resolve();
     this.#tell({ type: 'detach', instanceId });
   }
 

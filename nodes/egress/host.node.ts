@@ -23,6 +23,7 @@ export interface EgressHostOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly tell: (message: FromEgress) => void;
+  readonly connectMsMax?: number;
   /** Of all instances together. */
   readonly connectionsMax?: number;
   /** Instead of DNS. */
@@ -48,7 +49,7 @@ export class EgressHost {
       names: new Names({ resolve: options.resolve ?? dnsResolver(settings.dnsServers), clock, timers }),
       policy: addressPolicy(settings.allowPrivate),
       timers,
-      connectMsMax: CONNECT_MS_MAX,
+      connectMsMax: options.connectMsMax ?? CONNECT_MS_MAX,
       secureContext:
         settings.extraCa === undefined
           ? undefined

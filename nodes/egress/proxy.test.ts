@@ -10,14 +10,17 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { httpTarget, tcpTarget, type Target } from '../testing/targets.node.ts';
+import { deferred } from './deferred.ts';
 import { EgressHost, type EgressHostOptions } from './host.node.ts';
 import type { FromEgress, SlotSpec } from './messages.ts';
+import type { NameAnswer } from './names.node.ts';
 
 interface ProxyOptions {
   readonly rules?: object;
   readonly limits?: Partial<SlotSpec['limits']>;
   readonly resolve?: EgressHostOptions['resolve'];
   readonly connectionsMax?: number;
+  readonly connectMsMax?: number;
 }
 
 interface Proxy extends AsyncDisposable {
@@ -38,6 +41,7 @@ async function proxy(options: ProxyOptions = {}): Promise<Proxy> {
     timers: systemTimers,
     tell: (message) => void told.push(message),
     ...(options.connectionsMax === undefined ? {} : { connectionsMax: options.connectionsMax }),
+    ...(options.connectMsMax === undefined ? {} : { connectMsMax: options.connectMsMax }),
     resolve: options.resolve ?? (() => Promise.resolve({ addresses: ['127.0.0.1'], ttlS: 60 })),
   });
   await host.attach({
@@ -199,6 +203,23 @@ test('a secret that cannot be had keeps the request at home', async ({ expect })
   const answer = await p.say(`GET http://a.b:${target.port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`);
   expect(answer).toContain('the secret key is not available');
   expect(target.accepted()).toBe(0);
+});
+
+test('a target that never finishes its TLS handshake, and a name that takes too long, are given up', async ({
+  expect,
+}) => {
+  await using target = await tcpTarget((socket) => void socket.resume().once('end', () => socket.end()));
+  await using p = await proxy({ connectMsMax: 150 });
+  const one = (host: string): string =>
+    `GET https://${host}:${target.port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`;
+  expect(await p.say(one('a.b'))).toContain('isoplane-egress-error: egress_timeout');
+  await waitFor('nothing to be open', () => target.sockets.size === 0 && p.host.open === 0);
+  const late = deferred<NameAnswer>();
+  await using slow = await proxy({ connectMsMax: 150, resolve: () => late.promise });
+  expect(await slow.say(one('slow.b'))).toContain('isoplane-egress-error: egress_timeout');
+  late.resolve({ addresses: ['127.0.0.1'], ttlS: 60 });
+  expect(await slow.say(one('10.0.0.1'))).toContain('egress_denied');
+  expect([target.accepted(), slow.host.open]).toEqual([1, 0]);
 });
 
 test('a function that stops in the middle of its upload is given up', async ({ expect }) => {
