@@ -66,12 +66,13 @@ export class Connections {
 
   /** An idle connection to the origin, or a new one. */
   async acquire(target: Target): Promise<Connection> {
-    for (const connection of this.#idle) {
-      if (connection.origin !== target.origin) continue;
-      this.#idle.delete(connection);
-      if (!connection.client.destroyed) return connection;
-    }
-    return this.fresh(target);
+    let newest: Connection | undefined;
+    // The one that was used last, so that those nobody needs grow idle and close.
+    for (const connection of this.#idle)
+      if (connection.origin === target.origin && !connection.client.destroyed) newest = connection;
+    if (newest === undefined) return this.fresh(target);
+    this.#idle.delete(newest);
+    return newest;
   }
 
   async fresh(target: Target): Promise<Connection> {

@@ -14,6 +14,9 @@ import { refusal } from './refusal.ts';
 import type { Rules } from './rules.ts';
 import type { ConnectTarget, Target } from './target.ts';
 
+/** For each address but the last; Node's own 250 ms is less than the way to the other side of the world. */
+const ATTEMPT_MS_MAX = 1_000;
+
 export interface DialOptions {
   readonly names: Names;
   readonly policy: AddressPolicy;
@@ -64,6 +67,7 @@ function openTcp(host: string, port: number, addresses: readonly string[]): Sock
           allowHalfOpen: true,
           noDelay: true,
           autoSelectFamily: true,
+          autoSelectFamilyAttemptTimeout: ATTEMPT_MS_MAX,
           // Never asks again: these are the addresses that were judged.
           lookup: (_host, _options, answer) =>
             answer(

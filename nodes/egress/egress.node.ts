@@ -119,6 +119,7 @@ export class Egress implements Attachment {
     this.#restartTimer?.cancel();
     const worker = this.#worker;
     if (worker === undefined) return;
+    worker.ref();
     const ended = new Promise((resolve) => worker.once('exit', resolve));
     using _timer = this.#options.timers.after(CLOSE_MS_MAX, () => void worker.terminate());
     this.#tell({ type: 'close' });
@@ -133,6 +134,8 @@ export class Egress implements Attachment {
     const { settings, clock, log } = this.#options;
     const worker = (this.#options.spawn ?? spawnEgressThread)(settings);
     this.#worker = worker;
+    // An agent that could not start must be able to end.
+    worker.unref();
     this.#startedMs = clock.monotonicMs();
     worker.on('message', (message: FromEgress) => this.#hear(message));
     worker.on('error', (error: unknown) => log.error('egress_failed', { error }));
