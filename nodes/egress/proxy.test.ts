@@ -205,6 +205,15 @@ test('a secret that cannot be had keeps the request at home', async ({ expect })
   expect(target.accepted()).toBe(0);
 });
 
+test('a name with several addresses is reached at one that answers', async ({ expect }) => {
+  await using target = await echo();
+  await using p = await proxy({
+    resolve: () => Promise.resolve({ addresses: ['127.0.0.2', '127.0.0.1'], ttlS: 60 }),
+  });
+  const answer = await p.say(`GET http://a.b:${target.port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`);
+  expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+});
+
 test('a target that never finishes its TLS handshake, and a name that takes too long, are given up', async ({
   expect,
 }) => {
