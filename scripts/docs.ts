@@ -39,6 +39,9 @@ interface JsonSchema {
   readonly minimum?: number;
   readonly maximum?: number;
   readonly enum?: readonly unknown[];
+  readonly anyOf?: readonly JsonSchema[];
+  /** Says what holds without a value where no constant does. */
+  readonly description?: string;
   readonly required?: readonly string[];
 }
 
@@ -46,11 +49,12 @@ function configRows(schema: JsonSchema, prefix: string): string[] {
   return Object.entries(schema.properties ?? {}).flatMap(([name, field]) => {
     const path = `${prefix}${name}`;
     if (field.properties !== undefined) return configRows(field, `${path}.`);
+    const choices = field.enum ?? field.anyOf?.flatMap((form) => form.enum ?? ['an object']);
     const range =
-      field.enum === undefined
+      choices === undefined
         ? [field.minimum, field.maximum].filter((bound) => bound !== undefined).join(' to ')
-        : field.enum.map(String).join(', ');
-    const absent = schema.required?.includes(name) === true ? 'required' : '—';
+        : choices.map(String).join(', ');
+    const absent = schema.required?.includes(name) === true ? 'required' : (field.description ?? '—');
     const fallback = field.default === undefined ? absent : `\`${JSON.stringify(field.default)}\``;
     return [`| \`${path}\` | ${range} | ${fallback} |`];
   });

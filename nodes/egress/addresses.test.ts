@@ -1,5 +1,6 @@
 /** Every kind of address that must not be reached, in every form in which it can be written; and those that may. */
 import { describe, test } from 'vitest';
+import { nodeEnvironmentSchema } from '../config.ts';
 import { addressPolicy, isPublicAddress, parseExemption } from './addresses.ts';
 
 const REFUSED_V4 = [
@@ -155,5 +156,13 @@ describe('exemptions', () => {
     ])
       expect(parseExemption(text), text).toBeUndefined();
     expect(() => addressPolicy(['nonsense'])).toThrow(RangeError);
+    const read = (text: string): boolean =>
+      nodeEnvironmentSchema.safeParse({ ISOPLANE_DATA_DIR: '/x', ISOPLANE_EGRESS_ALLOW_PRIVATE: text })
+        .success;
+    expect([read(''), read(' 127.0.0.0/8 , [::1]:80 '), read('127.0.0.0/8;10.0.0.0/8')]).toEqual([
+      true,
+      true,
+      false,
+    ]);
   });
 });

@@ -20,10 +20,35 @@ export interface Connection {
   used: boolean;
 }
 
-export class Connections {
+/** Connections of all instances of a node together: files and memory of one process. */
+export class NodeRoom {
   readonly #connectionsMax: number;
-  readonly #dial: Dial;
-  readonly #rules: Rules;
+  #open = 0;
+
+  constructor(connectionsMax: number) {
+    this.#connectionsMax = connectionsMax;
+  }
+
+  take(): boolean {
+    if (this.#open >= this.#connectionsMax) return false;
+    this.#open += 1;
+    return true;
+  }
+
+  give(): void {
+    this.#open -= 1;
+  }
+}
+
+export interface ConnectionsOptions {
+  readonly connectionsMax: number;
+  readonly room: NodeRoom;
+  readonly dial: Dial;
+  readonly rules: Rules;
+}
+
+export class Connections {
+  readonly #options: ConnectionsOptions;
   readonly #clients = new Set<Connection>();
   readonly #sockets = new Set<Socket>();
   /** Oldest first. */
@@ -31,10 +56,8 @@ export class Connections {
   #opening = 0;
   #closed = false;
 
-  constructor(connectionsMax: number, dial: Dial, rules: Rules) {
-    this.#connectionsMax = connectionsMax;
-    this.#dial = dial;
-    this.#rules = rules;
+  constructor(options: ConnectionsOptions) {
+    this.#options = options;
   }
 
   get open(): number {
@@ -43,12 +66,13 @@ export class Connections {
 
   /** An idle connection to the origin, or a new one. */
   async acquire(target: Target): Promise<Connection> {
-    for (const connection of this.#idle) {
-      if (connection.origin !== target.origin) continue;
-      this.#idle.delete(connection);
-      if (!connection.client.destroyed) return connection;
-    }
-    return this.fresh(target);
+    let newest: Connection | undefined;
+    // The one that was used last, so that those nobody needs grow idle and close.
+    for (const connection of this.#idle)
+      if (connection.origin === target.origin && !connection.client.destroyed) newest = connection;
+    if (newest === undefined) return this.fresh(target);
+    this.#idle.delete(newest);
+    return newest;
   }
 
   async fresh(target: Target): Promise<Connection> {
@@ -102,18 +126,23 @@ export class Connections {
   }
 
   async #connect(target: ConnectTarget & Partial<Pick<Target, 'tls'>>): Promise<Socket> {
-    if (this.open >= this.#connectionsMax) {
+    const { connectionsMax, room, dial, rules } = this.#options;
+    if (this.open >= connectionsMax) {
       const [oldest] = this.#idle;
       if (oldest === undefined)
         throw refusal(
           'connections_exceeded',
-          `the instance has ${this.#connectionsMax} connections open, which is its limit (limits.connections)`,
+          `the instance has ${connectionsMax} connections open, which is its limit (limits.connections)`,
         );
       this.discard(oldest);
     }
+    if (!room.take())
+      throw refusal('connections_exceeded', 'the node has as many connections open as it can; try again');
     this.#opening += 1;
+    let socket: Socket | undefined;
     try {
-      const socket = await this.#dial(target, this.#rules);
+      socket = await dial(target, rules);
+      socket.once('close', () => room.give());
       if (this.#closed) {
         socket.destroy();
         throw refusal('egress_failed', 'the instance has ended');
@@ -121,6 +150,7 @@ export class Connections {
       return socket;
     } finally {
       this.#opening -= 1;
+      if (socket === undefined) room.give();
     }
   }
 }

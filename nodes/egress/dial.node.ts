@@ -14,6 +14,9 @@ import { refusal } from './refusal.ts';
 import type { Rules } from './rules.ts';
 import type { ConnectTarget, Target } from './target.ts';
 
+/** For each address but the last; Node's own 250 ms is less than the way to the other side of the world. */
+const ATTEMPT_MS_MAX = 1_000;
+
 export interface DialOptions {
   readonly names: Names;
   readonly policy: AddressPolicy;
@@ -31,7 +34,7 @@ export type Dial = (
 
 function reasonOf(error: NodeJS.ErrnoException, host: string): string {
   if (error.code === 'ECONNREFUSED') return `${host} refused the connection`;
-  if (error.code?.includes('CERT') === true || error.code?.startsWith('ERR_TLS') === true)
+  if (error.code !== undefined && /CERT|SIGNATURE|^ERR_(?:TLS|SSL)/.test(error.code))
     return `the certificate of ${host} is not accepted (${error.code})`;
   return `${host} could not be reached (${error.code ?? 'no connection'})`;
 }
@@ -64,6 +67,7 @@ function openTcp(host: string, port: number, addresses: readonly string[]): Sock
           allowHalfOpen: true,
           noDelay: true,
           autoSelectFamily: true,
+          autoSelectFamilyAttemptTimeout: ATTEMPT_MS_MAX,
           // Never asks again: these are the addresses that were judged.
           lookup: (_host, _options, answer) =>
             answer(
@@ -112,6 +116,7 @@ export function createDial(options: DialOptions): Dial {
     const dialled = dial();
     // The loser of the race must not be an unhandled rejection.
     dialled.catch(() => undefined);
-    return Promise.race([dialled, timeout.promise]);
+    // Awaited here: the timer ends with this function.
+    return await Promise.race([dialled, timeout.promise]);
   };
 }

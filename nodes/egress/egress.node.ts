@@ -96,7 +96,8 @@ export class Egress implements Attachment {
     const live = this.#live.get(instanceId);
     if (live === undefined) return;
     this.#live.delete(instanceId);
-    live.waiting?.reject(new PlatformError('instance_lost', 'the instance ended before its proxy listened'));
+    // Why it ended is told by the one who waits for its start; that its proxy did not listen is no reason.
+    live.waiting?.resolve();
     this.#tell({ type: 'detach', instanceId });
   }
 
@@ -122,6 +123,7 @@ export class Egress implements Attachment {
     this.#restartTimer?.cancel();
     const worker = this.#worker;
     if (worker === undefined) return;
+    worker.ref();
     const ended = new Promise((resolve) => worker.once('exit', resolve));
     using _timer = this.#options.timers.after(CLOSE_MS_MAX, () => void worker.terminate());
     this.#tell({ type: 'close' });
@@ -136,6 +138,8 @@ export class Egress implements Attachment {
     const { settings, clock, log } = this.#options;
     const worker = (this.#options.spawn ?? spawnEgressThread)(settings);
     this.#worker = worker;
+    // An agent that could not start must be able to end.
+    worker.unref();
     this.#startedMs = clock.monotonicMs();
     worker.on('message', (message: FromEgress) => this.#hear(message));
     worker.on('error', (error: unknown) => log.error('egress_failed', { error }));

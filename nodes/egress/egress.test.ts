@@ -149,6 +149,7 @@ describe('fetch', () => {
         free: 'free',
         called: 'called',
         aborted: 'mine',
+        polyfilled: 'polyfilled',
         invalid: expect.stringContaining('Invalid URL'),
         name: 'fetch',
         length: expect.any(Number),

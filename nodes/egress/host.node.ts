@@ -6,6 +6,7 @@ import type { VersionId } from '#shared/ids.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import { importKeyEncryptionKey } from '#shared/seal.ts';
 import { addressPolicy } from './addresses.ts';
+import { NodeRoom } from './connections.node.ts';
 import { createDial, type Dial } from './dial.node.ts';
 import type { EgressSettings, EgressUsage, FromEgress, SlotSpec } from './messages.ts';
 import { dnsResolver, Names, type Resolve } from './names.node.ts';
@@ -15,12 +16,16 @@ import { SlotProxy } from './slot-proxy.node.ts';
 
 const CONNECT_MS_MAX = 10_000;
 const USAGE_MS = 1_000;
+const NODE_CONNECTIONS_MAX = 10_000;
 
 export interface EgressHostOptions {
   readonly settings: EgressSettings;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly tell: (message: FromEgress) => void;
+  readonly connectMsMax?: number;
+  /** Of all instances together. */
+  readonly connectionsMax?: number;
   /** Instead of DNS. */
   readonly resolve?: Resolve;
 }
@@ -28,6 +33,7 @@ export interface EgressHostOptions {
 export class EgressHost {
   readonly #options: EgressHostOptions;
   readonly #dial: Dial;
+  readonly #room: NodeRoom;
   readonly #secrets: Secrets;
   readonly #slots = new Map<string, SlotProxy>();
   /** Told to go while it was about to listen. */
@@ -43,12 +49,13 @@ export class EgressHost {
       names: new Names({ resolve: options.resolve ?? dnsResolver(settings.dnsServers), clock, timers }),
       policy: addressPolicy(settings.allowPrivate),
       timers,
-      connectMsMax: CONNECT_MS_MAX,
+      connectMsMax: options.connectMsMax ?? CONNECT_MS_MAX,
       secureContext:
         settings.extraCa === undefined
           ? undefined
           : createSecureContext({ ca: [...rootCertificates, settings.extraCa] }),
     });
+    this.#room = new NodeRoom(options.connectionsMax ?? NODE_CONNECTIONS_MAX);
     this.#secrets = new Secrets({
       loadKey: async () => importKeyEncryptionKey(await readFile(settings.nodeKeyFile, 'utf8')),
       onProblem: (key, error) =>
@@ -74,6 +81,7 @@ export class EgressHost {
       const slot = await SlotProxy.listen({
         spec,
         dial: this.#dial,
+        room: this.#room,
         secrets: this.#secrets,
         clock,
         onRefused: (error, requestId) => this.#refused(meter, instanceId, error, requestId),

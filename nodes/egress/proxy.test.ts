@@ -10,13 +10,17 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { httpTarget, tcpTarget, type Target } from '../testing/targets.node.ts';
+import { deferred } from './deferred.ts';
 import { EgressHost, type EgressHostOptions } from './host.node.ts';
 import type { FromEgress, SlotSpec } from './messages.ts';
+import type { NameAnswer } from './names.node.ts';
 
 interface ProxyOptions {
   readonly rules?: object;
   readonly limits?: Partial<SlotSpec['limits']>;
   readonly resolve?: EgressHostOptions['resolve'];
+  readonly connectionsMax?: number;
+  readonly connectMsMax?: number;
 }
 
 interface Proxy extends AsyncDisposable {
@@ -36,6 +40,8 @@ async function proxy(options: ProxyOptions = {}): Promise<Proxy> {
     clock: systemClock,
     timers: systemTimers,
     tell: (message) => void told.push(message),
+    ...(options.connectionsMax === undefined ? {} : { connectionsMax: options.connectionsMax }),
+    ...(options.connectMsMax === undefined ? {} : { connectMsMax: options.connectMsMax }),
     resolve: options.resolve ?? (() => Promise.resolve({ addresses: ['127.0.0.1'], ttlS: 60 })),
   });
   await host.attach({
@@ -199,6 +205,32 @@ test('a secret that cannot be had keeps the request at home', async ({ expect })
   expect(target.accepted()).toBe(0);
 });
 
+test('a name with several addresses is reached at one that answers', async ({ expect }) => {
+  await using target = await echo();
+  await using p = await proxy({
+    resolve: () => Promise.resolve({ addresses: ['127.0.0.2', '127.0.0.1'], ttlS: 60 }),
+  });
+  const answer = await p.say(`GET http://a.b:${target.port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`);
+  expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+});
+
+test('a target that never finishes its TLS handshake, and a name that takes too long, are given up', async ({
+  expect,
+}) => {
+  await using target = await tcpTarget((socket) => void socket.resume().once('end', () => socket.end()));
+  await using p = await proxy({ connectMsMax: 150 });
+  const one = (host: string): string =>
+    `GET https://${host}:${target.port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`;
+  expect(await p.say(one('a.b'))).toContain('isoplane-egress-error: egress_timeout');
+  await waitFor('nothing to be open', () => target.sockets.size === 0 && p.host.open === 0);
+  const late = deferred<NameAnswer>();
+  await using slow = await proxy({ connectMsMax: 150, resolve: () => late.promise });
+  expect(await slow.say(one('slow.b'))).toContain('isoplane-egress-error: egress_timeout');
+  late.resolve({ addresses: ['127.0.0.1'], ttlS: 60 });
+  expect(await slow.say(one('10.0.0.1'))).toContain('egress_denied');
+  expect([target.accepted(), slow.host.open]).toEqual([1, 0]);
+});
+
 test('a function that stops in the middle of its upload is given up', async ({ expect }) => {
   await using target = await echo();
   await using p = await proxy({ limits: { streamIdleMs: 150 } });
@@ -261,6 +293,27 @@ test('a function that goes away in the middle takes its connection with it', asy
   await p.say(`GET http://a.b:${target.port}/ HTTP/1.1\r\n\r\n`, 'start');
   await waitFor('the target to be left alone', () => target.sockets.size === 0 && p.host.open === 0);
   expect(target.accepted()).toBe(1);
+});
+
+test('all instances together have a bounded number of connections, and failed ones give theirs back', async ({
+  expect,
+}) => {
+  await using target = await httpTarget(() => undefined);
+  await using p = await proxy({ connectionsMax: 2 });
+  const one = (port: number): string => `GET http://a.b:${port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`;
+  const unused = await tcpTarget(() => undefined);
+  await unused[Symbol.asyncDispose]();
+  for (let count = 0; count < 5; count += 1)
+    expect(await p.say(one(unused.port))).toContain('isoplane-egress-error: egress_failed');
+  const held = [p.say(one(target.port)), p.say(one(target.port))];
+  await waitFor('two connections', () => target.sockets.size === 2);
+  expect(await p.say(one(target.port))).toContain('isoplane-egress-error: connections_exceeded');
+  for (const socket of target.sockets) socket.destroy();
+  await Promise.all(held);
+  const again = p.say(one(target.port));
+  await waitFor('room for one more', () => target.accepted() === 3);
+  for (const socket of target.sockets) socket.destroy();
+  await again;
 });
 
 test('usage is counted for the version, both ways', async ({ expect }) => {

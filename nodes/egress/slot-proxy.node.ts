@@ -12,7 +12,7 @@ import { parseVersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import { Budget } from './budget.ts';
-import { Connections } from './connections.node.ts';
+import { Connections, type NodeRoom } from './connections.node.ts';
 import type { Dial } from './dial.node.ts';
 import { Exchange, type ExchangeEnd } from './exchange.node.ts';
 import { headerOf, requestHeaders, type Injected } from './headers.ts';
@@ -36,6 +36,7 @@ const REFLECTING: ReadonlySet<string> = new Set(['TRACE', 'TRACK']);
 export interface SlotProxyOptions {
   readonly spec: SlotSpec;
   readonly dial: Dial;
+  readonly room: NodeRoom;
   readonly secrets: Pick<Secrets, 'value'>;
   readonly clock: Clock;
   readonly onRefused: (error: PlatformError, requestId: string | undefined) => void;
@@ -59,7 +60,13 @@ export class SlotProxy {
     this.#options = options;
     this.#rules = compileRules(rules);
     this.#budget = new Budget({ subrequestsMax: limits.subrequests, windowMs: limits.timeoutMs });
-    this.#connections = new Connections(limits.connections, options.dial, this.#rules);
+    const { dial, room } = options;
+    this.#connections = new Connections({
+      connectionsMax: limits.connections,
+      room,
+      dial,
+      rules: this.#rules,
+    });
     this.#server = createServer({
       // workerd sends the absolute form alone.
       requireHostHeader: false,

@@ -82,7 +82,7 @@ test('a thread that dies is replaced, every live slot is served again, and usage
   expect(workers).toHaveLength(2);
 });
 
-test('a folder in which nothing can listen fails the start, and an instance that ends meanwhile too', async ({
+test('a folder in which nothing can listen fails the start; an instance that ends meanwhile does not', async ({
   expect,
 }) => {
   await using folder = await tempFolder();
@@ -102,7 +102,7 @@ test('a folder in which nothing can listen fails the start, and an instance that
   await expect(egress.attach(slot)).rejects.toMatchObject({ code: 'internal' });
   const attached = egress.attach({ ...slot, instanceId: 'i2', folder: folder.path });
   egress.detach('i2');
-  await expect(attached).rejects.toMatchObject({ code: 'instance_lost' });
+  await attached;
   egress.detach('unknown');
   await egress.close();
 });

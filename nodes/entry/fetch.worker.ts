@@ -10,6 +10,8 @@ const REQUEST_ID = 'isoplane-request-id';
 const EGRESS_ERROR = 'isoplane-egress-error';
 
 const outbound = globalThis.fetch;
+/** Kept: polyfills of the user may replace it, and the original `fetch` takes none of theirs. */
+const NativeRequest = Request;
 
 async function reasonOf(response: Response): Promise<string> {
   try {
@@ -21,7 +23,7 @@ async function reasonOf(response: Response): Promise<string> {
 }
 
 async function tagged(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
-  const request = new Request(input, init);
+  const request = new NativeRequest(input, init);
   const id = scopes.getStore()?.headers.get(REQUEST_ID) ?? undefined;
   if (id === undefined) request.headers.delete(REQUEST_ID);
   else request.headers.set(REQUEST_ID, id);

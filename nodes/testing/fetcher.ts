@@ -23,6 +23,11 @@ const jobs = {
       called: await say(fetch.call(undefined, url, { method: 'POST', body: 'called' })),
       aborted: await say(fetch(url, { signal: aborted })),
       invalid: await say(fetch('nonsense')),
+      polyfilled: await (async () => {
+        const native = globalThis.Request;
+        globalThis.Request = class { constructor() { throw new Error('a polyfill'); } };
+        try { return await say(fetch(url, { method: 'POST', body: 'polyfilled' })); } finally { globalThis.Request = native; }
+      })(),
       name: fetch.name,
       length: fetch.length,
     };

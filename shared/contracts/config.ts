@@ -136,8 +136,7 @@ export const functionConfigSchema = z.strictObject({
   scaling: scalingSchema.prefault({}),
   /** First listed wins where two layers hold the same module. */
   layers: z.array(layerRefSchema).max(LIMITS.layersPerFunctionMax).default([]),
-  /** Default: `public` for style `module`, `none` for style `event`. */
-  egress: egressSchema.optional(),
+  egress: egressSchema.optional().describe('`public` for style `module`, `none` for style `event`'),
   services: servicesSchema.default([]),
   kv: kvBindingsSchema.default([]),
   /** Exported classes that service bindings of the account may reach beside the default export. */

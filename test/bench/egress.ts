@@ -53,6 +53,8 @@ interface Round {
   readonly direct: number;
   readonly many: number;
   readonly single: number;
+  /** CPU time of the whole platform per fetch of `many`, in µs. */
+  readonly cpuUs: number;
 }
 
 export async function benchEgress(scale: BenchScale): Promise<Row[]> {
@@ -74,8 +76,11 @@ export async function benchEgress(scale: BenchScale): Promise<Row[]> {
     await platform.api.deploy(name, { modules: { 'index.js': fetching(url, count) }, config });
   const count = async (): Promise<Extract<FromEgress, { type: 'counted' }>> =>
     target.ask({ type: 'count' }, 'counted');
-  const proxied = async (name: string, durationMs: number): Promise<number> => {
-    const { requestsPerSecond } = await load.run(
+  const proxied = async (
+    name: string,
+    durationMs: number,
+  ): Promise<{ readonly perSecond: number; readonly cpuUs: number }> => {
+    const { requestsPerSecond, cpuUsPerRequest } = await load.run(
       {
         url: platform.gatewayUrl,
         host: platform.hostOf(name),
@@ -85,7 +90,8 @@ export async function benchEgress(scale: BenchScale): Promise<Row[]> {
       },
       platform.rootPid,
     );
-    return requestsPerSecond * (name === 'many' ? FETCHES_PER_CALL : 1);
+    const fetches = name === 'many' ? FETCHES_PER_CALL : 1;
+    return { perSecond: requestsPerSecond * fetches, cpuUs: cpuUsPerRequest / fetches };
   };
   const direct = async (durationMs: number): Promise<number> =>
     (await client.ask({ type: 'fetch', url, connections: CONNECTIONS, durationMs }, 'fetched')).perSecond;
@@ -93,10 +99,14 @@ export async function benchEgress(scale: BenchScale): Promise<Row[]> {
     await warmUp(scale.firstWarmUpMs);
   const rounds: Round[] = [];
   for (let round = 0; round < scale.warmRounds; round += 1) {
+    const directly = await direct(scale.warmRoundMs);
+    const many = await proxied('many', scale.warmRoundMs);
+    const single = await proxied('single', scale.warmRoundMs);
     rounds.push({
-      direct: await direct(scale.warmRoundMs),
-      many: await proxied('many', scale.warmRoundMs),
-      single: await proxied('single', scale.warmRoundMs),
+      direct: directly,
+      many: many.perSecond,
+      single: single.perSecond,
+      cpuUs: many.cpuUs,
     });
     process.stderr.write(`  egress: round ${round + 1} of ${scale.warmRounds}\n`);
   }
@@ -130,6 +140,11 @@ function rowsOf(rounds: readonly Round[], leaked: number, requests: number): Row
       name: 'egress: the same, one fetch per request through the gateway',
       ratio: single / directly,
       absolute: `${Math.round(single)}/s`,
+      details: undefined,
+    },
+    {
+      name: 'egress: CPU per fetch, all of the platform',
+      absolute: `${middle((r) => r.cpuUs).toFixed(0)} µs`,
       details: undefined,
     },
     {

@@ -11,6 +11,8 @@ import { repositoryRoot } from '../support/paths.ts';
 const UPLOADS = 'test/e2e/bad-uploads.test.ts';
 const REQUESTS = 'test/e2e/bad-requests.test.ts';
 const CODE = 'test/e2e/bad-code.test.ts';
+const EGRESS = 'nodes/egress/egress.test.ts';
+const PROXY = 'nodes/egress/proxy.test.ts';
 const DURABILITY = 'test/e2e/durability.test.ts';
 
 const COVERED: readonly (readonly [item: string, file: string, test: string])[] = [
@@ -48,6 +50,25 @@ const COVERED: readonly (readonly [item: string, file: string, test: string])[] 
   ['function that never answers', CODE, 'does not answer in time is answered timeout'],
   ['function that crashes its process', CODE, 'crashes its own process takes nothing else along'],
   ['process that is lost', CODE, 'loses its process is answered crashed'],
+  ['name that rebinds', EGRESS, 'a name that rebinds is connected where it was judged, and refused after'],
+  ['redirect to a private address', EGRESS, 'a redirect to a private address is refused at the second hop'],
+  ['private address in another spelling', PROXY, 'a private address in hexadecimal'],
+  [
+    'subrequests without end',
+    EGRESS,
+    'the last subrequest that is allowed works, one more does not, the next request starts anew',
+  ],
+  [
+    'connections without end',
+    EGRESS,
+    'the last connection that is allowed works, one more does not, idle ones make room',
+  ],
+  ['headers smuggled to targets', PROXY, 'two framings'],
+  [
+    'forged internal headers on outbound requests',
+    EGRESS,
+    'reaches http and https targets, with their own Host and nothing of the platform',
+  ],
   ['log flood', CODE, 'floods its log answers, and the log says what was dropped'],
   [
     'disk full while publishing',
