@@ -15,7 +15,7 @@ import { sendUsage } from '#shared/usage/send.node.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
-import { SocketClient } from './forward/socket-client.node.ts';
+import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { Watch } from '#shared/leases/watch.ts';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';

@@ -9,7 +9,12 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
-import type { UpstreamClient, UpstreamExchange, UpstreamFailure, UpstreamHandler } from './upstream.ts';
+import type {
+  UpstreamClient,
+  UpstreamExchange,
+  UpstreamFailure,
+  UpstreamHandler,
+} from '#shared/upstream/upstream.ts';
 import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;

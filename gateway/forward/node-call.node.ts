@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { BodyRead, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { Exchange } from './exchange.node.ts';
 import { tunnel } from './tunnel.node.ts';
-import type { UpstreamClient } from './upstream.ts';
+import type { UpstreamClient } from '#shared/upstream/upstream.ts';
 import type { Watch } from '#shared/leases/watch.ts';
 
 export interface NodeRuntime {

@@ -6,6 +6,7 @@ import type { Watch } from '#shared/leases/watch.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import type { UpstreamClient } from '#shared/upstream/upstream.ts';
 import type { BindingSocket } from '../protocol.ts';
 import type { Call, CallDepths } from './depth.ts';
 import type { Resolved, ServiceTarget, Targets } from './targets.ts';
@@ -15,6 +16,7 @@ export interface ServiceDeps {
   readonly depths: CallDepths;
   readonly leases: LeaseSource;
   readonly agent: AgentPort;
+  readonly client: UpstreamClient;
   readonly watch: Watch;
   readonly clock: Clock;
   readonly timers: Timers;

@@ -1,19 +1,20 @@
-/** One request from a function to an instance of another, and the response back; bodies stream. */
-import {
-  request as httpRequest,
-  type Agent,
-  type ClientRequest,
-  type IncomingMessage,
-  type ServerResponse,
-} from 'node:http';
-import type { Duplex } from 'node:stream';
+/** One request from a function to an instance of another, and the response back; both bodies stream. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import { REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
-import { isFunctionError, passing } from './headers.ts';
+import type {
+  UpstreamClient,
+  UpstreamExchange,
+  UpstreamFailure,
+  UpstreamHandler,
+} from '#shared/upstream/upstream.ts';
+import { isFunctionError, passing, requestHeaders } from './headers.ts';
+
+const ONE_WRITE_BYTES_MAX = 16_384;
 
 export type ExchangeOutcome =
-  /** A head reached the caller, whatever came of the body. */
+  /** `answered`: a head reached the caller, whatever came of the body. */
   | { readonly kind: 'answered' | 'function_error' | 'caller_gone' | 'body_too_large' }
   /** Nothing was sent: the instance does not listen any more, or its queue of connections is full. */
   | { readonly kind: 'unreachable' | 'busy' }
@@ -23,7 +24,6 @@ export type ExchangeOutcome =
 
 export interface ExchangePlan {
   readonly socketPath: string;
-  readonly connections: Agent;
   readonly requestId: string;
   /** Names and values in turn, added to the caller's own. */
   readonly headers: readonly string[];
@@ -32,200 +32,209 @@ export interface ExchangePlan {
   readonly onSlow: (ageMs: number) => void;
 }
 
-/** Where the response goes: a response object, or the bare connection of an upgrade. */
-export interface Inbound {
-  readonly incoming: IncomingMessage;
-  readonly outgoing: ServerResponse | undefined;
-  readonly upgrade: { readonly socket: Duplex; readonly head: Buffer } | undefined;
+/** Nothing was sent, for want of a listener or of room in its queue. */
+export function unsent(error: unknown): 'busy' | 'unreachable' {
+  return (error as NodeJS.ErrnoException | undefined)?.code === 'EAGAIN' ? 'busy' : 'unreachable';
 }
 
-const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
-
-function hasBody(incoming: IncomingMessage): boolean {
+/** 0: there is none; undefined: it is not said. */
+function bodyBytesOf(incoming: IncomingMessage): number | undefined {
   const length = incoming.headers['content-length'];
-  return incoming.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
+  if (length !== undefined) return Number(length);
+  return incoming.headers['transfer-encoding'] === undefined ? 0 : undefined;
 }
 
-export function exchange(inbound: Inbound, plan: ExchangePlan): Promise<ExchangeOutcome> {
-  return new Promise((resolve) => new Exchange(inbound, plan, resolve).start());
+export function exchange(
+  client: UpstreamClient,
+  inbound: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse },
+  plan: ExchangePlan,
+): Promise<ExchangeOutcome> {
+  return new Promise((resolve) => new Exchange(inbound, plan, resolve).start(client));
 }
 
-class Exchange implements Watched {
-  readonly #inbound: Inbound;
+class Exchange implements UpstreamHandler, Watched {
+  readonly #incoming: IncomingMessage;
+  readonly #outgoing: ServerResponse;
   readonly #plan: ExchangePlan;
   readonly #settle: (outcome: ExchangeOutcome) => void;
-  readonly #hasBody: boolean;
-  #request: ClientRequest | undefined;
-  #response: IncomingMessage | undefined;
-  #instance: Duplex | undefined;
+  readonly #bodyLength: number | undefined;
+  #upstream: UpstreamExchange | undefined;
   #startedMs = 0;
   #lastActiveMs = 0;
   #reportAtMs = SLOW_MS;
-  #bodyBegun = false;
   #bodyBytes = 0;
-  #answered = false;
+  #pumping = false;
+  #discarding = false;
+  #headSent = false;
+  /** True until the read that brought the head has been worked off: a body that came with it goes out with it. */
+  #headFresh = false;
+  /** Body bytes from that read. */
+  #firstChunk: Buffer | undefined;
   #over = false;
 
-  constructor(inbound: Inbound, plan: ExchangePlan, settle: (outcome: ExchangeOutcome) => void) {
-    this.#inbound = inbound;
+  constructor(
+    { incoming, outgoing }: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse },
+    plan: ExchangePlan,
+    settle: (outcome: ExchangeOutcome) => void,
+  ) {
+    this.#incoming = incoming;
+    this.#outgoing = outgoing;
     this.#plan = plan;
     this.#settle = settle;
-    this.#hasBody = inbound.upgrade === undefined && hasBody(inbound.incoming);
+    this.#bodyLength = bodyBytesOf(incoming);
   }
 
-  start(): void {
-    const { incoming, outgoing, upgrade } = this.#inbound;
-    const gone = upgrade?.socket ?? outgoing;
-    if (gone === undefined || gone.destroyed) return this.#settle({ kind: 'caller_gone' });
-    gone.on('close', this.#callerClosed);
+  start(client: UpstreamClient): void {
+    if (this.#outgoing.destroyed) return this.#settle({ kind: 'caller_gone' });
+    this.#outgoing.on('close', this.#callerClosed);
     this.#startedMs = this.#plan.watch.add(this);
-    const framed = this.#hasBody && incoming.headers['content-length'] === undefined;
-    const request = httpRequest({
-      socketPath: this.#plan.socketPath,
-      method: incoming.method,
-      path: incoming.url,
-      headers: passing(incoming.rawHeaders, [
-        ...this.#plan.headers,
-        ...(upgrade === undefined ? [] : UPGRADE),
-        ...(framed ? ['transfer-encoding', 'chunked'] : []),
-      ]),
-      setHost: false,
-      agent: upgrade === undefined ? this.#plan.connections : false,
-    });
-    this.#request = request;
-    request.on('response', (response) => this.#respond(response));
-    request.on('upgrade', (response, connection, rest) => this.#join(response, connection, rest));
-    request.on('error', (error: NodeJS.ErrnoException) => this.#failed(error));
-    if (!this.#hasBody) return void request.end();
+    this.#upstream = client.send(
+      {
+        socketPath: this.#plan.socketPath,
+        method: this.#incoming.method ?? 'GET',
+        target: this.#incoming.url ?? '/',
+        headers: requestHeaders(this.#incoming.rawHeaders, this.#plan.headers),
+        bodyBytes: this.#bodyLength,
+      },
+      this,
+    );
+  }
+
+  onReady(): void {
     // Only once it is connected: until then the body is whole and may go to another instance.
-    request.on('socket', (socket) => {
-      if (socket.connecting) socket.once('connect', () => this.#sendBody());
-      else this.#sendBody();
-    });
+    if (this.#over || this.#bodyLength === 0) return;
+    this.#pumping = true;
+    this.#incoming.on('data', this.#bodyChunk);
+    this.#incoming.on('end', this.#bodyEnd);
+  }
+
+  onDrain(): void {
+    if (this.#pumping) this.#incoming.resume();
+  }
+
+  onHead(status: number, reason: string, raw: readonly string[]): void {
+    if (isFunctionError(status, raw)) {
+      this.#discarding = true;
+      return;
+    }
+    this.#headSent = true;
+    this.#active();
+    this.#outgoing.writeHead(status, reason, passing(raw, [REQUEST_ID, this.#plan.requestId]));
+    this.#headFresh = true;
+    queueMicrotask(this.#flush);
+  }
+
+  onData(chunk: Buffer): boolean {
+    if (this.#discarding) return true;
+    if (this.#headFresh && this.#firstChunk === undefined) {
+      this.#firstChunk = chunk;
+      return true;
+    }
+    this.#flush();
+    this.#active();
+    if (this.#outgoing.write(chunk)) return true;
+    this.#outgoing.once('drain', this.#callerDrained);
+    return false;
+  }
+
+  onEnd(): void {
+    if (this.#discarding) return this.#finish({ kind: 'function_error' });
+    const first = this.#firstChunk;
+    this.#firstChunk = undefined;
+    this.#headFresh = false;
+    if (first === undefined) this.#outgoing.end();
+    // Node joins a head and a text into one write; a head and a buffer are two.
+    else if (first.byteLength <= ONE_WRITE_BYTES_MAX) this.#outgoing.end(first.toString('latin1'), 'latin1');
+    else this.#outgoing.end(first);
+    this.#finish({ kind: 'answered' });
+  }
+
+  onFailure(failure: UpstreamFailure, error: unknown): void {
+    if (this.#discarding) return this.#finish({ kind: 'function_error' });
+    if (this.#headSent) return this.#cut();
+    if (failure === 'unreachable') return this.#finish({ kind: unsent(error) });
+    this.#finish({ kind: 'reset', replayable: failure === 'reset' && !this.#pumping });
   }
 
   tick(nowMs: number): void {
     const { limits, onSlow } = this.#plan;
-    if (this.#answered) {
-      if (nowMs - this.#lastActiveMs >= limits.streamIdleMs) this.#cut();
-      return;
+    if (this.#headSent) {
+      if (nowMs - this.#lastActiveMs < limits.streamIdleMs) return;
+      this.#upstream?.abort();
+      return this.#cut();
     }
     const ageMs = nowMs - this.#startedMs;
     if (ageMs >= this.#reportAtMs) {
       this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
       onSlow(ageMs);
     }
-    if (ageMs >= limits.timeoutMs) this.#finish({ kind: 'timeout', ageMs });
+    if (ageMs < limits.timeoutMs) return;
+    this.#upstream?.abort();
+    this.#finish({ kind: 'timeout', ageMs });
   }
 
-  #sendBody(): void {
-    if (this.#over || this.#request === undefined) return;
-    this.#bodyBegun = true;
-    this.#inbound.incoming.on('data', this.#bodyChunk);
-    this.#inbound.incoming.pipe(this.#request);
-  }
-
-  #respond(response: IncomingMessage): void {
-    this.#response = response;
-    const { outgoing, upgrade } = this.#inbound;
-    const status = response.statusCode ?? 502;
-    if (isFunctionError(status, response.rawHeaders)) {
-      response.resume();
-      return this.#finish({ kind: 'function_error' });
-    }
-    this.#begin();
-    const headers = passing(response.rawHeaders, [REQUEST_ID, this.#plan.requestId]);
-    response.on('data', this.#active);
-    response.on('error', () => this.#cut());
-    response.on('aborted', () => this.#cut());
-    if (upgrade !== undefined) {
-      // The function declined: its plain answer goes out, and the connection ends with it.
-      upgrade.socket.write(
-        headText(status, response.statusMessage ?? '', [...headers, 'connection', 'close']),
-      );
-      response.on('end', () => this.#finish({ kind: 'answered' }));
-      response.pipe(upgrade.socket);
-      return;
-    }
-    outgoing?.writeHead(status, response.statusMessage ?? '', headers);
-    outgoing?.flushHeaders();
-    outgoing?.once('finish', () => this.#finish({ kind: 'answered' }));
-    if (outgoing !== undefined) response.pipe(outgoing);
-  }
-
-  #join(response: IncomingMessage, connection: Duplex, rest: Buffer): void {
-    const { upgrade } = this.#inbound;
-    if (this.#over || upgrade === undefined) return void connection.destroy();
-    this.#begin();
-    this.#instance = connection;
-    const { socket, head } = upgrade;
-    const headers = passing(response.rawHeaders, [REQUEST_ID, this.#plan.requestId, ...UPGRADE]);
-    socket.write(headText(101, 'Switching Protocols', headers), 'latin1');
-    if (rest.byteLength > 0) socket.write(rest);
-    if (head.byteLength > 0) connection.write(head);
-    socket.on('data', this.#active);
-    connection.on('data', this.#active);
-    connection.on('error', () => socket.destroy());
-    connection.on('close', () => socket.end(() => socket.destroy()));
-    socket.pipe(connection);
-    connection.pipe(socket);
-  }
-
-  #begin(): void {
-    this.#answered = true;
-    this.#lastActiveMs = this.#plan.watch.coarseMs;
-  }
-
-  readonly #active = (): void => {
-    this.#lastActiveMs = this.#plan.watch.coarseMs;
+  /** What came with the head goes out with it; without a body the caller gets the head now. */
+  readonly #flush = (): void => {
+    if (this.#over || !this.#headFresh) return;
+    this.#headFresh = false;
+    const first = this.#firstChunk;
+    this.#firstChunk = undefined;
+    if (first === undefined) this.#outgoing.flushHeaders();
+    else this.#outgoing.write(first);
   };
 
-  readonly #bodyChunk = (chunk: Uint8Array): void => {
+  #active(): void {
+    this.#lastActiveMs = this.#plan.watch.coarseMs;
+  }
+
+  readonly #bodyChunk = (chunk: Buffer): void => {
     this.#active();
     this.#bodyBytes += chunk.byteLength;
-    if (this.#bodyBytes <= this.#plan.limits.requestBodyBytes) return;
-    if (this.#answered) this.#cut();
-    else this.#finish({ kind: 'body_too_large' });
+    if (this.#bodyBytes > this.#plan.limits.requestBodyBytes) {
+      this.#upstream?.abort();
+      if (this.#headSent) this.#cut();
+      else this.#finish({ kind: 'body_too_large' });
+      return;
+    }
+    if (this.#upstream?.write(chunk) === false) this.#incoming.pause();
   };
 
-  #failed(error: NodeJS.ErrnoException): void {
-    if (this.#answered) return this.#cut();
-    if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT')
-      return this.#finish({ kind: 'unreachable' });
-    if (error.code === 'EAGAIN') return this.#finish({ kind: 'busy' });
-    this.#finish({ kind: 'reset', replayable: !this.#bodyBegun });
-  }
+  readonly #bodyEnd = (): void => {
+    this.#upstream?.end();
+  };
+
+  readonly #callerDrained = (): void => {
+    if (this.#over) return;
+    this.#active();
+    this.#upstream?.resume();
+  };
 
   readonly #callerClosed = (): void => {
-    this.#finish({ kind: this.#answered ? 'answered' : 'caller_gone' });
+    if (this.#over) return;
+    this.#upstream?.abort();
+    this.#finish({ kind: this.#headSent ? 'answered' : 'caller_gone' });
   };
 
   /** The head is out: all that can be said is that the rest is missing. */
   #cut(): void {
     if (this.#over) return;
-    (this.#inbound.upgrade?.socket ?? this.#inbound.outgoing)?.destroy();
+    this.#outgoing.destroy();
     this.#finish({ kind: 'answered' });
   }
 
   #finish(outcome: ExchangeOutcome): void {
     if (this.#over) return;
     this.#over = true;
-    const { incoming, outgoing, upgrade } = this.#inbound;
     this.#plan.watch.delete(this);
-    (upgrade?.socket ?? outgoing)?.off('close', this.#callerClosed);
-    incoming.off('data', this.#bodyChunk);
-    if (this.#request !== undefined) incoming.unpipe(this.#request);
-    this.#instance?.destroy();
-    // A response that was read to its end leaves a connection that may carry the next request.
-    if (this.#response?.complete !== true || this.#request?.writableEnded !== true) this.#request?.destroy();
+    this.#outgoing.off('close', this.#callerClosed);
+    if (this.#pumping) {
+      this.#pumping = false;
+      this.#incoming.off('data', this.#bodyChunk);
+      this.#incoming.off('end', this.#bodyEnd);
+      // The rest of a body that nobody wants is read and thrown away, so that the connection can go on.
+      this.#incoming.resume();
+    }
+    this.#upstream = undefined;
     this.#settle(outcome);
   }
-}
-
-/** Values come from parsed messages, so they hold no line breaks. */
-export function headText(status: number, reason: string, headers: readonly string[]): string {
-  let text = `HTTP/1.1 ${status} ${reason}\r\n`;
-  for (let index = 0; index < headers.length; index += 2)
-    text += `${headers[index] ?? ''}: ${headers[index + 1] ?? ''}\r\n`;
-  return `${text}\r\n`;
 }

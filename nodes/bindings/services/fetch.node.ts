@@ -3,7 +3,7 @@
  * those of the gateway (gateway/invoke.ts): sent again only when nothing of the request can have been done,
  * or once when it is idempotent, has no body and is not to blame for the end of its instance.
  */
-import type { Agent } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { DEADLINE_MS, PRINCIPAL, REQUEST_ID } from '#shared/contracts/invoke.ts';
 import type { ExitReason, ExitReport } from '#shared/contracts/nodes.ts';
 import { LIMITS } from '#shared/limits.ts';
@@ -17,8 +17,9 @@ import {
   type ServiceDeps,
   type ServiceSocket,
 } from './caller.ts';
-import { exchange, headText, type ExchangeOutcome, type Inbound } from './exchange.node.ts';
+import { exchange, type ExchangeOutcome, type ExchangePlan } from './exchange.node.ts';
 import type { TargetVersion } from './targets.ts';
+import { headText, upgrade, type UpgradeInbound } from './upgrade.node.ts';
 
 const EXIT_WAIT_MS = 300;
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
@@ -33,11 +34,15 @@ const EXIT_CODES: Record<ExitReason, ErrorCode> = {
   startup_failed: 'startup_failed',
 };
 
+/** Where the response goes: a response object, or the bare connection of an upgrade. */
+export type Inbound =
+  | { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse }
+  | ({ readonly outgoing: undefined } & UpgradeInbound);
+
 interface Forwarding {
   readonly deps: ServiceDeps;
   readonly socket: ServiceSocket;
   readonly inbound: Inbound;
-  readonly connections: Agent;
   readonly requestId: string;
   readonly gone: AbortSignal;
 }
@@ -47,21 +52,20 @@ export async function forwardFetch(
   deps: ServiceDeps,
   socket: ServiceSocket,
   inbound: Inbound,
-  connections: Agent,
 ): Promise<void> {
   const requestId = newRequestId();
   const gone = new AbortController();
-  const sink = inbound.upgrade?.socket ?? inbound.outgoing;
+  const sink = inbound.outgoing ?? inbound.socket;
   const leave = (): void => gone.abort();
-  sink?.on('close', leave);
+  sink.on('close', leave);
   try {
-    await forward({ deps, socket, inbound, connections, requestId, gone: gone.signal });
+    await forward({ deps, socket, inbound, requestId, gone: gone.signal });
   } catch (thrown) {
     const error = asPlatformError(thrown);
     if (error.code === 'internal') deps.log.error('service_call_failed', { requestId, error: thrown });
     answerProblem(inbound, error, requestId);
   } finally {
-    sink?.off('close', leave);
+    sink.off('close', leave);
   }
 }
 
@@ -94,12 +98,11 @@ async function attempt(
   place: Place,
   resent: boolean,
 ): Promise<'done' | 'resend' | 'unreachable'> {
-  const { deps, socket, inbound, connections, requestId } = forwarding;
+  const { deps, socket, inbound, requestId } = forwarding;
   const { lease } = place.permit;
   const { account, caller } = socket.target;
-  const outcome = await exchange(inbound, {
+  const plan: ExchangePlan = {
     socketPath: place.socketPath,
-    connections,
     requestId,
     headers: [
       REQUEST_ID,
@@ -115,7 +118,10 @@ async function attempt(
       if (ageMs < version.limits.cpuMs) deps.agent.slow(lease, ageMs);
       else deps.agent.overdue(lease, { requestId, kind: 'cpu', ageMs, inFlight: place.permit.inFlight() });
     },
-  });
+  };
+  const outcome = await (inbound.outgoing === undefined
+    ? upgrade(inbound, plan)
+    : exchange(deps.client, inbound, plan));
   return settle(forwarding, place, outcome, resent);
 }
 
@@ -166,24 +172,20 @@ function judge(report: ExitReport | undefined, requestId: string): ErrorCode | '
   return blamed === undefined || blamed === requestId ? EXIT_CODES[report.reason] : 'bystander';
 }
 
-function answerProblem(
-  { incoming, outgoing, upgrade }: Inbound,
-  error: PlatformError,
-  requestId: string,
-): void {
+function answerProblem(inbound: Inbound, error: PlatformError, requestId: string): void {
   const { status, headers, body } = problemParts(error, requestId);
   const flat = [...[...headers].flat(), 'content-length', String(Buffer.byteLength(body))];
-  if (upgrade !== undefined)
-    upgrade.socket.end(headText(status, 'Refused', [...flat, 'connection', 'close']) + body);
-  else if (outgoing === undefined || outgoing.headersSent) outgoing?.destroy();
+  if (inbound.outgoing === undefined)
+    inbound.socket.end(headText(status, 'Refused', [...flat, 'connection', 'close']) + body);
+  else if (inbound.outgoing.headersSent) inbound.outgoing.destroy();
   else {
-    outgoing.writeHead(status, flat).end(body);
-    drain(incoming);
+    inbound.outgoing.writeHead(status, flat).end(body);
+    drain(inbound.incoming);
   }
 }
 
 /** workerd hears of an answer only after it has sent its body, so a body that is refused is read, within reason. */
-function drain(incoming: Inbound['incoming']): void {
+function drain(incoming: IncomingMessage): void {
   let bytes = 0;
   incoming.on('data', (chunk: Uint8Array) => {
     bytes += chunk.byteLength;

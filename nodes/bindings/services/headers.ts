@@ -15,7 +15,7 @@ const HOP_BY_HOP = new Set([
   'http2-settings',
 ]);
 
-function connectionListed(raw: readonly string[]): ReadonlySet<string> {
+function connectionListed(raw: readonly string[]): Set<string> {
   const listed = new Set<string>();
   for (let index = 0; index < raw.length; index += 2)
     if (raw[index]?.toLowerCase() === 'connection')
@@ -26,7 +26,15 @@ function connectionListed(raw: readonly string[]): ReadonlySet<string> {
 
 /** What may pass, in either direction: nothing of one connection alone, and nothing that only we may say. */
 export function passing(raw: readonly string[], added: readonly string[]): string[] {
-  const listed = connectionListed(raw);
+  return filtered(raw, added, connectionListed(raw));
+}
+
+/** Of a request: its length is written by the client that sends it on. */
+export function requestHeaders(raw: readonly string[], added: readonly string[]): string[] {
+  return filtered(raw, added, connectionListed(raw).add('content-length'));
+}
+
+function filtered(raw: readonly string[], added: readonly string[], listed: ReadonlySet<string>): string[] {
   const headers: string[] = [];
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? '';
@@ -34,7 +42,8 @@ export function passing(raw: readonly string[], added: readonly string[]): strin
     if (HOP_BY_HOP.has(lower) || lower.startsWith(HEADER_PREFIX) || listed.has(lower)) continue;
     headers.push(name, raw[index + 1] ?? '');
   }
-  return [...headers, ...added];
+  for (const part of added) headers.push(part);
+  return headers;
 }
 
 /** The handler threw; workerd's own bare answer to a promise that never settles counts too. */

@@ -1,6 +1,6 @@
 /**
  * HTTP/1.1 towards an instance: the port of the hot path, with one suite for every implementation
- * (forward/upstream.suite.ts).
+ * (upstream.suite.ts).
  *
  * Conversation: `send` → `onReady` once, when the instance listens and takes a body → `onHead` →
  * `onData`* → `onEnd`; or `onFailure` once, at any point. After `abort` nothing more is called. All

@@ -10,7 +10,7 @@
  * connection that is just being closed.
  */
 import { connect, type Socket } from 'node:net';
-import type { Clock } from '#shared/runtime/clock.ts';
+import type { Clock } from '../runtime/clock.ts';
 import { MalformedResponse, ResponseParser, type ParserSink } from './response-parser.ts';
 import type {
   UpstreamClient,

@@ -4,8 +4,8 @@ import { createServer as createHttpServer, type RequestListener } from 'node:htt
 import { createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'vitest';
-import { waitFor } from '#shared/testing/fakes.ts';
-import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
+import { waitFor } from '../testing/fakes.ts';
+import { tempFolder, type TempFolder } from '../testing/temp.node.ts';
 import type {
   UpstreamClient,
   UpstreamExchange,

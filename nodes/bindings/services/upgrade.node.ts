@@ -1,0 +1,145 @@
+/** A WebSocket from a function to an instance of another: after the handshake, bytes until one side ends. */
+import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { REQUEST_ID } from '#shared/contracts/invoke.ts';
+import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
+import { unsent, type ExchangeOutcome, type ExchangePlan } from './exchange.node.ts';
+import { isFunctionError, passing } from './headers.ts';
+
+const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
+const NOBODY: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN']);
+
+export interface UpgradeInbound {
+  readonly incoming: IncomingMessage;
+  readonly socket: Duplex;
+  /** Bytes the caller sent behind the request head. */
+  readonly head: Buffer;
+}
+
+/** Values come from parsed messages, so they hold no line breaks. */
+export function headText(status: number, reason: string, headers: readonly string[]): string {
+  let text = `HTTP/1.1 ${status} ${reason}\r\n`;
+  for (let index = 0; index < headers.length; index += 2)
+    text += `${headers[index] ?? ''}: ${headers[index + 1] ?? ''}\r\n`;
+  return `${text}\r\n`;
+}
+
+export function upgrade(inbound: UpgradeInbound, plan: ExchangePlan): Promise<ExchangeOutcome> {
+  return new Promise((resolve) => new Upgrade(inbound, plan, resolve).start());
+}
+
+class Upgrade implements Watched {
+  readonly #inbound: UpgradeInbound;
+  readonly #plan: ExchangePlan;
+  readonly #settle: (outcome: ExchangeOutcome) => void;
+  #request: ClientRequest | undefined;
+  #instance: Duplex | undefined;
+  #startedMs = 0;
+  #lastActiveMs = 0;
+  #reportAtMs = SLOW_MS;
+  #over = false;
+
+  constructor(inbound: UpgradeInbound, plan: ExchangePlan, settle: (outcome: ExchangeOutcome) => void) {
+    this.#inbound = inbound;
+    this.#plan = plan;
+    this.#settle = settle;
+  }
+
+  start(): void {
+    const { incoming, socket } = this.#inbound;
+    if (socket.destroyed) return this.#settle({ kind: 'caller_gone' });
+    socket.on('close', this.#callerClosed);
+    this.#startedMs = this.#plan.watch.add(this);
+    const request = httpRequest({
+      socketPath: this.#plan.socketPath,
+      method: incoming.method,
+      path: incoming.url,
+      headers: passing(incoming.rawHeaders, [...this.#plan.headers, ...UPGRADE]),
+      setHost: false,
+      agent: false,
+    });
+    this.#request = request;
+    request.on('upgrade', (response, connection, rest) => this.#join(response, connection, rest));
+    request.on('response', (response) => this.#decline(response));
+    request.on('error', (error: NodeJS.ErrnoException) => {
+      if (this.#instance !== undefined) this.#cut();
+      else if (NOBODY.has(error.code)) this.#finish({ kind: unsent(error) });
+      else this.#finish({ kind: 'reset', replayable: true });
+    });
+    request.end();
+  }
+
+  tick(nowMs: number): void {
+    const { limits, onSlow } = this.#plan;
+    if (this.#instance !== undefined) {
+      if (nowMs - this.#lastActiveMs >= limits.streamIdleMs) this.#cut();
+      return;
+    }
+    const ageMs = nowMs - this.#startedMs;
+    if (ageMs >= this.#reportAtMs) {
+      this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
+      onSlow(ageMs);
+    }
+    if (ageMs >= limits.timeoutMs) this.#finish({ kind: 'timeout', ageMs });
+  }
+
+  #join(response: IncomingMessage, connection: Duplex, rest: Buffer): void {
+    if (this.#over) return void connection.destroy();
+    this.#begin(connection);
+    const { socket, head } = this.#inbound;
+    const headers = passing(response.rawHeaders, [REQUEST_ID, this.#plan.requestId, ...UPGRADE]);
+    socket.write(headText(101, 'Switching Protocols', headers), 'latin1');
+    if (rest.byteLength > 0) socket.write(rest);
+    if (head.byteLength > 0) connection.write(head);
+    socket.on('data', this.#active);
+    connection.on('data', this.#active);
+    connection.on('error', () => socket.destroy());
+    // What the instance sent last still reaches the caller: pipe() ends the socket after it.
+    connection.on('close', () => socket.end(() => socket.destroy()));
+    socket.pipe(connection);
+    connection.pipe(socket);
+  }
+
+  /** The function declined: its plain answer goes out, and the connection ends with it. */
+  #decline(response: IncomingMessage): void {
+    const status = response.statusCode ?? 502;
+    if (isFunctionError(status, response.rawHeaders)) return this.#finish({ kind: 'function_error' });
+    this.#begin(response.socket);
+    const { socket } = this.#inbound;
+    const headers = passing(response.rawHeaders, [REQUEST_ID, this.#plan.requestId, 'connection', 'close']);
+    socket.write(headText(status, response.statusMessage ?? '', headers), 'latin1');
+    response.on('data', this.#active);
+    response.on('end', () => this.#finish({ kind: 'answered' }));
+    response.on('error', () => this.#cut());
+    response.pipe(socket);
+  }
+
+  #begin(instance: Duplex): void {
+    this.#instance = instance;
+    this.#active();
+  }
+
+  readonly #active = (): void => {
+    this.#lastActiveMs = this.#plan.watch.coarseMs;
+  };
+
+  readonly #callerClosed = (): void => {
+    this.#finish({ kind: this.#instance === undefined ? 'caller_gone' : 'answered' });
+  };
+
+  #cut(): void {
+    if (this.#over) return;
+    this.#inbound.socket.destroy();
+    this.#finish({ kind: 'answered' });
+  }
+
+  #finish(outcome: ExchangeOutcome): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#plan.watch.delete(this);
+    this.#inbound.socket.off('close', this.#callerClosed);
+    this.#instance?.destroy();
+    this.#request?.destroy();
+    this.#settle(outcome);
+  }
+}
