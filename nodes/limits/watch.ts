@@ -89,6 +89,7 @@ const LOOP_CPU_MS = 60;
  * travel, so a request seems younger than it is.
  */
 const BEGINS_WITHIN_MS = 40;
+const TOGETHER_MS = 5;
 /** Others go first for this long, or for twice the CPU budget. */
 const LOWERED_MS_MIN = 500;
 /** CPU that a loop may burn over its budget while the report that names its request is on its way. */
@@ -162,11 +163,22 @@ export function onOverdue(watch: Watch, report: OverdueReport, sample: Sample): 
   const suspect: Suspect = { requestId: report.requestId, kind: report.kind, startedMs };
   const next = {
     ...withSample(watch, sample),
-    suspects: [...watch.suspects, suspect].slice(-SUSPECTS_MAX),
+    suspects: withSuspect(watch.suspects, suspect),
   };
   if (next.probe === undefined) return sendProbe(next, sample, sample.cpuMs);
   const kill = silenceBroken(next, sample);
   return kill === undefined ? stillSilent(next, next.probe, sample) : { watch: next, action: kill };
+}
+
+/** Of what is said again about a request, the oldest begin holds: delays only make it seem younger. */
+function withSuspect(suspects: readonly Suspect[], suspect: Suspect): readonly Suspect[] {
+  const isSame = ({ requestId, kind }: Suspect): boolean =>
+    requestId === suspect.requestId && kind === suspect.kind;
+  const known = suspects.find(isSame);
+  if (known === undefined) return [...suspects, suspect].slice(-SUSPECTS_MAX);
+  return suspect.startedMs >= known.startedMs
+    ? suspects
+    : suspects.map((other) => (isSame(other) ? suspect : other));
 }
 
 function withSample(watch: Watch, sample: Sample): Watch {
@@ -272,8 +284,13 @@ function beganWith(suspect: Suspect, probe: Probe): boolean {
  * Requests that came during the silence are innocent.
  */
 function guiltyOf(suspects: readonly Suspect[], probe: Probe): Suspect | undefined {
-  const nearest = suspects.toSorted((left, right) => distanceMs(left, probe) - distanceMs(right, probe));
-  return nearest.find((suspect) => beganWith(suspect, probe) || suspect.startedMs < probe.silentFromMs);
+  const inOrder = suspects.toSorted((left, right) => left.startedMs - right.startedMs);
+  const nearest = inOrder.toSorted((left, right) => distanceMs(left, probe) - distanceMs(right, probe));
+  const found = nearest.find(
+    (suspect) => beganWith(suspect, probe) || suspect.startedMs < probe.silentFromMs,
+  );
+  // Of those that came together the first ran, and the others wait behind it.
+  return found && inOrder.find((suspect) => suspect.startedMs >= found.startedMs - TOGETHER_MS);
 }
 
 function cpuKill(watch: Watch, usedMs: number, requestId: string | undefined): Action {
