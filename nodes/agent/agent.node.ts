@@ -367,7 +367,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     logs,
     check: (runnable) => check({ launch: launchOptions, programs }, runnable),
     overdue: (instanceId, report) => watchdog.overdue(instanceId, report),
-    slow: (report) => watchdog.slow(report.instances),
+    slow: (report) => watchdog.slow(report),
     status,
     kv: (question) => parts.bindings.ask(KV, question),
     log: options.log,

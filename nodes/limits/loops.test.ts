@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import { exitReportSchema, type ExitReport } from '#shared/contracts/nodes.ts';
+import { machineMs } from '#shared/runtime/machine-clock.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
 
@@ -67,11 +68,20 @@ async function callAndReport(
   const report = async (): Promise<void> => {
     await waitFor('some time to pass', () => ageMs() >= 20);
     if (over.signal.aborted) return;
-    await post('/v1/slow', { instances: [{ instanceId: target.instanceId, ageMs: ageMs() }] });
+    await post('/v1/slow', {
+      instances: [{ instanceId: target.instanceId, ageMs: ageMs() }],
+      sentAtMs: machineMs(),
+    });
     for (let atMs = CPU_MS; !over.signal.aborted; atMs += 50) {
       await waitFor('the next report', () => over.signal.aborted || ageMs() >= atMs);
       if (over.signal.aborted) return;
-      const body = { requestId, kind: 'cpu', ageMs: ageMs(), inFlight: options.inFlight ?? 1 };
+      const body = {
+        requestId,
+        kind: 'cpu',
+        ageMs: ageMs(),
+        inFlight: options.inFlight ?? 1,
+        sentAtMs: machineMs(),
+      };
       await post(`/v1/instances/${target.instanceId}/overdue`, body);
     }
   };

@@ -13,7 +13,20 @@ export function sampleProcess(pid: number, nowMs: number): Sample | undefined {
     const cpuMs = parseCpuMs(readFileSync(`/proc/${pid}/stat`, 'latin1'));
     const [, resident = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ').map(Number);
     if (cpuMs === undefined) return undefined;
-    return { atMs: nowMs, cpuMs, privateBytes: (resident - shared) * PAGE_BYTES };
+    const privateBytes = (resident - shared) * PAGE_BYTES;
+    return { atMs: nowMs, cpuMs, runnableMs: runnableMs(pid) ?? cpuMs, privateBytes };
+  } catch {
+    return undefined;
+  }
+}
+
+const NS_PER_MS = 1_000_000;
+
+/** Time on a core and time spent waiting for one, of the main thread. Some kernels do not count it. */
+function runnableMs(pid: number): number | undefined {
+  try {
+    const [ran, waited] = readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ').map(Number);
+    return ran === undefined || waited === undefined ? undefined : (ran + waited) / NS_PER_MS;
   } catch {
     return undefined;
   }

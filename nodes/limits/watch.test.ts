@@ -15,7 +15,12 @@ import {
 } from './watch.ts';
 
 const MIB = 1_048_576;
-const sample = (atMs: number, cpuMs: number, mb = 10): Sample => ({ atMs, cpuMs, privateBytes: mb * MIB });
+const sample = (atMs: number, cpuMs: number, mb = 10): Sample => ({
+  atMs,
+  cpuMs,
+  runnableMs: cpuMs,
+  privateBytes: mb * MIB,
+});
 const limits = { cpuMs: 500, memoryMb: 128 };
 
 function feed(watch: Watch, samples: readonly Sample[]): { watch: Watch; actions: Action['kind'][] } {
@@ -40,7 +45,7 @@ describe('onSample()', () => {
   test('probes a busy instance, and leaves it alone when it answers', ({ expect }) => {
     const busy = feed(newWatch(limits), [sample(0, 0), sample(100, 90)]);
     expect(busy.actions).toEqual(['none', 'probe']);
-    const answered = onProbeAnswered(busy.watch, 100);
+    const answered = onProbeAnswered(busy.watch);
     expect(feed(answered, [sample(200, 100)]).actions).toEqual(['none']);
   });
 
@@ -90,7 +95,7 @@ describe('onOverdue()', () => {
       sample(1_600, 110),
     );
     expect(step.action.kind).toBe('probe');
-    expect(onProbeAnswered(step.watch, 1_600).suspects).toEqual([]);
+    expect(onProbeAnswered(step.watch).suspects).toEqual([]);
   });
 
   test('CPU since the request began is its own when it was alone, else a share', ({ expect }) => {
@@ -132,11 +137,29 @@ describe('onOverdue()', () => {
     expect(onSample(waiting, sample(2_180, 680)).action).toMatchObject({ requestId: 'waits' });
   });
 
+  test('on a busy machine, time spent waiting for a core tells when the silence began', ({ expect }) => {
+    const starved = (now: Sample, runnableMs: number): Sample => ({ ...now, runnableMs });
+    const slow = onSlow(idle, 120, starved(sample(1_700, 110), 200)).watch;
+    const late = cpu(reported('late', 450), starved(sample(2_100, 500), 600), slow).watch;
+    const both = cpu(reported('guilty', 510), starved(sample(2_110, 510), 610), late);
+    expect(both.action.kind).toBe('none');
+    expect(onSample(both.watch, starved(sample(2_300, 600), 800)).action).toMatchObject({
+      requestId: 'guilty',
+    });
+  });
+
   test('what was burnt before the silence is not held against it', ({ expect }) => {
     const busy = feed(newWatch(limits), [sample(0, 0), sample(5_000, 400)]).watch;
     const slow = onSlow(busy, 20, sample(9_000, 4_000));
     expect(slow.action.kind).toBe('probe');
     expect(onSample(slow.watch, sample(9_470, 4_470)).action.kind).toBe('lower');
+  });
+
+  test('priority is given back after twice the budget, once', ({ expect }) => {
+    const { watch } = onSample(silent, sample(1_660, 150));
+    const given = onSample(watch, sample(2_640, 400));
+    expect(given.action.kind).toBe('restore');
+    expect(onSample(given.watch, sample(2_700, 410)).action.kind).toBe('none');
   });
 
   test('a timeout kills the request that began to loop, and leaves another at work alone', ({ expect }) => {

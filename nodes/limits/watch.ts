@@ -13,6 +13,8 @@ export interface Sample {
   readonly atMs: number;
   /** User and system time of all threads since the process began, in ms; steps of 10. */
   readonly cpuMs: number;
+  /** Time that the JavaScript thread ran or waited for a core: how long it has had something to do. */
+  readonly runnableMs: number;
   /** Resident memory that no other process shares. */
   readonly privateBytes: number;
 }
@@ -41,10 +43,10 @@ export interface Watch {
   readonly intervalMs: number;
   readonly probe: Probe | undefined;
   readonly suspects: readonly Suspect[];
-  /** When a probe was last answered. */
+  /** When the last probe that was answered had been sent: the answer may be read late. */
   readonly yieldedMs: number;
-  /** Others go first while it burns CPU without yielding. */
-  readonly lowered: boolean;
+  /** Others go first while it burns CPU without yielding; `over`: for as long as they may. */
+  readonly lowered: 'no' | 'yes' | 'over';
 }
 
 export type Action =
@@ -52,6 +54,8 @@ export type Action =
   | { readonly kind: 'probe' }
   /** Lower the scheduling priority of the process; it is given back when a probe is answered. */
   | { readonly kind: 'lower' }
+  /** Give it back though the code does not yield: on a full machine it would never come to its end. */
+  | { readonly kind: 'restore' }
   | {
       readonly kind: 'kill';
       readonly reason: 'cpu_exceeded' | 'memory_exceeded' | 'timeout';
@@ -74,13 +78,20 @@ const INTERVAL_MS_BUSY = 100;
 /** Idle instances are looked at this seldom; a gateway's report wakes the watch at once. */
 const INTERVAL_MS_IDLE = 5_000;
 const BUSY_SHARE = 0.5;
+const ALL_THE_TIME = 0.9;
 const TICK_MS = 10;
 /** A process that yields answers a probe well within this, however large its young generation is. */
 const YIELD_MS = 100;
 /** CPU that must have been burnt since the probe before silence counts as a loop: two ticks would be chance. */
 const LOOP_CPU_MS = 60;
-/** A loop begins this soon after its request, or its request has waited for something before. */
-const BEGINS_WITHIN_MS = 30;
+/**
+ * A loop begins this soon after its request, or its request has waited for something before. Reports
+ * travel, so a request seems younger than it is.
+ */
+const BEGINS_WITHIN_MS = 40;
+const TOGETHER_MS = 5;
+/** Others go first for this long, or for twice the CPU budget. */
+const LOWERED_MS_MIN = 500;
 /** CPU that a loop may burn over its budget while the report that names its request is on its way. */
 const NAMED_WITHIN_MS = 80;
 /** A process that neither burns CPU nor answers (stopped, blocked) is given up after this. */
@@ -97,7 +108,7 @@ export function newWatch(limits: Watch['limits']): Watch {
     probe: undefined,
     suspects: [],
     yieldedMs: -Infinity,
-    lowered: false,
+    lowered: 'no',
   };
 }
 
@@ -116,14 +127,14 @@ export function onSample(watch: Watch, sample: Sample): Step {
 }
 
 /** The probe came back: the process yields, so nobody loops. The caller gives the priority back. */
-export function onProbeAnswered(watch: Watch, nowMs: number): Watch {
+export function onProbeAnswered(watch: Watch): Watch {
   return {
     ...watch,
     probe: undefined,
     suspects: [],
     intervalMs: INTERVAL_MS_BUSY,
-    yieldedMs: nowMs,
-    lowered: false,
+    yieldedMs: watch.probe?.sentAtMs ?? watch.yieldedMs,
+    lowered: 'no',
   };
 }
 
@@ -152,11 +163,22 @@ export function onOverdue(watch: Watch, report: OverdueReport, sample: Sample): 
   const suspect: Suspect = { requestId: report.requestId, kind: report.kind, startedMs };
   const next = {
     ...withSample(watch, sample),
-    suspects: [...watch.suspects, suspect].slice(-SUSPECTS_MAX),
+    suspects: withSuspect(watch.suspects, suspect),
   };
   if (next.probe === undefined) return sendProbe(next, sample, sample.cpuMs);
   const kill = silenceBroken(next, sample);
   return kill === undefined ? stillSilent(next, next.probe, sample) : { watch: next, action: kill };
+}
+
+/** Of what is said again about a request, the oldest begin holds: delays only make it seem younger. */
+function withSuspect(suspects: readonly Suspect[], suspect: Suspect): readonly Suspect[] {
+  const isSame = ({ requestId, kind }: Suspect): boolean =>
+    requestId === suspect.requestId && kind === suspect.kind;
+  const known = suspects.find(isSame);
+  if (known === undefined) return [...suspects, suspect].slice(-SUSPECTS_MAX);
+  return suspect.startedMs >= known.startedMs
+    ? suspects
+    : suspects.map((other) => (isSame(other) ? suspect : other));
 }
 
 function withSample(watch: Watch, sample: Sample): Watch {
@@ -168,14 +190,23 @@ function sendProbe(watch: Watch, sample: Sample, silentFromCpuMs: number): Step 
     sentAtMs: sample.atMs,
     cpuMs: sample.cpuMs,
     silentFromCpuMs,
-    silentFromMs: Math.max(watch.yieldedMs, sample.atMs - burntBefore(watch.samples)),
+    silentFromMs: Math.max(watch.yieldedMs, busySinceMs(watch.samples)),
   };
   return { watch: { ...watch, probe, intervalMs: INTERVAL_MS_SILENT }, action: { kind: 'probe' } };
 }
 
-/** CPU between the last two samples: at full speed it took at least that long. */
-function burntBefore(samples: readonly Sample[]): number {
-  return (samples.at(-1)?.cpuMs ?? 0) - (samples.at(-2)?.cpuMs ?? 0);
+/** Since when the thread has been busy without a pause that the samples could show. */
+function busySinceMs(samples: readonly Sample[]): number {
+  let sinceMs = samples.at(-1)?.atMs ?? 0;
+  for (let index = samples.length - 1; index > 0; index -= 1) {
+    const newer = samples[index];
+    const older = samples[index - 1];
+    if (newer === undefined || older === undefined) break;
+    const busyMs = newer.runnableMs - older.runnableMs;
+    sinceMs = newer.atMs - busyMs;
+    if (busyMs < (newer.atMs - older.atMs) * ALL_THE_TIME) break;
+  }
+  return sinceMs;
 }
 
 /** Looked at again when the budget can be over at the earliest. */
@@ -184,13 +215,17 @@ function stillSilent(watch: Watch, probe: Probe, sample: Sample): Step {
   const leftMs = watch.limits.cpuMs - burntMs;
   const intervalMs = Math.min(INTERVAL_MS_BUSY, Math.max(INTERVAL_MS_MIN, leftMs));
   const next = { ...watch, intervalMs };
-  if (watch.lowered || sample.cpuMs - probe.cpuMs < TICK_MS) {
-    // Until it is known whether it burns, every tick counts.
-    const soon = watch.lowered ? intervalMs : Math.min(intervalMs, INTERVAL_MS_SILENT);
-    return { watch: { ...next, intervalMs: soon }, action: { kind: 'none' } };
-  }
-  return { watch: { ...next, lowered: true }, action: { kind: 'lower' } };
+  if (watch.lowered === 'yes' && sample.atMs - probe.sentAtMs >= loweredMsMax(watch))
+    return { watch: { ...next, lowered: 'over' }, action: { kind: 'restore' } };
+  if (watch.lowered !== 'no') return { watch: next, action: { kind: 'none' } };
+  if (sample.cpuMs - probe.cpuMs >= TICK_MS)
+    return { watch: { ...next, lowered: 'yes' }, action: { kind: 'lower' } };
+  // Until it is known whether it burns, every tick counts.
+  const soonMs = Math.min(intervalMs, INTERVAL_MS_SILENT);
+  return { watch: { ...next, intervalMs: soonMs }, action: { kind: 'none' } };
 }
+
+const loweredMsMax = ({ limits }: Watch): number => Math.max(LOWERED_MS_MIN, 2 * limits.cpuMs);
 
 /**
  * CPU of the process when a request began: not less than at the last sample before it, and not so little
@@ -236,20 +271,26 @@ function silenceBroken(watch: Watch, sample: Sample): Action | undefined {
   return cpuKill(watch, burntMs, guilty?.requestId ?? '');
 }
 
+const distanceMs = (suspect: Suspect, probe: Probe): number =>
+  Math.abs(suspect.startedMs - probe.silentFromMs);
+
 function beganWith(suspect: Suspect, probe: Probe): boolean {
-  return suspect.startedMs >= probe.silentFromMs - BEGINS_WITHIN_MS && suspect.startedMs <= probe.sentAtMs;
+  return distanceMs(suspect, probe) <= BEGINS_WITHIN_MS;
 }
 
 /**
- * The first request that began with the silence: those before it were answered, those after it never ran.
- * Without one, code of an earlier request looped after a wait, and the youngest is taken. A request that
- * came after the probe is innocent.
+ * The request that began with the silence: those before it were answered or wait, those after it never
+ * ran. Without one, code of an earlier request looped after a wait, and the youngest of them is taken.
+ * Requests that came during the silence are innocent.
  */
 function guiltyOf(suspects: readonly Suspect[], probe: Probe): Suspect | undefined {
-  const inOrder = suspects
-    .filter((suspect) => suspect.startedMs <= probe.sentAtMs)
-    .sort((left, right) => left.startedMs - right.startedMs);
-  return inOrder.find((suspect) => beganWith(suspect, probe)) ?? inOrder.at(-1);
+  const inOrder = suspects.toSorted((left, right) => left.startedMs - right.startedMs);
+  const nearest = inOrder.toSorted((left, right) => distanceMs(left, probe) - distanceMs(right, probe));
+  const found = nearest.find(
+    (suspect) => beganWith(suspect, probe) || suspect.startedMs < probe.silentFromMs,
+  );
+  // Of those that came together the first ran, and the others wait behind it.
+  return found && inOrder.find((suspect) => suspect.startedMs >= found.startedMs - TOGETHER_MS);
 }
 
 function cpuKill(watch: Watch, usedMs: number, requestId: string | undefined): Action {

@@ -1,6 +1,7 @@
 /** Drives watch.ts for all instances of the node with one timer. */
 import type { FunctionLimits } from '#shared/contracts/config.ts';
-import type { OverdueReport } from '#shared/contracts/nodes.ts';
+import type { OverdueReport, SlowReport } from '#shared/contracts/nodes.ts';
+import { transitMs } from '#shared/runtime/machine-clock.node.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Priority } from './priority.node.ts';
 import { probe } from './probe.node.ts';
@@ -70,16 +71,20 @@ export class Watchdog {
     const watched = this.#watched.get(instanceId);
     const sample = watched === undefined ? undefined : this.#sample(watched);
     if (watched !== undefined && sample !== undefined)
-      this.#apply(watched, onOverdue(watched.watch, report, sample));
+      this.#apply(
+        watched,
+        onOverdue(watched.watch, { ...report, ageMs: report.ageMs + transitMs(report.sentAtMs) }, sample),
+      );
   }
 
   /** Requests without an answer for a while, by instance. */
-  slow(instances: readonly { readonly instanceId: string; readonly ageMs: number }[]): void {
-    for (const { instanceId, ageMs } of instances) {
+  slow(report: SlowReport): void {
+    const lateMs = transitMs(report.sentAtMs);
+    for (const { instanceId, ageMs } of report.instances) {
       const watched = this.#watched.get(instanceId);
       if (watched === undefined || this.#isFresh(watched)) continue;
       const sample = this.#sample(watched);
-      if (sample !== undefined) this.#apply(watched, onSlow(watched.watch, ageMs, sample));
+      if (sample !== undefined) this.#apply(watched, onSlow(watched.watch, ageMs + lateMs, sample));
     }
   }
 
@@ -110,9 +115,9 @@ export class Watchdog {
   #yielded(watched: Watched): void {
     watched.cancelProbe = undefined;
     const { lowered } = watched.watch;
-    watched.watch = onProbeAnswered(watched.watch, this.#options.clock.monotonicMs());
+    watched.watch = onProbeAnswered(watched.watch);
     const pid = watched.instance.pid();
-    if (lowered && pid !== undefined) this.#options.priority.restore(pid);
+    if (lowered === 'yes' && pid !== undefined) this.#options.priority.restore(pid);
   }
 
   #apply(watched: Watched, { watch, action }: Step): void {
@@ -125,9 +130,10 @@ export class Watchdog {
       case 'probe':
         watched.cancelProbe = probe(watched.instance.socketPath, () => this.#yielded(watched));
         break;
-      case 'lower': {
+      case 'lower':
+      case 'restore': {
         const pid = watched.instance.pid();
-        if (pid !== undefined) this.#options.priority.lower(pid);
+        if (pid !== undefined) this.#options.priority[action.kind](pid);
         break;
       }
       case 'kill':

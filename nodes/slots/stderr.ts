@@ -2,7 +2,7 @@
 
 /** Printed by every start inside a root without /proc, and with garbage collector flags. */
 const NOISE =
-  /^Unable to find and open the program executable|compile cache failed its compatibility check|became the default as of .* so does not need to be specified|^\d+ external\/tcmalloc/;
+  /^Unable to find and open the program executable|compile cache failed its compatibility check|became the default as of .* so does not need to be specified|^\d+ external\/tcmalloc|^\[mutex\.cc : \d+\] RAW: pthread_getschedparam/;
 /** V8's last words when the heap is full, and the allocator's. */
 const OUT_OF_MEMORY =
   /Reached heap limit|JavaScript heap out of memory|Fatal (?:process|JavaScript) out of memory|std::bad_alloc|Cannot allocate memory/;

@@ -75,6 +75,8 @@ export const overdueReportSchema = z.object({
   ageMs: z.number().min(0),
   /** Requests in flight on the instance from this gateway. */
   inFlight: z.number().int().min(0),
+  /** When it was sent, by the clock of the machine that both are on: what it took to arrive is added to the age. */
+  sentAtMs: z.number().optional(),
 });
 
 /** Instances in one report; a gateway sends the rest with its next one. */
@@ -84,6 +86,7 @@ export const slowReportSchema = z.object({
     .array(z.object({ instanceId: z.string(), ageMs: z.number().min(0) }))
     .min(1)
     .max(SLOW_INSTANCES_MAX),
+  sentAtMs: z.number().optional(),
 });
 
 export const nodeHeartbeatSchema = z.object({

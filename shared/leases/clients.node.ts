@@ -5,6 +5,7 @@ import { exitReportSchema, SLOW_INSTANCES_MAX, type SlowReport } from '../contra
 import { asPlatformError, PlatformError } from '../errors.ts';
 import type { Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
+import { machineMs } from '../runtime/machine-clock.node.ts';
 import { UnixPeer } from '../runtime/unix-http.node.ts';
 import type { AgentPort } from './ports.ts';
 import type { SchedulerPort } from './manager.ts';
@@ -102,7 +103,7 @@ class SlowReports {
   async #flush(): Promise<void> {
     const instances = [...this.#waiting].map(([instanceId, ageMs]) => ({ instanceId, ageMs }));
     this.#waiting.clear();
-    await this.#send({ instances });
+    await this.#send({ instances, sentAtMs: machineMs() });
     this.#busy = false;
     const [next] = this.#waiting;
     if (next !== undefined) this.add(...next);
@@ -153,7 +154,7 @@ export function createAgentClient(options: {
       peerOf(lease)
         .call(`${instancePath(lease)}/overdue`, z.unknown(), {
           method: 'POST',
-          body: report,
+          body: { ...report, sentAtMs: machineMs() },
           signal: limit.signal,
         })
         .catch((thrown: unknown) =>

@@ -160,6 +160,35 @@ export function upstreamSuite(name: string, create: () => UpstreamClient): void 
       expect([sent.recorded.ready, sent.recorded.status, sent.recorded.body]).toEqual([1, 200, 'abcdef']);
     });
 
+    test('sends the head with a body that is there, so that an answer without reading it is not lost', async ({
+      expect,
+    }) => {
+      // As workerd does: who was answered before its body came loses the connection.
+      const path = await listen(
+        createNetServer((socket) => {
+          socket.on('error', () => undefined);
+          socket.on('data', (bytes) => {
+            const whole = bytes.includes('body');
+            socket.write(`HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n${whole ? 'whole' : 'apart'}`);
+            if (!whole) socket.destroy();
+          });
+        }),
+      );
+      for (let round = 0; round < 3; round += 1) {
+        let exchange: UpstreamExchange | undefined;
+        const onReady = (): void =>
+          process.nextTick(() => {
+            exchange?.write(Buffer.from('body'));
+            exchange?.end();
+          });
+        const sent = send(path, { method: 'POST', bodyBytes: 4 }, { onReady });
+        exchange = sent.exchange;
+        await over(sent.recorded);
+        expect([sent.recorded.end, sent.recorded.body]).toEqual(['end', 'whole']);
+      }
+      expect(sockets.size).toBe(1);
+    });
+
     test('holds the body back until the instance reads', async ({ expect }) => {
       let readNow = (): void => undefined;
       const path = await http((request, response) => {
