@@ -50,9 +50,8 @@ function entrySource({ style, main, functionName, functionVersion }: EntryOption
     style === 'event'
       ? `wrapEvent(user, ${JSON.stringify({ functionName, functionVersion })})`
       : 'wrapModule(user)';
-  // These are imported first: top-level code of the user must already be heard, and cannot change them.
+  // The console is imported first: top-level code of the user must already log through it.
   return `import "./console.worker.ts";
-import "./uncaught.worker.ts";
 import * as user from ${specifier};
 import { ${style === 'event' ? 'wrapEvent' : 'wrapModule'} } from "./runtime.worker.ts";
 ${style === 'event' ? '' : `export * from ${specifier};\n`}export default ${wrapped};
@@ -60,10 +59,13 @@ ${style === 'event' ? '' : `export * from ${specifier};\n`}export default ${wrap
 }
 
 export async function loadEntryModules(): Promise<EntryModules> {
-  const shared = await Promise.all(
-    ['console.worker.ts', 'uncaught.worker.ts', 'runtime.worker.ts'].map(async (file) =>
-      esm(`isoplane/${file}`, await load(`./${file}`)),
-    ),
-  );
+  const [consoleText, runtimeText] = await Promise.all([
+    load('./console.worker.ts'),
+    load('./runtime.worker.ts'),
+  ]);
+  const shared = [
+    esm('isoplane/console.worker.ts', consoleText),
+    esm('isoplane/runtime.worker.ts', runtimeText),
+  ];
   return { of: (options) => [esm('isoplane/entry.js', entrySource(options)), ...shared] };
 }

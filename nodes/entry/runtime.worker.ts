@@ -7,7 +7,6 @@
  */
 import { WorkerEntrypoint } from 'cloudflare:workers';
 import { logException, scopes } from './console.worker.ts';
-import { watched } from './uncaught.worker.ts';
 
 const REQUEST_ID = 'isoplane-request-id';
 const DEADLINE_MS = 'isoplane-deadline-ms';
@@ -75,7 +74,7 @@ export function wrapModule(user: Namespace): unknown {
   const handler = fetchHandler as Handler;
   return {
     fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => handler.call(main, request, env, watched(ctx))),
+      guard(request, () => handler.call(main, request, env, ctx)),
   };
 }
 
@@ -172,6 +171,6 @@ export function wrapEvent(user: Namespace, identity: FunctionIdentity): unknown 
   };
   return {
     fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => answer(request, env, watched(ctx))),
+      guard(request, () => answer(request, env, ctx)),
   };
 }

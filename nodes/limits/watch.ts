@@ -60,7 +60,8 @@ const INTERVAL_MS_MIN = 25;
 const INTERVAL_MS_BUSY = 100;
 /** Idle instances are looked at this seldom; a gateway's report wakes the watch at once. */
 const INTERVAL_MS_IDLE = 5_000;
-const BUSY_SHARE = 0.5;
+/** More than a tick of chance, and low, because a loop on a crowded machine gets a small share; a probe of one that yields costs little. */
+const BUSY_SHARE = 0.15;
 /** A process that yields answers a probe well within this, however large its young generation is. */
 const YIELD_MS = 100;
 /** CPU that must have been burnt since the probe before silence counts as a loop: two ticks would be chance. */
