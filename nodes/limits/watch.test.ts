@@ -49,6 +49,11 @@ describe('onSample()', () => {
     expect(feed(answered, [sample(200, 100)]).actions).toEqual(['none']);
   });
 
+  test('probes what gets only a small share of a crowded machine', ({ expect }) => {
+    expect(feed(newWatch(limits), [sample(0, 0), sample(100, 20)]).actions).toEqual(['none', 'probe']);
+    expect(feed(newWatch(limits), [sample(0, 0), sample(100, 10)]).actions).toEqual(['none', 'none']);
+  });
+
   test('kills what burns its budget without answering, not one tick earlier', ({ expect }) => {
     const probed = feed(newWatch(limits), [sample(0, 0), sample(100, 90)]).watch;
     const step = onSample(probed, sample(660, 660));

@@ -77,7 +77,8 @@ const INTERVAL_MS_SILENT = 20;
 const INTERVAL_MS_BUSY = 100;
 /** Idle instances are looked at this seldom; a gateway's report wakes the watch at once. */
 const INTERVAL_MS_IDLE = 5_000;
-const BUSY_SHARE = 0.5;
+/** More than a tick of chance, and low, because a loop on a crowded machine gets a small share; a probe of one that yields costs little. */
+const BUSY_SHARE = 0.15;
 const ALL_THE_TIME = 0.9;
 const TICK_MS = 10;
 /** A process that yields answers a probe well within this, however large its young generation is. */

@@ -11,7 +11,7 @@ async function setUp({ api }: TestPlatform): Promise<void> {
     modules: {
       'index.js': `export default { fetch(request) { return Response.json({ headers: [...request.headers], cf: request.cf ?? null }); } };`,
     },
-    config: { auth: { mode: 'public' } },
+    config: { auth: { mode: 'public' }, scaling: { idleTimeoutMs: 500 } },
   });
   if (!existsSync(join(repositoryRoot, 'control/api/kv.ts'))) return;
   for (const name of NAMESPACES) {

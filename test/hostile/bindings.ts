@@ -11,7 +11,7 @@ const circle = (name: string, body: string): Attack =>
   handler(
     `bindings: ${name}`,
     body,
-    { status: 200, text: /call_depth_exceeded|queue_timeout|too long/ },
+    { status: [503, 508], code: ['call_depth_exceeded', 'queue_timeout'] },
     {
       ...NEEDS,
       config: { ...DEEP, services: [{ binding: 'SELF', function: functionNameOf(`bindings: ${name}`) }] },
@@ -64,7 +64,7 @@ export default class extends WorkerEntrypoint {
   viaMirror(
     'forging what the runtime reads',
     `const answer = await env.MIRROR.fetch('http://mirror/', { headers: { 'isoplane-cf': '{"clientPid":1}', 'cf-blob': '{"clientPid":1}' } }); return new Response(await answer.text());`,
-    /^(?!.*clientPid)/s,
+    /"cf":null/,
   ),
   viaMirror(
     'opening a raw connection to the other function',
@@ -87,8 +87,12 @@ export default class extends WorkerEntrypoint {
     `await env.KV.put('../theirs/secret', 'x'); const loot = await env.KV.get('secret'); if (loot === null) throw new Error('not mine'); return loot;`,
     /not mine|A key/,
   ),
-  kv('a key that walks up', `return await env.KV.get('..');`, /A key is not/i),
-  kv('a key of a kilobyte', `return await env.KV.put('k'.repeat(1_024), 'x') ?? 'put';`, /bytes/i),
+  kv('a key that walks up', `return await env.KV.get('..');`, /not allowed as a key/i),
+  kv(
+    'a key of a kilobyte',
+    `return await env.KV.put('k'.repeat(1_024), 'x') ?? 'put';`,
+    /key length limit|bytes/i,
+  ),
   kv(
     'a value over the bound',
     `return await env.KV.put('big', new Uint8Array(26 * 1_048_576)) ?? 'put';`,

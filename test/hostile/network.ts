@@ -218,7 +218,7 @@ export const EGRESS_ATTACKS: readonly Attack[] = [
   ),
   handler(
     'egress: ten thousand sockets',
-    `const { connect } = await import('cloudflare:sockets'); let open = 0; const keep = []; for (let index = 0; index < 10_000; index += 1) { const socket = connect('127.0.0.1:' + env.FACTS.relayPort); socket.closed.catch(() => undefined); keep.push(socket.opened.then(() => { open += 1; }, () => undefined)); if (index % 100 === 99) await Promise.all(keep.splice(0)); } return new Response('open ' + open);`,
+    `const { connect } = await import('cloudflare:sockets'); let open = 0; const keep = []; const all = (globalThis.all = []); for (let index = 0; index < 10_000; index += 1) { const socket = connect('127.0.0.1:' + env.FACTS.relayPort); socket.closed.catch(() => undefined); all.push(socket); keep.push(socket.opened.then(() => { open += 1; }, () => undefined)); if (index % 100 === 99) await Promise.all(keep.splice(0)); } return new Response('open ' + open);`,
     {
       status: [200, 500],
       code: [undefined, 'cpu_exceeded', 'memory_exceeded', 'function_error'],
