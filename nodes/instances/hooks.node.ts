@@ -10,7 +10,7 @@ import type { Hooks } from '#shared/contracts/config.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import { HOOKS_SOCKET } from '../slots/sockets.ts';
 
-export type HookName = keyof Hooks;
+type HookName = keyof Hooks;
 
 export type HookOutcome =
   | { readonly kind: 'done' }

@@ -40,41 +40,50 @@ export interface LaunchHooks {
   readonly onSlot: (slot: Slot) => void;
 }
 
-export function launch(
+export async function launch(
   options: LaunchOptions,
   runnable: Runnable,
   program: Program,
   hooks: LaunchHooks,
 ): Promise<LaunchOutcome> {
-  return options.pools[runnable.tier].withSlot(async (slot) => {
-    const startedMs = options.clock.monotonicMs();
-    const startupMsMax = options.startupMsMax ?? STARTUP_MS_MAX;
-    hooks.onSlot(slot);
-    let overdue = false;
-    const timer = options.timers.after(startupMsMax, () => {
-      overdue = true;
-      slot.kill('startup_failed');
-    });
-    // V8 needs some 10 ms before user code runs, and the limit is set meanwhile.
-    const [outcome] = await Promise.all([
-      slot.start(program, hooks.sink),
-      setMemory(slot, runnable.limits.memoryMb),
-      attach(options.attachments, slot, { instanceId: hooks.instanceId, runnable }),
-    ]);
-    timer.cancel();
-    if (outcome.kind === 'listening') {
-      const failure = hooks.purpose === 'trial' ? undefined : await runInit(options, slot, runnable);
-      if (failure !== undefined) return failure;
-      return { kind: 'started', slot, startMs: options.clock.monotonicMs() - startedMs };
-    }
-    // The folder goes and the last output is read before the failure is told.
-    await slot.ended;
-    return {
-      kind: 'failed',
-      reason: outcome.reason,
-      failure: explain(outcome, overdue ? startupMsMax : undefined),
-    };
+  const startedMs = options.clock.monotonicMs();
+  // The pool is held up by the start alone: an `init` may take its time.
+  const outcome = await options.pools[runnable.tier].withSlot((slot) =>
+    startIn(slot, options, runnable, { program, hooks }),
+  );
+  if (outcome.kind === 'failed') return outcome;
+  const failure = hooks.purpose === 'trial' ? undefined : await runInit(options, outcome.slot, runnable);
+  return failure ?? { ...outcome, startMs: options.clock.monotonicMs() - startedMs };
+}
+
+async function startIn(
+  slot: Slot,
+  options: LaunchOptions,
+  runnable: Runnable,
+  { program, hooks }: { readonly program: Program; readonly hooks: LaunchHooks },
+): Promise<Extract<LaunchOutcome, { kind: 'failed' }> | { readonly kind: 'started'; readonly slot: Slot }> {
+  const startupMsMax = options.startupMsMax ?? STARTUP_MS_MAX;
+  hooks.onSlot(slot);
+  let overdue = false;
+  const timer = options.timers.after(startupMsMax, () => {
+    overdue = true;
+    slot.kill('startup_failed');
   });
+  // V8 needs some 10 ms before user code runs, and the limit is set meanwhile.
+  const [outcome] = await Promise.all([
+    slot.start(program, hooks.sink),
+    setMemory(slot, runnable.limits.memoryMb),
+    attach(options.attachments, slot, { instanceId: hooks.instanceId, runnable }),
+  ]);
+  timer.cancel();
+  if (outcome.kind === 'listening') return { kind: 'started', slot };
+  // The folder goes and the last output is read before the failure is told.
+  await slot.ended;
+  return {
+    kind: 'failed',
+    reason: outcome.reason,
+    failure: explain(outcome, overdue ? startupMsMax : undefined),
+  };
 }
 
 /** Once per instance, before anybody can know its socket. */

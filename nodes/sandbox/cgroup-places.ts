@@ -20,7 +20,7 @@ export interface GroupLimits {
   readonly cpuWeight: number;
 }
 
-export interface LimitFile {
+interface LimitFile {
   readonly file: string;
   readonly value: string;
   /** The kernel may lack it. */

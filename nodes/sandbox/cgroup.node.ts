@@ -44,6 +44,7 @@ const OOM_KILLED = /^oom_kill [1-9]/m;
 /** A group whose process is not quite gone is tried again after this, and then less and less often. */
 const SWEEP_MS_MIN = 50;
 const SWEEP_MS_MAX = 10_000;
+const CLOSE_ATTEMPTS_MAX = 20;
 
 const limitsOf = ({ tier, memoryMb }: GroupTerms): GroupLimits => ({
   memoryBytes: (memoryMb + MEMORY_OVERHEAD_MB + tier.extraMemoryMb) * MIB,
@@ -182,7 +183,12 @@ class Groups implements Cgroups {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#sweep();
+    for (let attempt = 0; attempt < CLOSE_ATTEMPTS_MAX; attempt += 1) {
+      await this.#sweep();
+      if (this.#leftovers.size === 0) break;
+      // The last processes are on their way out.
+      await new Promise<void>((resolve) => void this.#timers.after(SWEEP_MS_MIN, resolve));
+    }
     for (const { folder } of this.#hierarchies) await tryRemove(this.#tree, folder);
   }
 

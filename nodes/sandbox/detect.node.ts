@@ -54,7 +54,7 @@ export interface DetectOptions {
  * In a range that systemd's table of user ids calls unused (systemd.io/UIDS-GIDS), so that neither users,
  * containers nor services have them.
  */
-export const STRICT_UIDS: UidRange = { first: 1_900_000_000, count: 10_000 };
+const STRICT_UIDS: UidRange = { first: 1_900_000_000, count: 10_000 };
 
 interface Candidate {
   readonly profile: SandboxProfile;

@@ -40,7 +40,7 @@ const HORIZON_MS_MAX = 5_000;
 /** A burst that came once may come again, but not for ever. */
 const PEAK_HALF_LIFE_MS = 60_000;
 
-export function horizonMs(spawnMs: number): number {
+function horizonMs(spawnMs: number): number {
   return Math.min(HORIZON_MS_MAX, Math.max(HORIZON_MS_MIN, spawnMs * HORIZON_SPAWNS));
 }
 

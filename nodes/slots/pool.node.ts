@@ -22,7 +22,9 @@ export interface PoolOptions extends PoolBounds {
 
 /** While next to nothing waits; after that one by one, so that a core is left for what is served. */
 const SPAWNS_AT_ONCE_MAX = 2;
-const REFILL_DELAY_MS = 20;
+const LOOK_MS = 20;
+/** After a start comes the first request, which a refill would delay as well. */
+const QUIET_MS = 50;
 /** A refill is put off at most this long; a shorter time when nothing is left to take. */
 const PUT_OFF_MS_MAX = 1_000;
 const PUT_OFF_EMPTY_MS_MAX = 200;
@@ -39,6 +41,7 @@ export class SlotPool {
   readonly #waiting: Slot[] = [];
   #spawning = 0;
   #startsUnderWay = 0;
+  #startEndedMs = -Infinity;
   #closed = false;
   #demand = NO_DEMAND;
   #spawnMs = SPAWN_MS_FIRST;
@@ -79,7 +82,7 @@ export class SlotPool {
           if (this.#waiting.length >= enough) resolve();
           if (results.includes(false)) break;
           if (this.#startsUnderWay > 0 && this.#waiting.length > 0) {
-            this.#scheduleRefill(REFILL_DELAY_MS);
+            this.#scheduleRefill(LOOK_MS);
             break;
           }
         }
@@ -98,12 +101,13 @@ export class SlotPool {
   async withSlot<T>(use: (slot: Slot) => Promise<T>): Promise<T> {
     this.#startsUnderWay += 1;
     this.#demand = onDemand(this.#demand, this.#options.clock.monotonicMs(), this.#spawnMs);
-    this.#scheduleRefill(REFILL_DELAY_MS);
+    this.#scheduleRefill(LOOK_MS);
     try {
       return await use(this.#take() ?? (await this.#fresh()));
     } finally {
       this.#startsUnderWay -= 1;
-      this.#scheduleRefill(REFILL_DELAY_MS);
+      this.#startEndedMs = this.#options.clock.monotonicMs();
+      this.#scheduleRefill(LOOK_MS);
     }
   }
 
@@ -188,7 +192,7 @@ export class SlotPool {
     if (this.#closed || this.#refillTimer !== undefined) return;
     this.#refillTimer = this.#options.timers.after(delayMs, () => {
       this.#refillTimer = undefined;
-      if (this.#mustWait()) this.#scheduleRefill(REFILL_DELAY_MS);
+      if (this.#mustWait()) this.#scheduleRefill(LOOK_MS);
       else {
         this.#refillWantedMs = undefined;
         void this.fill();
@@ -200,7 +204,8 @@ export class SlotPool {
     const nowMs = this.#options.clock.monotonicMs();
     this.#refillWantedMs ??= nowMs;
     const putOffMsMax = this.#waiting.length === 0 ? PUT_OFF_EMPTY_MS_MAX : PUT_OFF_MS_MAX;
-    return this.#startsUnderWay > 0 && nowMs - this.#refillWantedMs < putOffMsMax;
+    const quiet = this.#startsUnderWay === 0 && nowMs - this.#startEndedMs >= QUIET_MS;
+    return !quiet && nowMs - this.#refillWantedMs < putOffMsMax;
   }
 
   #scheduleTrim(): void {

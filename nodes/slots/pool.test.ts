@@ -112,6 +112,9 @@ describe('SlotPool', () => {
     const slots = pool(1, 1);
     await slots.fill();
     await begin(slots).finish();
+    clock.advance(40);
+    await turns();
+    expect(guests.length, 'while the first request may be on its way').toBe(1);
     clock.advance(20);
     await waitFor('the refill', () => slots.waiting === 1);
     expect(guests.length).toBe(2);
@@ -123,7 +126,7 @@ describe('SlotPool', () => {
     await slots.fill();
     await Promise.all(Array.from({ length: 20 }, () => begin(slots).finish()));
     expect(slots.target).toBe(8);
-    clock.advance(20);
+    clock.advance(60);
     await waitFor('growth', () => slots.waiting === 8);
     for (let second = 0; second < 900; second += 1) {
       clock.advance(1_000);
