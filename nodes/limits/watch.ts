@@ -90,7 +90,7 @@ const LOOP_CPU_MS = 60;
  * travel, so a request seems younger than it is.
  */
 const BEGINS_WITHIN_MS = 40;
-const TOGETHER_MS = 5;
+const TOGETHER_MS = 2;
 /** Others go first for this long, or for twice the CPU budget. */
 const LOWERED_MS_MIN = 500;
 /** CPU that a loop may burn over its budget while the report that names its request is on its way. */

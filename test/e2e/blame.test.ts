@@ -33,15 +33,19 @@ async function deploy(name: string): Promise<void> {
   });
 }
 
+/** Requests that begin together cannot be told apart from outside. */
+async function apart(): Promise<void> {
+  const untilMs = performance.now() + 150;
+  await waitFor('some time to pass', () => performance.now() > untilMs);
+}
+
 async function bystanders(name: string, count: number): Promise<Promise<CallAnswer>[]> {
   const calls = Array.from({ length: count }, () => platform.call(name, { path: '/wait' }));
   await waitFor(
     'the bystanders to be in flight',
     async () => (await platform.call(name, { path: '/waiting' })).text === String(count),
   );
-  // Requests that begin together cannot be told apart from outside.
-  const apartMs = performance.now() + 150;
-  await waitFor('some time to pass', () => performance.now() > apartMs);
+  await apart();
   return calls;
 }
 
@@ -51,6 +55,7 @@ test('a loop is answered cpu_exceeded, and those who shared its instance are ser
   await deploy('shared');
   const waiting = await bystanders('shared', 4);
   const loop = platform.call('shared', { path: '/loop' });
+  await apart();
   const later = platform.call('shared');
   expect(await loop).toMatchObject({ status: 500, code: 'cpu_exceeded' });
   expect((await Promise.all(waiting)).map(({ text }) => text)).toEqual(Array(4).fill('waited'));
@@ -65,6 +70,7 @@ test('a request that cannot be repeated hears that it was not to blame', async (
     'it to be in flight',
     async () => (await platform.call('posted', { path: '/waiting' })).text === '2',
   );
+  await apart();
   expect((await platform.call('posted', { path: '/loop' })).code).toBe('cpu_exceeded');
   expect((await posted).code).toBe('instance_lost');
   expect((await waiting)?.text).toBe('waited');
