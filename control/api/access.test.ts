@@ -54,6 +54,7 @@ const TABLE: Record<string, Row> = {
   listKeys: [`${A}/keys`, OWNER],
   createKey: [`${A}/keys`, OWNER, { name: 'k', role: 'invoker', algorithm: 'ed25519' }],
   deleteKey: [`${A}/keys/none`, OWNER],
+  listUsage: [`${A}/usage`, DEPLOY],
   listSecrets: [`${A}/secrets`, DEPLOY],
   putSecret: [`${A}/secrets/key`, DEPLOY, { value: 'v' }],
   deleteSecret: [`${A}/secrets/none`, DEPLOY],

@@ -14,7 +14,7 @@ export const bindingNameSchema = z
 export const entrypointNameSchema = z
   .string()
   .regex(/^[A-Za-z_$][A-Za-z0-9_$]{0,127}$/, 'an entrypoint is the name of an exported class')
-  .refine((name) => name !== 'default' && !name.startsWith('Isoplane'), 'that name is reserved');
+  .refine((name) => name !== 'default' && !name.startsWith('Isoplane'), "that name is the platform's own");
 
 /** `env.BINDING.fetch()` and RPC to another function of the same account. */
 export const serviceBindingSchema = z.strictObject({

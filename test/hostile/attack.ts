@@ -24,14 +24,14 @@ export interface AnswerMust {
   readonly text?: RegExp;
 }
 
-export type Must =
+type Must =
   | { readonly kind: 'answer'; readonly answer: AnswerMust }
   /** The upload never becomes a version. */
   | { readonly kind: 'refused_upload'; readonly code: string; readonly reason: RegExp }
   /** What an answer cannot show; throws, or resolves with what went wrong. */
   | { readonly kind: 'check'; readonly check: (target: Target) => Promise<string | undefined> };
 
-export interface LogMust {
+interface LogMust {
   readonly kind: LogEntry['kind'];
   readonly message: RegExp;
 }

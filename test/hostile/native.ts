@@ -40,6 +40,8 @@ type Options = Pick<NativeAttack, 'held' | 'needsSandbox'>;
 
 /** errno of what is not there at all: ENOENT, ESRCH, ECONNREFUSED, ENOTDIR, EACCES. */
 const ABSENT: Options = { held: /^errno (?:2|3|13|20|111)$/, needsSandbox: true };
+/** ESRCH, or EPERM from the filter. */
+const SIGNAL: Options = { held: /^errno (?:1|3)$/, needsSandbox: true };
 /** EPERM, ENOSYS from the filter; EAFNOSUPPORT for families. */
 const FILTERED: Options = { held: /^errno (?:1|38|97)$/, needsSandbox: false };
 const FAMILY: Options = { held: /^errno 97$/, needsSandbox: true };
@@ -137,7 +139,7 @@ const FILES: readonly NativeAttack[] = [
   native(
     'another program',
     ABSENT,
-    () => `exec { '/bin/sh' } 'sh', '-c', 'echo "ESCAPED ran a shell"; exit 0'; return undef;`,
+    () => `exec { '/bin/sh' } 'sh', '-c', 'echo "ESCAPED ran a shell" >&' . $out; return undef;`,
   ),
 ];
 
@@ -165,12 +167,12 @@ const SOCKETS: readonly NativeAttack[] = [
 const PROCESSES: readonly NativeAttack[] = [
   native(
     'a signal to the agent',
-    ABSENT,
+    SIGNAL,
     (prey) => `kill(0, ${prey.agentPid}) or return undef; return 'may signal';`,
   ),
   native(
     'a signal to a neighbour',
-    ABSENT,
+    SIGNAL,
     (prey) => `kill(0, ${prey.neighbour.pid}) or return undef; return 'may signal';`,
   ),
   native(
@@ -205,7 +207,7 @@ const PROCESSES: readonly NativeAttack[] = [
   ),
   native(
     'more open files than its limit',
-    { held: /^errno 24$/, needsSandbox: false },
+    { held: /^errno (?:1|24)$/, needsSandbox: false },
     () =>
       `my @open; for (1 .. 5000) { my $fd = syscall(32, 1); return undef if $fd < 0; push @open, $fd } return 'opened 5000';`,
   ),
@@ -217,20 +219,29 @@ export const NATIVE: readonly NativeAttack[] = [...FILES, ...SOCKETS, ...PROCESS
 export function nativeProgram(attacks: readonly NativeAttack[], prey: Prey): string {
   const subs = attacks.map(({ perl }, index) => `attempt(${index}, sub { ${perl(prey)} });`);
   return `$| = 1;
+# A program in the child's place still has its pipe.
+$^F = 255;
+our $out = 1;
 sub attempt {
   my ($index, $code) = @_;
+  # The end of its output is the end of a child: waiting for it may be refused.
+  pipe(my $read, my $write) or die "no pipe: $!";
   my $pid = fork();
   if (!defined $pid) { print "$index\\tno child: ", $!+0, "\\n"; return; }
   if ($pid == 0) {
-    print "$index\\t";
+    close($read);
+    $out = fileno($write);
+    select($write);
     $! = 0;
     my $loot = eval { $code->() };
     my $errno = $! + 0;
     print defined $loot ? "ESCAPED $loot\\n" : $@ ? "died $@" : "errno $errno\\n";
     exit 0;
   }
-  waitpid($pid, 0);
-  print "\\n";
+  close($write);
+  my $verdict = join('', <$read>);
+  chomp $verdict;
+  print "$index\\t$verdict\\n";
 }
 ${subs.join('\n')}
 print "end\\t\\n";

@@ -7,7 +7,7 @@ const PATIENCE = { ...OPEN, limits: { timeoutMs: 15_000, cpuMs: 5_000 } };
 /** Of the proxy; of workerd, where no proxy listens or the form never leaves it. */
 const REFUSED =
   /egress_denied|internal error|network connection lost|proxy request failed|cannot connect|not (?:allowed|permitted|implemented)|disallowed|Invalid URL|Fetch API cannot load|refused|failed|ENOTFOUND|ECONN|EPERM/i;
-export const EGRESS = 'nodes/egress/slot-proxy.node.ts';
+const EGRESS = 'nodes/egress/slot-proxy.node.ts';
 
 /** Forms of loopback and this machine, and of networks that are nobody's business; `P` is the victim's port. */
 const HOSTS: readonly string[] = [

@@ -16,7 +16,7 @@ export interface SlotProcess {
 const WORKERD = 'workerd';
 const BWRAP = 'bwrap';
 
-export function commandLine(pid: number): readonly string[] {
+function commandLine(pid: number): readonly string[] {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
   } catch {
