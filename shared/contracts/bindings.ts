@@ -26,7 +26,7 @@ export const serviceBindingSchema = z.strictObject({
 });
 
 /** `env.BINDING` is a Workers KV namespace. */
-export const kvBindingSchema = z.strictObject({
+const kvBindingSchema = z.strictObject({
   binding: bindingNameSchema,
   namespace: kvNamespaceNameSchema,
 });
@@ -34,5 +34,3 @@ export const kvBindingSchema = z.strictObject({
 export const servicesSchema = z.array(serviceBindingSchema).max(LIMITS.bindingsMax);
 export const kvBindingsSchema = z.array(kvBindingSchema).max(LIMITS.bindingsMax);
 
-export type ServiceBinding = z.infer<typeof serviceBindingSchema>;
-export type KvBinding = z.infer<typeof kvBindingSchema>;

@@ -55,7 +55,7 @@ export const limitsSchema = z.strictObject({
 });
 
 /** `shared`: an instance serves many requests. `request`: one, then it ends. `session`: those of one session. */
-export const ISOLATIONS = ['shared', 'request', 'session'] as const;
+const ISOLATIONS = ['shared', 'request', 'session'] as const;
 
 /** Headers that frame or route a message, or that others read: a session id must not stand in them. */
 const NO_SESSION_HEADERS = new Set(

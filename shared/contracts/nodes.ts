@@ -117,7 +117,7 @@ export const checkReplySchema = z.discriminatedUnion('ok', [
   }),
 ]);
 
-export const LOG_LEVELS = ['debug', 'log', 'info', 'warn', 'error'] as const;
+const LOG_LEVELS = ['debug', 'log', 'info', 'warn', 'error'] as const;
 export const logEntrySchema = z.object({
   /** ms since the epoch, by the node's clock. */
   atMs: z.number(),

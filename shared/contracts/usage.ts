@@ -12,7 +12,7 @@ import { accountNameSchema, functionNameSchema } from '../ids.ts';
 
 const amount = z.number().min(0).default(0);
 
-export const usageAmountsSchema = z.object({
+const usageAmountsSchema = z.object({
   /** Requests that reached a function, service calls included. */
   requests: amount,
   /** Of those, answered with an error of the function or the platform. */
