@@ -73,9 +73,11 @@ async function readCredentials(path: string): Promise<Credentials | undefined> {
   const text = await readIfThere(path);
   if (text === undefined) return undefined;
   try {
-    return credentialsSchema.parse(JSON.parse(text));
+    const credentials = credentialsSchema.parse(JSON.parse(text));
+    if (credentials.algorithm === 'ed25519') publicKeyOf(credentials);
+    return credentials;
   } catch (thrown) {
-    throw new PlatformError('config_invalid', `${path} is not readable; move it away to get a new key`, {
+    throw new PlatformError('config_invalid', `${path} is damaged; move it away to get a new owner key`, {
       cause: thrown,
     });
   }

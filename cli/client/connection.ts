@@ -12,6 +12,7 @@ import {
   type Credentials,
   type PlatformFile,
 } from '#shared/contracts/credentials.ts';
+import { importSigningKey } from '#shared/signatures/sign.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { CliError, EXIT } from '../failure.ts';
 
@@ -68,6 +69,7 @@ export async function connect(named: string | undefined, from: string = process.
       exitCode: EXIT.unreachable,
     });
   }
+  await checkKey(layoutOf(dataDir).credentials, credentials);
   return { dataDir, platform, credentials };
 }
 
@@ -86,7 +88,20 @@ async function readJson<S extends z.ZodType>(path: string, schema: S): Promise<z
     return schema.parse(JSON.parse(text));
   } catch (thrown) {
     throw new CliError('file_invalid', `${path} does not hold what the platform writes there.`, {
-      advice: 'Restart the platform; it writes the file anew.',
+      advice: 'Move the file away and restart the platform; it writes the file anew.',
+      cause: thrown,
+    });
+  }
+}
+
+/** A file whose key is damaged looks right until the first signature. */
+async function checkKey(path: string, credentials: Credentials): Promise<void> {
+  try {
+    await importSigningKey(credentials);
+  } catch (thrown) {
+    throw new CliError('file_invalid', `The key in ${path} is damaged.`, {
+      advice:
+        'Put back a copy of the file; or move it away and restart the platform, which then makes a new owner key.',
       cause: thrown,
     });
   }

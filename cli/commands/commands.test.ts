@@ -114,6 +114,18 @@ describe('isoplane deploy', () => {
     });
   });
 
+  test('a damaged key is told with its file, not as a failure of the platform', async ({ expect }) => {
+    await using control = await fakeControl(() => ({}));
+    const path = join(control.dataDir, 'credentials.json');
+    const credentials = JSON.parse(await readFile(path, 'utf8')) as object;
+    await writeFile(path, JSON.stringify({ ...credentials, algorithm: 'ed25519', secret: 'AAAA' }));
+    const result = await isoplane(['functions', 'list', '--json', '--data', control.dataDir]);
+    expect(result.code).toBe(1);
+    expect(result.json()).toMatchObject({
+      error: { code: 'file_invalid', message: expect.stringContaining(path) as unknown },
+    });
+  });
+
   test('a platform that went away is unreachable, not a crash', async ({ expect }) => {
     const control = await fakeControl(() => ({}));
     await using folder = await project();

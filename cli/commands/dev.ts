@@ -3,7 +3,7 @@ import process from 'node:process';
 import colors from 'picocolors';
 import { z } from 'zod';
 import type { Context } from '../context.ts';
-import { startDev, type DevEvent } from '../dev/dev-server.ts';
+import { hooksNote, startDev, type DevEvent } from '../dev/dev-server.ts';
 import { fetchLayers, type NamedModule } from '../dev/workerd-modules.ts';
 import { EXIT } from '../failure.ts';
 import { millisecondsText } from '../output.ts';
@@ -64,6 +64,8 @@ async function layersOf(context: Context, project: Project): Promise<readonly Na
     );
   if (project.config.kv.length > 0)
     context.output.note('KV namespaces are empty in dev and last as long as it runs');
+  const hooks = hooksNote(project.config.hooks);
+  if (hooks !== undefined) context.output.note(hooks);
   if (project.config.layers.length === 0) return [];
   const { api } = await context.platform();
   return fetchLayers(api, project);

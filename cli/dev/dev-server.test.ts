@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { tempProject } from '../testing/temp-project.ts';
-import { startDev, type DevEvent } from './dev-server.ts';
+import { hooksNote, startDev, type DevEvent } from './dev-server.ts';
 
 const config = (vars: string, extra = ''): string =>
   `{"name":"a","main":"src/index.ts","compatibilityDate":"2026-11-01","vars":${vars}${extra}}`;
@@ -26,6 +26,11 @@ async function start(path: string, layers: Readonly<Record<string, string>> = {}
   });
   return { server, events, get: async () => (await fetch(server.url)).text() };
 }
+
+test('dev says that it runs no hooks, when there are any', ({ expect }) => {
+  expect(hooksNote({})).toBeUndefined();
+  expect(hooksNote({ init: { timeoutMs: 1_000 } })).toBe('dev runs no hooks; configured here: init');
+});
 
 describe('startDev()', () => {
   test('serves with variables, layers and separate modules, and reloads on save of code and configuration', async ({

@@ -7,6 +7,7 @@
  */
 import { watch, type FSWatcher } from 'node:fs';
 import process from 'node:process';
+import type { Hooks } from '#shared/contracts/config.ts';
 import type { Readable } from 'node:stream';
 import { context as createBuild, type BuildContext, type BuildResult } from 'esbuild';
 import { HttpOptions_Style, Miniflare, Response as MiniflareResponse } from 'miniflare';
@@ -40,6 +41,12 @@ export type DevEvent =
 export interface DevServer {
   readonly url: string;
   close(): Promise<void>;
+}
+
+/** What a developer would otherwise wait for: instances of dev are not started and stopped as a node does. */
+export function hooksNote(hooks: Hooks): string | undefined {
+  const names = Object.keys(hooks);
+  return names.length === 0 ? undefined : `dev runs no hooks; configured here: ${names.join(', ')}`;
 }
 
 /** Fails when the first build or start fails; later failures are events, and the last good code keeps serving. */

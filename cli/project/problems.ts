@@ -27,7 +27,9 @@ function issueProblems(issue: z.core.$ZodIssue, source: SourceText, knownKeys: r
       };
     });
   }
-  return [{ at: position(source, path), message: `${where}${issue.message}` }];
+  // Of a record's keys: what is wrong with the name is one level down.
+  const { message } = issue.code === 'invalid_key' ? (issue.issues[0] ?? issue) : issue;
+  return [{ at: position(source, path), message: `${where}${message}` }];
 }
 
 /** `file:line:column` of the value at `path`, or of its nearest existing parent. */

@@ -97,6 +97,18 @@ describe('readProject()', () => {
     ]);
   });
 
+  test('says which names variables may have', async ({ expect }) => {
+    const text = '{"name":"a","main":"a.js","compatibilityDate":"2026-11-01",\n"vars":{"not-a-name":1}}';
+    expect(await read({ 'isoplane.jsonc': text, 'a.js': '' })).toMatchObject({
+      problems: [
+        {
+          at: 'isoplane.jsonc:2:9',
+          message: 'vars.not-a-name: a variable name is a JavaScript identifier of at most 128 characters',
+        },
+      ],
+    });
+  });
+
   test('says where JSONC and TOML do not parse', async ({ expect }) => {
     expect(await read({ 'isoplane.jsonc': '{\n  "name": "a",\n  "main" "b"\n}' })).toMatchObject({
       problems: [{ at: 'isoplane.jsonc:3:10', message: 'not valid JSONC: ColonExpected' }],

@@ -12,6 +12,7 @@ import { runPlane } from '#shared/runtime/plane.node.ts';
 
 interface Script {
   readonly fail?: string;
+  readonly hang?: boolean;
 }
 
 export async function runScripted(plane: string): Promise<void> {
@@ -23,6 +24,7 @@ export async function runScripted(plane: string): Promise<void> {
   await runPlane(plane, async () => {
     if (script.fail !== undefined)
       throw new PlatformError(isErrorCode(script.fail) ? script.fail : 'internal', 'told to fail');
+    if (script.hang === true) await new Promise((resolve) => setInterval(resolve, 2 ** 30));
     const wanted = Number(process.env[`ISOPLANE_${plane.toUpperCase()}_PORT`] ?? 0);
     const server = createServer((_request, response) => response.end(`${plane} ${process.pid}`));
     await new Promise<void>((resolve) => {

@@ -23,6 +23,8 @@ const optionsSchema = z.object({
   sandbox: z.enum(['auto', 'required', 'off']),
 });
 
+/** A start that was told to end and does not is left to the planes, which stop when the supervisor is gone. */
+const ABORT_MS_MAX = 12_000;
 /** One Ctrl-C may arrive more than once: from the terminal, from npm, from the launcher. */
 const SAME_SIGNAL_MS = 1_000;
 
@@ -36,6 +38,13 @@ export async function up(
   const stop = stopRequests();
   const startedMs = performance.now();
   const dataDir = resolve(context.options.data ?? process.env['ISOPLANE_DATA_DIR'] ?? '.isoplane');
+  const abort = new AbortController();
+  let isUp = false;
+  const endStart = (): void => {
+    abort.abort();
+    setTimeout(() => (isUp ? undefined : process.exit(EXIT.failed)), ABORT_MS_MAX).unref();
+  };
+  void stop.requested.then(endStart);
   const platform = await output.step(
     'starting the platform',
     () =>
@@ -49,10 +58,12 @@ export async function up(
         gateways: options.gateways,
         sandbox: options.sandbox,
         ...(options.slots === undefined ? {} : { slots: options.slots }),
+        signal: abort.signal,
         onEvent: (event) => report(event, output.json),
       }),
     () => `the platform is up after ${millisecondsText(performance.now() - startedMs)}`,
   );
+  isUp = true;
   const node = await platform.nodeStatus().catch(() => undefined);
   output.result(
     {

@@ -2,7 +2,7 @@
  * The supervisor with scripted planes: order, ports, restarts, the lock. The real planes are exercised
  * in test/e2e.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -110,6 +110,36 @@ describe('startPlatform()', () => {
     await first.platform.close();
     await using again = await start(folder.path);
     expect(again.platform.gatewayUrl).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+  });
+
+  test('a start that hangs is ended by its signal and leaves nothing behind', async ({ expect }) => {
+    await using folder = await tempFolder();
+    await writeFile(join(folder.path, 'script-node.json'), '{"hang":true}');
+    const abort = new AbortController();
+    const started = startPlatform({
+      dataDir: folder.path,
+      gatewayPort: 0,
+      controlPort: 0,
+      mainOf,
+      signal: abort.signal,
+    });
+    const ended = expect(started).rejects.toMatchObject({ name: 'AbortError' });
+    await waitFor('the node to hang', () =>
+      Promise.resolve(existsSync(join(folder.path, 'starts.log')) && journal(folder.path).includes('node')),
+    );
+    abort.abort();
+    await ended;
+    expect(journal(folder.path)).toEqual(expect.arrayContaining(['stop control', 'stop scheduler']));
+    expect(journal(folder.path)).not.toContain('gateway');
+    await (await lockDataFolder(join(folder.path, 'lock.db'))).release();
+  });
+
+  test('a data folder that cannot be is refused at once', async ({ expect }) => {
+    for (const dataDir of ['/proc/isoplane/data', '/etc/passwd', '/etc/passwd/data'])
+      await expect(start(dataDir), dataDir).rejects.toMatchObject({
+        code: 'folder_unreadable',
+        message: expect.stringContaining(dataDir) as unknown,
+      });
   });
 
   test('a folder that others may enter is refused', async ({ expect }) => {

@@ -5,8 +5,8 @@
  * Order: control and scheduler first, then the node that reports to them, then the gateways, so that the
  * first request that can arrive can also be served.
  */
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import type { PlatformFile } from '#shared/contracts/credentials.ts';
@@ -15,6 +15,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { CliError } from '../failure.ts';
 import { deferred } from './deferred.ts';
 import { lockDataFolder } from './data-lock.ts';
 import { SupervisedPlane, type PlaneEvent } from './plane-process.ts';
@@ -36,6 +37,8 @@ export interface PlatformOptions {
   /** Addresses that functions may reach though they are not public: CIDR ranges or `address:port`; for tests. */
   readonly egressAllowPrivate?: readonly string[];
   readonly onEvent?: (event: PlaneEvent) => void;
+  /** Ends a start that is under way; later it means nothing. */
+  readonly signal?: AbortSignal;
   /** File that runs a plane; tests put scripted planes here. */
   readonly mainOf?: (plane: PlaneName) => string;
 }
@@ -84,14 +87,16 @@ export function planeMain(plane: PlaneName): string {
 /** @throws {PlatformError} the code of the part that could not start; everything started before is stopped. */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
   const layout = layoutOf(options.dataDir);
-  await mkdir(dirname(layout.dataDir), { recursive: true });
-  for (const folder of [layout.dataDir, join(layout.dataDir, 'logs')]) await ensurePrivateFolder(folder);
+  await makeDataFolder(layout.dataDir);
+  options.signal?.throwIfAborted();
   const lock = await lockDataFolder(layout.lock);
   const starting = new Starting(layout, options);
   try {
     // After the lock: the run folder belongs to whoever holds the data folder.
     await ensurePrivateFolder(layout.runDir);
-    const urls = await starting.run();
+    const endStart = (): void => void starting.stop();
+    options.signal?.addEventListener('abort', endStart);
+    const urls = await starting.run().finally(() => options.signal?.removeEventListener('abort', endStart));
     const platformFile = join(layout.dataDir, 'platform.json');
     await writePlatformFile(platformFile, {
       ...urls,
@@ -123,7 +128,31 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   } catch (thrown) {
     await starting.stop();
     await lock.release();
+    // What an abort broke is not the cause.
+    options.signal?.throwIfAborted();
     throw thrown;
+  }
+}
+
+/** @throws {CliError} `folder_unreadable` when there is and can be no such folder. */
+async function makeDataFolder(path: string): Promise<void> {
+  try {
+    const isFile = await stat(path).then(
+      (info) => !info.isDirectory(),
+      () => false,
+    );
+    if (isFile) throw Object.assign(new Error('it is not a folder'), { code: 'ENOTDIR' });
+    for (const folder of [path, join(path, 'logs')]) await ensurePrivateFolder(folder);
+  } catch (thrown) {
+    if (thrown instanceof PlatformError) throw thrown;
+    throw new CliError(
+      'folder_unreadable',
+      `${path} cannot be the data folder: ${(thrown as Error).message}.`,
+      {
+        advice: 'Name a folder that can be written with --data DIR.',
+        cause: thrown,
+      },
+    );
   }
 }
 
@@ -132,6 +161,7 @@ class Starting {
   readonly #options: PlatformOptions;
   readonly #planes: SupervisedPlane[] = [];
   readonly #gaveUp = deferred<PlatformError>();
+  #stopped: Promise<void> | undefined;
 
   constructor(layout: Layout, options: PlatformOptions) {
     this.#layout = layout;
@@ -192,7 +222,12 @@ class Starting {
   }
 
   /** Gateways first, so that nothing new arrives; each within its own bound. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stopAll();
+    return this.#stopped;
+  }
+
+  async #stopAll(): Promise<void> {
     for (const group of [['gateway'], ['node'], ['scheduler', 'control']]) {
       await Promise.all(
         this.#planes
@@ -203,6 +238,7 @@ class Starting {
   }
 
   #plane(plane: PlaneName, name: string, environment: Readonly<Record<string, string>>): SupervisedPlane {
+    this.#options.signal?.throwIfAborted();
     const supervised = new SupervisedPlane(
       {
         name,

@@ -394,6 +394,8 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await Promise.all([running.egress.close(), parts.bindings.close()]);
       await parts.group?.close();
       await closeServer(server, 500);
+      // Of root it is outside the run folder. What a crash leaves, the next start uses.
+      await rm(boxFolder(layout, options.nodeId), { recursive: true, force: true });
       await logs.close();
       await Promise.all([parts.control.close(), parts.scheduler.close()]);
     },

@@ -73,8 +73,8 @@ function entrySource(options: EntryOptions): string {
   return `import "./console.worker.ts";
 import "./uncaught.worker.ts";
 import "./fetch.worker.ts";
-import * as user from ${specifier};
 import { hooksOf, wrapEntrypoint, ${wrapper} } from "./runtime.worker.ts";
+import * as user from ${specifier};
 ${style === 'event' ? '' : `export * from ${specifier};\n`}${
     // An export of our own wins over one of the same name that \`export *\` would bring.
     hooksSource(options.hooks) + entrypointSource(options.entrypoints)
@@ -84,7 +84,7 @@ ${style === 'event' ? '' : `export * from ${specifier};\n`}${
 
 export async function loadEntryModules(): Promise<EntryModules> {
   const shared = await Promise.all(
-    ['console', 'uncaught', 'fetch', 'runtime'].map(async (name) =>
+    ['intact', 'console', 'uncaught', 'fetch', 'runtime'].map(async (name) =>
       esm(`isoplane/${name}.worker.ts`, await load(`./${name}.worker.ts`)),
     ),
   );

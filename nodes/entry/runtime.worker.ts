@@ -7,6 +7,7 @@
  */
 import { WorkerEntrypoint } from 'cloudflare:workers';
 import { logException, scopes } from './console.worker.ts';
+import * as intact from './intact.worker.ts';
 import { watched } from './uncaught.worker.ts';
 
 const REQUEST_ID = 'isoplane-request-id';
@@ -89,10 +90,7 @@ function isEntrypoint(value: unknown): value is EntrypointClass {
 const reported = new WeakSet<object>();
 
 function report(thrown: unknown): void {
-  if (typeof thrown === 'object' && thrown !== null) {
-    if (reported.has(thrown)) return;
-    reported.add(thrown);
-  }
+  if (typeof thrown === 'object' && thrown !== null && intact.seenBefore(reported, thrown)) return;
   logException(thrown);
 }
 
@@ -100,8 +98,8 @@ function report(thrown: unknown): void {
 function loud(method: Method): Method {
   return function (this: unknown, ...values) {
     try {
-      const result = method.apply(this, values);
-      if (result instanceof Promise) result.catch(report);
+      const result: unknown = intact.apply(method, this, values);
+      if (intact.isPromise(result)) intact.whenRejected(result, report);
       return result;
     } catch (thrown) {
       report(thrown);

@@ -5,6 +5,7 @@
  * Evaluated before the user's module, which may change every global.
  */
 import { logException } from './console.worker.ts';
+import * as intact from './intact.worker.ts';
 
 type Callback = (...values: unknown[]) => unknown;
 type Timer = (callback: unknown, ...rest: unknown[]) => unknown;
@@ -12,7 +13,7 @@ type Timer = (callback: unknown, ...rest: unknown[]) => unknown;
 function reporting(callback: Callback): Callback {
   return function (this: unknown, ...values) {
     try {
-      return callback.apply(this, values);
+      return intact.apply(callback, this, values);
     } catch (thrown) {
       logException(thrown);
       throw thrown;
@@ -41,9 +42,9 @@ export function watched(ctx: ExecutionContext): ExecutionContext {
   const prototype = Object.getPrototypeOf(ctx) as ExecutionContext;
   const original = Reflect.get(prototype, 'waitUntil') as Callback;
   prototype.waitUntil = function (this: ExecutionContext, promise) {
-    original.call(this, promise);
+    intact.apply(original, this, [promise]);
     // Of values that are no promises, `then` might be anything.
-    if (promise instanceof Promise) promise.then(undefined, logException);
+    if (intact.isPromise(promise)) intact.whenRejected(promise, logException);
   };
   return ctx;
 }

@@ -234,6 +234,10 @@ export class Instances {
     const blamed = entry.blamedRequestId;
     if (reason === 'crashed')
       collector.platform(`The process of the instance ended by itself. ${lastWords(slot.stderrTail)}`.trim());
+    if (reason === 'evicted')
+      collector.platform(
+        'The instance was being stopped and still worked at the end of its grace: it was killed. Work that goes on after the answer must end by itself.',
+      );
     if (reason === 'memory_exceeded' && slot.stderrTail !== '')
       collector.platform('The instance ran out of memory and ended.');
     collector.end();

@@ -301,6 +301,30 @@ describe('stopping', () => {
     expect(await answer).toBe('lost');
   });
 
+  test('work that still loops when an idle instance is stopped is killed, and the owner is told', async ({
+    expect,
+  }) => {
+    const { instanceId, path } = await world.run({
+      id: 'default/busybody@1',
+      limits: { cpuMs: 60_000 },
+      modules: [
+        main(
+          'export default { fetch(request, env, ctx) { ctx.waitUntil(scheduler.wait(20).then(() => { console.log("begun"); for (;;); })); return new Response("x"); } };',
+        ),
+      ],
+    });
+    expect((await callSocket(path)).text).toBe('x');
+    await logsOf('busybody', 1);
+    await world.peer.call(`/v1/instances/${instanceId}?graceMs=0`, z.unknown(), { method: 'DELETE' });
+    const exit = await world.peer.call(`/v1/instances/${instanceId}/exit?waitMs=10000`, exitReportSchema);
+    expect(exit).toEqual({ ended: true, reason: 'evicted' });
+    const entries = await logsOf('busybody', 2);
+    expect(entries.at(-1)).toMatchObject({
+      kind: 'platform',
+      message: expect.stringContaining('at the end of its grace') as unknown,
+    });
+  });
+
   test('without a grace, an instance with nothing in flight has stopped all the same', async ({ expect }) => {
     const { instanceId, path } = await world.run({
       id: 'default/quiet@1',

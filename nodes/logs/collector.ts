@@ -6,7 +6,7 @@ import type { LogEntry } from '#shared/contracts/nodes.ts';
 import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
-import { isNoise, stackLine } from '../slots/stderr.ts';
+import { stackLine } from '../slots/stderr.ts';
 import type { ByteBucket } from './bucket.ts';
 import { LineSplitter } from './lines.ts';
 import { parseStderrLine, parseStdoutLine, type ParsedLine } from './parse.ts';
@@ -78,14 +78,16 @@ export class LogCollector {
   }
 
   #stderrLine(text: string, cut: boolean): void {
-    if (isNoise(text) || text === '') return;
+    if (text === '') return;
     if (/^\s/.test(text) && this.#open !== undefined) {
       if (this.#open.stack.length < STACK_LINES_MAX) this.#open.stack.push(stackLine(text));
       return;
     }
+    const parsed = parseStderrLine(text);
+    if (parsed === undefined) return;
     this.#closeOpen();
     if (!this.#options.bucket.take(text.length, this.#options.clock.monotonicMs())) this.#drop(1);
-    else this.#open = { parsed: truncate(parseStderrLine(text), cut), stack: [] };
+    else this.#open = { parsed: truncate(parsed, cut), stack: [] };
   }
 
   #closeOpen(): void {

@@ -113,6 +113,31 @@ describe('parsing', () => {
       ),
     ).toEqual({ kind: 'exception', level: 'error', message: 'Error: boom' });
   });
+
+  test('what workerd says of its own inside is left out, and a fault in it has no places', ({ expect }) => {
+    for (const line of [
+      'workerd/io/io-context.c++:654: error: e = (unknown):-1: failed: std::exception: Uncaught JsExceptionThrown',
+      'workerd/jsg/util.c++:331: error: e = kj/async-io-unix.c++:186: disconnected: connect() blocked by restrictPeers()',
+      'workerd/io/worker.c++:2201: info: NOSENTRY script startup exceeded soft limit; scriptId = main',
+      'stack: /bin/workerd@3a1b2c4 /bin/workerd@1f00d00 /lib/libc.so.6@29d8f',
+      '    /bin/workerd@3a1b2c4 /bin/workerd@1f00d00',
+      '*** Received signal #6: Aborted',
+      'workerd/server/workerd-api.c++:90: warning: compile cache failed its compatibility check',
+    ])
+      expect(parseStderrLine(line), line).toBeUndefined();
+    const message = (line: string): string | undefined => parseStderrLine(line)?.message;
+    expect(
+      message(
+        '*** Fatal uncaught kj::Exception: workerd/server/server/bridge.rs:929: failed: abortIsolate() called, terminating process; reason = bye',
+      ),
+    ).toBe('The code aborted its isolate: bye');
+    expect(
+      message(
+        'workerd/server/server.c++:5: error: Uncaught exception: kj/x.c++:7: failed: expected ptr != nullptr',
+      ),
+    ).toBe('The runtime failed inside.');
+    expect(message('a line of somebody else')).toBe('a line of somebody else');
+  });
 });
 
 test('LogCollector counts what it drops and says so when the flood is over', ({ expect }) => {

@@ -1,5 +1,6 @@
 /** From a line of a function's process to a log entry. Pure. Everything in it was written by user code. */
 import type { LogEntry } from '#shared/contracts/nodes.ts';
+import { isNoise, withoutPlace } from '../slots/stderr.ts';
 
 export type ParsedLine = Pick<LogEntry, 'kind' | 'level' | 'message' | 'requestId' | 'stack'>;
 
@@ -54,14 +55,26 @@ function unescape(text: string): readonly string[] {
   return parts;
 }
 
-const UNCAUGHT =
-  /error: Uncaught exception: \S+ (?:failed|disconnected|overloaded): (?:remote\.)?(?:jsg\.)?(.*)$/;
+/** Exception types of KJ. What user code threw goes on with `jsg.`; the rest is a fault inside workerd. */
+const FAULT =
+  /^(?:Uncaught exception|\*\*\* Fatal uncaught kj::Exception): (?:\S+ )?(?:failed|disconnected|overloaded|unimplemented): (.*)$/;
+const THROWN = /^(?:(?:remote\.|broken\.\w+; ))*jsg\.(.*)$/;
+/** workerd's last words when code calls for the end itself. */
+const ABORTED = /^abortIsolate\(\) called.*reason = (.*)$/;
 
-/** workerd's own words. Source positions of workerd and service names are left out. */
-export function parseStderrLine(line: string): ParsedLine {
-  const uncaught = UNCAUGHT.exec(line);
-  if (uncaught !== null) return { kind: 'exception', level: 'error', message: uncaught[1] ?? line };
+/** workerd's own words. Source positions of workerd and service names are left out; undefined: so is the line. */
+export function parseStderrLine(line: string): ParsedLine | undefined {
+  if (isNoise(line)) return undefined;
+  const exception = (message: string): ParsedLine => ({ kind: 'exception', level: 'error', message });
   const start = /^service main: (?:Uncaught )?(.*)$/.exec(line);
-  if (start !== null) return { kind: 'exception', level: 'error', message: start[1] ?? line };
-  return { kind: 'console', level: 'error', message: line };
+  if (start !== null) return exception(start[1] ?? line);
+  const words = withoutPlace(line);
+  const fault = FAULT.exec(words)?.[1];
+  if (fault !== undefined) {
+    const aborted = ABORTED.exec(fault)?.[1];
+    if (aborted !== undefined) return exception(`The code aborted its isolate: ${aborted}`);
+    return exception(THROWN.exec(fault)?.[1] ?? 'The runtime failed inside.');
+  }
+  // Anything else with a place in workerd's source is for its developers.
+  return words === line ? { kind: 'console', level: 'error', message: line } : undefined;
 }

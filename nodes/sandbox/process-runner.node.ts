@@ -170,6 +170,8 @@ class ProcessGuest implements Guest {
     const { groups, profile } = this.#options;
     try {
       await groups?.setLimits(pid, this.#terms());
+      // Also where a group enforces memory: groups of version 1 do not count swap, and without its own limit
+      // an instance of 64 MB could reserve what the largest may.
       const command = dataLimitCommand(
         profile,
         { pid, identity: this.#start.identity },

@@ -7,7 +7,16 @@ const NOISE =
 const OUT_OF_MEMORY =
   /Reached heap limit|JavaScript heap out of memory|Fatal (?:process|JavaScript) out of memory|std::bad_alloc|Cannot allocate memory/;
 
-export const isNoise = (line: string): boolean => NOISE.test(line);
+/** Addresses in the binary, which may span lines, and what KJ prints of a signal's context. */
+const ADDRESSES =
+  /^(?:\*\*\* Received signal|stack: |code: 0x)|^\s*(?:\S*workerd|\S+\.so[\d.]*|\?\?)@[0-9a-f]+/;
+/** How KJ starts each line of its log: a place in workerd's own source, and a level. */
+const PLACE = /^[\w./+-]+\.(?:c\+\+|cc|cpp|h|rs|capnp):\d+: (?:(?:info|warning|error|fatal|debug): )?/;
+
+export const isNoise = (line: string): boolean =>
+  NOISE.test(line) || ADDRESSES.test(line) || line.includes('NOSENTRY');
+/** Without the place in workerd's source, when it starts with one. */
+export const withoutPlace = (line: string): string => line.replace(PLACE, '');
 export const saysOutOfMemory = (stderr: string): boolean => OUT_OF_MEMORY.test(stderr);
 
 export interface StartupFailure {
@@ -23,7 +32,7 @@ export function parseStartupFailure(stderr: string): StartupFailure {
   const lines = stderr.split('\n').filter((line) => line.trim() !== '' && !isNoise(line));
   const uncaught = lines.findIndex((line) => line.startsWith('service main: '));
   if (uncaught < 0) {
-    const message = lines.slice(-5).join('\n');
+    const message = lines.slice(-5).map(withoutPlace).join('\n');
     return { message: message === '' ? 'the process ended without a message' : message, stack: undefined };
   }
   const message = (lines[uncaught] ?? '').replace(/^service main: (?:Uncaught )?/, '');

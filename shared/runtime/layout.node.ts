@@ -3,9 +3,9 @@
  * a short run folder, because a Unix socket path holds at most 107 bytes.
  */
 import { createHash } from 'node:crypto';
-import { lstat, mkdir } from 'node:fs/promises';
+import { lstat, mkdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { PlatformError } from '../errors.ts';
 
@@ -62,9 +62,36 @@ export function layoutOf(dataDir: string): Layout {
   };
 }
 
+/**
+ * The folder and those above it, each made once: Node's own recursive `mkdir` never returns where the kernel
+ * answers ENOENT for a parent that exists, as in /proc.
+ */
+async function makeFolders(path: string): Promise<void> {
+  const missing: string[] = [];
+  for (let each = resolve(path); !(await exists(each)); each = dirname(each)) missing.push(each);
+  for (const each of missing.reverse())
+    await mkdir(each, { mode: each === resolve(path) ? 0o700 : 0o777 }).catch((thrown: unknown) => {
+      // Somebody else may have made it meanwhile.
+      if (codeOf(thrown) !== 'EEXIST') throw thrown;
+    });
+}
+
+const codeOf = (thrown: unknown): unknown => (thrown as NodeJS.ErrnoException).code;
+
+/** The root always does. */
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (thrown) {
+    if (codeOf(thrown) === 'ENOENT') return false;
+    throw thrown;
+  }
+}
+
 /** Creates a folder that only this user can enter, or refuses one that somebody else prepared. */
 export async function ensurePrivateFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 });
+  await makeFolders(path);
   const info = await lstat(path);
   const uid = process.getuid?.();
   if (!info.isDirectory() || (uid !== undefined && info.uid !== uid) || (info.mode & 0o077) !== 0) {

@@ -1,5 +1,4 @@
 /** A real platform on a fresh data folder and free ports, and calls through its gateway. */
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { request } from 'undici';
 import { startPlatform, type Platform, type PlatformOptions } from '#cli/up/platform.ts';
@@ -150,11 +149,8 @@ export class TestPlatform implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const { runDir } = this.#platform.layout;
     await this.stop();
     await this.#folder[Symbol.asyncDispose]();
-    // A node of root keeps its root file system here for its next start, which never comes.
-    await rm(`${runDir}-box-n1`, { recursive: true, force: true });
   }
 }
 
