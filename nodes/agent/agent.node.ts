@@ -80,7 +80,10 @@ function assemble(parts: Parts, socket: string): Running {
   const egress = startEgress(parts, ({ instanceId, message, requestId }) =>
     instances.get(instanceId)?.collector.platform(message, requestId),
   );
-  parts.usageSources.push(() => egress.takeUsage());
+  parts.usageSources.push(
+    () => egress.takeUsage(),
+    () => parts.bindings.takeUsage(),
+  );
   const launchOptions: LaunchOptions = {
     pools,
     ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),
@@ -182,9 +185,10 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await heartbeat.close();
       await feed.close();
       watchdog.close();
-      await reporter.close();
       await Promise.all([pools.standard.close(), pools.strict.close()]);
       await Promise.all([running.egress.close(), parts.bindings.close()]);
+      // After those who count.
+      await reporter.close();
       await parts.group?.close();
       await closeServer(server, 500);
       await logs.close();

@@ -3,6 +3,7 @@
  * running platform that loop, hang, call in circles, or are called by others alone.
  */
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import type { UsageView } from '#shared/contracts/api.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { TestPlatform, type CallAnswer } from '../support/platform.ts';
@@ -199,3 +200,72 @@ describe('leases', () => {
     expect((await call('follower', '/')).text).toBe('two');
   });
 });
+
+test('calls between functions are usage of the target, exactly, as requests at a gateway are', async ({
+  expect,
+}) => {
+  await deploy(
+    'measured',
+    `import { WorkerEntrypoint } from 'cloudflare:workers';
+     export default class extends WorkerEntrypoint {
+       async fetch(request) {
+         const { pathname } = new URL(request.url);
+         if (pathname === '/throw') throw new Error('on purpose');
+         if (request.headers.get('upgrade') === 'websocket') {
+           const [client, server] = Object.values(new WebSocketPair());
+           server.accept();
+           server.addEventListener('message', ({ data }) => { server.send(data); server.close(1000); });
+           return new Response(null, { status: 101, webSocket: client });
+         }
+         return new Response('x'.repeat(1_000) + await request.text());
+       }
+       add(left, right) { return left + right; }
+       fail() { throw new Error('on purpose'); }
+     }`,
+  );
+  await deploy(
+    'measurer',
+    `export default { async fetch(request, env) {
+       const { pathname } = new URL(request.url);
+       if (pathname === '/rpc') {
+         for (let n = 0; n < 7; n += 1) await env.M.add(n, 1);
+         await Promise.all([env.M.add(1, 2), env.M.add(3, 4), env.M.fail().catch(() => undefined)]);
+         return Response.json('called');
+       }
+       if (pathname === '/socket') {
+         const { webSocket } = await env.M.fetch('http://m/', { headers: { upgrade: 'websocket' } });
+         webSocket.accept();
+         const closed = new Promise((resolve) => webSocket.addEventListener('close', resolve));
+         webSocket.send('ping');
+         await closed;
+         return Response.json('closed');
+       }
+       for (let n = 0; n < 20; n += 1) await (await env.M.fetch('http://m/', { method: 'POST', body: '0123456789' })).text();
+       for (let n = 0; n < 3; n += 1) await (await env.M.fetch('http://m/throw')).text();
+       return Response.json('fetched');
+     } };`,
+    { services: [{ binding: 'M', function: 'measured' }] },
+  );
+  const used = (wanted: (view: UsageView) => boolean): Promise<UsageView> =>
+    waitFor(
+      'the reports',
+      async () => {
+        const { body } = await platform.api.call('GET', 'usage?granularity=total');
+        const { items } = body as { items: UsageView[] };
+        return items.find((item) => item.function === 'measured' && wanted(item));
+      },
+      3 * LIMITS.usageReportMs,
+    );
+  expect(await json('measurer')).toBe('fetched');
+  expect(await used(({ requests }) => requests >= 23)).toMatchObject({
+    requests: 23,
+    errors: 3,
+    requestBytes: 200,
+    responseBytes: 20 * 1_010,
+  });
+  expect(await json('measurer', '/rpc')).toBe('called');
+  expect(await json('measurer', '/socket')).toBe('closed');
+  const all = await used(({ requests }) => requests >= 34);
+  expect(all).toMatchObject({ requests: 23 + 10 + 1, errors: 4 });
+  expect(all.requestBytes).toBeGreaterThan(200 + 'ping'.length);
+}, 90_000);

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import type { AgentPort, LeaseSource, Permit } from '#shared/leases/ports.ts';
 import type { Watch } from '#shared/leases/watch.ts';
 import { PlatformError } from '#shared/errors.ts';
+import type { UsageMeters } from '#shared/usage/meter.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UpstreamClient } from '#shared/upstream/upstream.ts';
@@ -17,6 +18,7 @@ export interface ServiceDeps {
   readonly leases: LeaseSource;
   readonly agent: AgentPort;
   readonly client: UpstreamClient;
+  readonly usage: UsageMeters;
   readonly watch: Watch;
   readonly clock: Clock;
   readonly timers: Timers;

@@ -6,6 +6,7 @@ import { Watch } from '#shared/leases/watch.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
+import { UsageMeters } from '#shared/usage/meter.ts';
 import { runThread, type ThreadPart } from '../run-thread.node.ts';
 import type { ServiceDeps, ServiceSocket } from './caller.ts';
 import { CallDepths } from './depth.ts';
@@ -48,6 +49,7 @@ await runThread<ServiceTarget>((data, log) => {
     leases,
     agent,
     client,
+    usage: new UsageMeters(),
     watch: new Watch(clock, timers),
     clock,
     timers,
@@ -57,6 +59,7 @@ await runThread<ServiceTarget>((data, log) => {
   const part: ThreadPart<ServiceTarget> = {
     serve: (socket) => serverOf(deps, socket),
     state: (entries) => deps.targets.apply(entries),
+    usage: () => deps.usage.drain(),
     close: async () => {
       await leases.close();
       await client.close();

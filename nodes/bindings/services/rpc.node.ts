@@ -8,6 +8,7 @@
  */
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, PlatformError } from '#shared/errors.ts';
 import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
 import {
@@ -111,6 +112,7 @@ class Session implements Watched {
   readonly #head: Buffer;
   readonly #instance: Duplex;
   readonly #readAlong = new ReadAlong();
+  readonly #meter: Meter;
   readonly #requestId = newRequestId();
   #lastByteMs = 0;
   /** Since when the instance has been silent with a call open. */
@@ -120,6 +122,8 @@ class Session implements Watched {
 
   constructor(between: Between, { socket, head }: Inbound, instance: Duplex) {
     this.#between = between;
+    this.#meter = between.deps.usage.of(between.version.id);
+    this.#meter.open += 1;
     this.#caller = socket;
     this.#head = head;
     this.#instance = instance;
@@ -131,9 +135,10 @@ class Session implements Watched {
     this.#lastByteMs = this.#between.deps.watch.add(this);
     caller.write(headText(200, 'OK', []));
     if (this.#head.byteLength > 0) caller.unshift(this.#head);
-    for (const side of [caller, instance]) {
-      side.on('error', () => this.#close());
-      side.on('close', () => this.#close());
+    for (const event of ['error', 'close']) {
+      // Who leaves before the answer counts no error.
+      caller.on(event, () => this.#end());
+      instance.on(event, () => this.#close());
     }
     caller.on('data', (chunk: Buffer) => this.#fromCaller(chunk));
     instance.on('data', (chunk: Buffer) => this.#fromInstance(chunk));
@@ -168,14 +173,21 @@ class Session implements Watched {
 
   #fromCaller(chunk: Buffer): void {
     const idle = !this.#readAlong.open;
-    if (this.#readAlong.caller(chunk) && !this.#deepEnough()) return this.#close();
+    const { events } = this.#readAlong;
+    const asked = this.#readAlong.caller(chunk);
+    this.#meter.requestBytes += chunk.byteLength;
+    this.#meter.requests += this.#readAlong.events - events;
+    if (asked && !this.#deepEnough()) return this.#close();
     this.#touch();
     if (idle) this.#answering();
     if (!this.#instance.write(chunk)) this.#caller.pause();
   }
 
   #fromInstance(chunk: Buffer): void {
+    const { failures } = this.#readAlong;
     this.#readAlong.target(chunk);
+    this.#meter.responseBytes += chunk.byteLength;
+    this.#meter.errors += this.#readAlong.failures - failures;
     this.#touch();
     this.#answering();
     // Without an open call nothing is below it.
@@ -211,8 +223,15 @@ class Session implements Watched {
 
   #close(): void {
     if (this.#over) return;
+    this.#meter.errors += this.#readAlong.eventsOpen;
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#over) return;
     this.#over = true;
     this.#between.deps.watch.delete(this);
+    this.#meter.open -= 1;
     this.#caller.destroy();
     this.#instance.destroy();
     this.#between.place.leave();
