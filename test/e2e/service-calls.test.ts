@@ -201,6 +201,113 @@ describe('leases', () => {
   });
 });
 
+describe('a target whose instances are not for everybody', () => {
+  const counter = `
+    import { WorkerEntrypoint } from 'cloudflare:workers';
+    let id;
+    let count = 0;
+    export default class extends WorkerEntrypoint {
+      fetch() { id ??= crypto.randomUUID(); count += 1; return Response.json([id, count]); }
+      async count(ms = 0) { id ??= crypto.randomUUID(); count += 1; const now = count; await scheduler.wait(ms); return [id, now]; }
+    }`;
+  const caller = `
+    export default { async fetch(request, env) {
+      const url = new URL(request.url);
+      const fetched = async () => (await env.T.fetch('http://t/')).json();
+      const times = Array.from({ length: Number(url.searchParams.get('n') ?? 1) });
+      const failed = (error) => 'rejected: ' + error.message;
+      switch (url.pathname) {
+        case '/fetch': { const answers = []; for (const _ of times) answers.push(await fetched()); return Response.json(answers); }
+        case '/together': return Response.json(await Promise.all(times.map(fetched)));
+        case '/rpc': return Response.json(await env.T.count().catch(failed));
+        case '/rpc-together': return Response.json(await Promise.all(times.map(() => env.T.count(200).catch(failed))));
+      }
+    } };`;
+  type Counted = readonly [id: string, count: number];
+
+  async function deployPair(name: string, scaling: object, callerScaling: object = {}): Promise<void> {
+    await deploy(name, counter, { scaling });
+    await deploy(`${name}-caller`, caller, {
+      services: [{ binding: 'T', function: name }],
+      scaling: callerScaling,
+    });
+  }
+
+  test('isolation `request`: each call has an instance of its own, at once and one after the other', async ({
+    expect,
+  }) => {
+    await deployPair('once', { isolation: 'request', maxInstances: 4 });
+    const answers = [
+      ...((await json('once-caller', '/fetch?n=5')) as Counted[]),
+      ...((await json('once-caller', '/together?n=8')) as Counted[]),
+    ];
+    expect(answers.map(([, count]) => count)).toEqual(Array.from({ length: 13 }, () => 1));
+    expect(new Set(answers.map(([id]) => id)).size).toBe(13);
+  });
+
+  test('isolation `request`: no method meets what another left; one too many on a connection is refused', async ({
+    expect,
+  }) => {
+    await deployPair('once-rpc', { isolation: 'request', maxInstances: 4 });
+    expect(await json('once-rpc-caller', '/rpc')).toMatchObject([expect.any(String), 1]);
+    await waitFor('the connection to be closed', async () => {
+      const answer = await call('once-rpc-caller', '/rpc');
+      return answer.status === 200 && JSON.parse(answer.text)[1] === 1;
+    });
+    await waitFor('the connection to be closed', async () => {
+      const answers = (await json('once-rpc-caller', '/rpc-together?n=3')) as (string | Counted)[];
+      return answers.every((answer) =>
+        typeof answer === 'string' ? answer.startsWith('rejected') : answer[1] === 1,
+      );
+    });
+  });
+
+  test('`maxRequests`: an instance takes so many calls and is replaced', async ({ expect }) => {
+    await deployPair('few', { maxRequests: 3, maxInstances: 1 });
+    const answers = (await json('few-caller', '/fetch?n=7')) as Counted[];
+    expect(answers.map(([, count]) => count)).toEqual([1, 2, 3, 1, 2, 3, 1]);
+    // What is left of a budget comes back: the gateway may use it.
+    expect(JSON.parse((await call('few', '/')).text)[1]).toBe(2);
+  });
+
+  test('`maxRequests`: methods count, and the connection goes when they are used up', async ({ expect }) => {
+    await deployPair('few-rpc', { maxRequests: 3, maxInstances: 1 });
+    const counts: number[] = [];
+    for (let round = 0; round < 3; round += 1) {
+      const [, count] = (await json('few-rpc-caller', '/rpc')) as Counted;
+      counts.push(count);
+    }
+    expect(counts).toEqual([1, 2, 3]);
+    await waitFor('the next instance', async () => {
+      const answer = await call('few-rpc-caller', '/rpc');
+      return answer.status === 200 && JSON.parse(answer.text)[1] === 1;
+    });
+  });
+
+  test('isolation `session`: each calling instance is a session, which has one instance for itself', async ({
+    expect,
+  }) => {
+    await deployPair('own', { isolation: 'session', maxInstances: 4 }, { isolation: 'session' });
+    const cookies: string[] = [];
+    const ids: string[] = [];
+    for (const visitor of [0, 1, 0, 1]) {
+      const cookie = cookies[visitor];
+      const answer = await platform.call('own-caller', {
+        path: '/fetch?n=2',
+        ...(cookie === undefined ? {} : { headers: { cookie } }),
+      });
+      cookies[visitor] ??= String(answer.headers['set-cookie']).split(';')[0] ?? '';
+      const answers = JSON.parse(answer.text) as Counted[];
+      expect(new Set(answers.map(([id]) => id)).size).toBe(1);
+      ids.push(answers[0]?.[0] ?? '');
+    }
+    expect(ids.slice(2)).toEqual(ids.slice(0, 2));
+    expect(new Set(ids).size).toBe(2);
+    // Another session at the gateway meets neither.
+    expect(ids).not.toContain((JSON.parse((await call('own', '/')).text) as Counted)[0]);
+  });
+});
+
 test('calls between functions are usage of the target, exactly, as requests at a gateway are', async ({
   expect,
 }) => {

@@ -10,7 +10,6 @@ import { LIMITS } from '#shared/limits.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, PlatformError, problemParts, type ErrorCode } from '#shared/errors.ts';
 import {
-  depthOf,
   enter,
   newRequestId,
   pauseBefore,
@@ -78,7 +77,7 @@ async function forward(forwarding: Forwarding): Promise<void> {
   for (let unreachable = 0; ;) {
     // Each time anew: between two attempts the alias may have moved.
     const resolved = deps.targets.resolve(socket.target);
-    const place = await enter(deps, resolved, depthOf(deps, socket), gone);
+    const place = await enter(deps, { socket, resolved }, gone);
     if (place === undefined) return;
     let next: 'done' | 'resend' | 'unreachable';
     const meter = deps.usage.of(resolved.version.id);

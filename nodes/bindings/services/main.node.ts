@@ -1,4 +1,5 @@
 /** Thread of the service bindings. It holds leases as a gateway does, under a name of its own. */
+import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
@@ -13,6 +14,7 @@ import { CallDepths } from './depth.ts';
 import { forwardFetch } from './fetch.node.ts';
 import type { ServicesData } from './kind.ts';
 import { connectRpc } from './rpc.node.ts';
+import { CallerSessions } from './sessions.ts';
 import { Targets, type ServiceTarget } from './targets.ts';
 
 function serverOf(deps: ServiceDeps, socket: ServiceSocket): Server {
@@ -46,6 +48,7 @@ await runThread<ServiceTarget>((data, log) => {
   const deps: ServiceDeps = {
     targets: new Targets(Math.random),
     depths: new CallDepths(),
+    sessions: new CallerSessions(() => randomBytes(16).toString('base64url')),
     leases,
     agent,
     client,
@@ -59,6 +62,7 @@ await runThread<ServiceTarget>((data, log) => {
   const part: ThreadPart<ServiceTarget> = {
     serve: (socket) => serverOf(deps, socket),
     state: (entries) => deps.targets.apply(entries),
+    detached: (instanceId) => deps.sessions.ended(instanceId),
     usage: () => deps.usage.drain(),
     close: async () => {
       await leases.close();

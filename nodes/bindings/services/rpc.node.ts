@@ -12,7 +12,6 @@ import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, PlatformError } from '#shared/errors.ts';
 import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
 import {
-  depthOf,
   enter,
   newRequestId,
   pauseBefore,
@@ -25,6 +24,8 @@ import { ReadAlong } from './frames.ts';
 import type { TargetVersion } from './targets.ts';
 
 const REST_MS = 1_000;
+/** When its lease allows no further call. A call that comes while it is being closed rejects, so not 0. */
+const USED_UP_REST_MS = 50;
 
 interface Inbound {
   readonly incoming: IncomingMessage;
@@ -59,7 +60,7 @@ async function open(
 ): Promise<void> {
   for (let unreachable = 0; ;) {
     const resolved = deps.targets.resolve(socket.target);
-    const place = await enter(deps, resolved, depthOf(deps, socket), gone);
+    const place = await enter(deps, { socket, resolved }, gone);
     if (place === undefined) return;
     const instance = await dial(place.socketPath, deps.rpcHost);
     if (gone.aborted) {
@@ -118,6 +119,8 @@ class Session implements Watched {
   /** Since when the instance has been silent with a call open. */
   #silentSinceMs = 0;
   #reportAtMs = SLOW_MS;
+  /** Events of this connection that the lease was charged with. */
+  #charged = 0;
   #over = false;
 
   constructor(between: Between, { socket, head }: Inbound, instance: Duplex) {
@@ -155,7 +158,7 @@ class Session implements Watched {
     if (quietMs >= limits.streamIdleMs) return this.#close();
     if (!this.#readAlong.open) {
       // After this round of reading: what has just arrived still counts.
-      if (this.#readAlong.atRest && quietMs >= REST_MS) setImmediate(() => this.#closeAtRest());
+      if (this.#readAlong.atRest && quietMs >= this.#restMs) setImmediate(() => this.#closeAtRest());
       return;
     }
     const ageMs = nowMs - this.#silentSinceMs;
@@ -178,8 +181,10 @@ class Session implements Watched {
     this.#meter.requestBytes += chunk.byteLength;
     this.#meter.requests += this.#readAlong.events - events;
     if (asked && !this.#deepEnough()) return this.#close();
+    if (!this.#charge()) return this.#close();
     this.#touch();
     if (idle) this.#answering();
+    if (this.#restMs === 0 && this.#readAlong.atRest) setImmediate(() => this.#closeAtRest());
     if (!this.#instance.write(chunk)) this.#caller.pause();
   }
 
@@ -193,6 +198,31 @@ class Session implements Watched {
     // Without an open call nothing is below it.
     if (!this.#readAlong.open) this.#between.place.call.depth = 0;
     if (!this.#caller.write(chunk)) this.#instance.pause();
+  }
+
+  /**
+   * Charges events to the lease. The permit paid for the first. Once the budget is used up the connection
+   * goes at a short rest, and at twice the budget at the next one of any length; with isolation `request` an
+   * event too many is refused, and all with it: none may meet what another left.
+   */
+  #charge(): boolean {
+    const { deps, socket, place, version } = this.#between;
+    for (; this.#charged < this.#readAlong.events; this.#charged += 1) {
+      if (this.#charged === 0 || place.permit.again()) continue;
+      if (version.scaling.isolation !== 'request') break;
+      deps.log.debug('rpc_refused', { instance: socket.instanceId, code: 'instance_lost' });
+      return false;
+    }
+    return true;
+  }
+
+  /** How long it must be at rest. */
+  get #restMs(): number {
+    const { place, version } = this.#between;
+    const { requests } = place.permit.lease;
+    if (requests === undefined || this.#readAlong.events < requests) return REST_MS;
+    const goesOn = version.scaling.isolation !== 'request' && this.#readAlong.events < 2 * requests;
+    return goesOn ? USED_UP_REST_MS : 0;
   }
 
   /** A new call on it may stand deeper than the one that opened the connection. */
@@ -218,7 +248,7 @@ class Session implements Watched {
 
   #closeAtRest(): void {
     const quietMs = this.#between.deps.clock.monotonicMs() - this.#lastByteMs;
-    if (this.#readAlong.atRest && quietMs >= REST_MS) this.#close();
+    if (this.#readAlong.atRest && quietMs >= this.#restMs) this.#close();
   }
 
   #close(): void {
