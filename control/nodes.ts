@@ -32,7 +32,11 @@ export interface NodeKv {
   keys(namespaceId: string, query: KvKeysQuery, signal: AbortSignal): Promise<KvKeys>;
   /** undefined: there is no such key. */
   get(namespaceId: string, key: string, signal: AbortSignal): Promise<Uint8Array | undefined>;
-  put(namespaceId: string, put: PutKvValue & { readonly key: string }, signal: AbortSignal): Promise<void>;
+  put(
+    namespaceId: string,
+    put: PutKvValue & { readonly key: string; readonly account: string },
+    signal: AbortSignal,
+  ): Promise<void>;
   remove(namespaceId: string, key: string, signal: AbortSignal): Promise<void>;
   /** The namespace is gone: so may be its values. */
   drop(namespaceId: string, signal: AbortSignal): Promise<void>;
@@ -94,8 +98,12 @@ function kvOf(peer: UnixPeer): NodeKv {
         throw thrown;
       }
     },
-    put: async (id, { key, ...body }, signal) => {
-      await peer.call(path(id, key), z.unknown(), { method: 'PUT', body, signal });
+    put: async (id, { key, account, ...body }, signal) => {
+      await peer.call(`${path(id, key)}&account=${encodeURIComponent(account)}`, z.unknown(), {
+        method: 'PUT',
+        body,
+        signal,
+      });
     },
     remove: async (id, key, signal) => {
       await peer.call(path(id, key), z.unknown(), { method: 'DELETE', signal });

@@ -19,7 +19,7 @@ import { Metrics } from './metrics.ts';
 import type { AgentPort, LeaseSource } from '#shared/leases/ports.ts';
 import type { Call } from './ports.ts';
 import { Router, type Target } from './routing/router.ts';
-import { UsageMeters } from './usage/meter.ts';
+import { UsageMeters } from '#shared/usage/meter.ts';
 
 export interface GatewayDeps<E extends Env> {
   readonly state: () => FeedState;

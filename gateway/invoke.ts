@@ -24,7 +24,7 @@ import type { Metrics } from './metrics.ts';
 import type { Call, ForwardOutcome, ForwardPlan } from './ports.ts';
 import type { Target } from './routing/router.ts';
 import { sessionOf, type Session } from './session.ts';
-import type { Meter, UsageMeters } from './usage/meter.ts';
+import type { Meter, UsageMeters } from '#shared/usage/meter.ts';
 
 export interface InvokeDeps {
   readonly leases: LeaseSource;

@@ -4,7 +4,7 @@
  */
 import type { VersionItem } from '#shared/contracts/feed.ts';
 import type { Lease } from '#shared/contracts/leases.ts';
-import type { Meter } from './usage/meter.ts';
+import type { Meter } from '#shared/usage/meter.ts';
 
 export type BodyRead =
   | { readonly kind: 'body'; readonly bytes: Uint8Array<ArrayBuffer> }

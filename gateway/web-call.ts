@@ -95,6 +95,7 @@ export const unlimitedLeases: LeaseSource = {
       },
       coldStart: false,
       inFlight: () => 1,
+      again: () => true,
       release: () => undefined,
       lost: () => undefined,
     },

@@ -22,7 +22,15 @@ describe('ceilings', () => {
       token: stranger.token,
     });
     expect(refused.body.code).toBe('forbidden');
-    await w.call('PATCH', '/v1/accounts/other', { body: { ceilings: { instances: 3, cpuMs: 100 } } });
+    await w.call('PATCH', '/v1/accounts/other', {
+      body: { ceilings: { instances: 3, cpuMs: 100, kvBytes: 9 } },
+    });
+    // Nodes hear of what they hold to, and of nothing else.
+    expect(await itemsFor(w, 'node')).toContainEqual({
+      kind: 'account',
+      key: 'other',
+      value: { name: 'other', ceilings: { kvBytes: 9 } },
+    });
     const { body } = await w.call<AccountView>('PATCH', '/v1/accounts/other', {
       body: { ceilings: { instances: 2 } },
     });

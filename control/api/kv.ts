@@ -171,7 +171,9 @@ export function addKvWrites(add: AddOperation, deps: ApiDeps): void {
     },
     async ({ params, body }) => {
       const id = await idOf(params);
-      await onNode(deps, (node, signal) => node.kv.put(id, { key: params.key, ...body }, signal));
+      await onNode(deps, (node, signal) =>
+        node.kv.put(id, { key: params.key, account: params.account, ...body }, signal),
+      );
       return { status: 204 };
     },
   );

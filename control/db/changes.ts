@@ -1,7 +1,7 @@
 /** What the feed reads: current values of everything, or of what changed after a revision. */
 import { and, asc, eq, gt, inArray, isNotNull, or, sql } from 'drizzle-orm';
 import type { Tier } from '#shared/contracts/config.ts';
-import type { FeedItem, FeedRole } from '#shared/contracts/feed.ts';
+import type { AccountItem, FeedItem, FeedRole } from '#shared/contracts/feed.ts';
 import { FEED_KINDS } from '#shared/contracts/feed.ts';
 import {
   accountNameSchema,
@@ -99,6 +99,13 @@ function concerns(role: FeedRole, kind: ChangeKind): boolean {
   return WIRE_KINDS[kind].some((wire) => kinds.includes(wire));
 }
 
+/** Nodes hold to the quota of KV; who may invoke is nothing to them. */
+function forAccount(role: FeedRole, row: typeof accounts.$inferSelect): AccountItem {
+  if (role !== 'node') return accountItem(row);
+  const kvBytes = row.ceilings?.kvBytes;
+  return { name: row.name, ...(kvBytes === undefined ? {} : { ceilings: { kvBytes } }) };
+}
+
 function forFunction(
   role: FeedRole,
   key: string,
@@ -155,7 +162,7 @@ export async function readSnapshot(orm: Orm, role: FeedRole): Promise<FeedSnapsh
   }
   if (concerns(role, 'account'))
     for (const row of await orm.select().from(accounts))
-      items.push({ kind: 'account', key: row.name, value: accountItem(row) });
+      items.push({ kind: 'account', key: row.name, value: forAccount(role, row) });
   if (concerns(role, 'secret'))
     for (const row of await orm.select().from(secrets))
       items.push({ kind: 'secret', key: `${row.account}/${row.name}`, value: secretItem(row) });
@@ -243,7 +250,7 @@ async function currentItems(
       const found = new Map<string, (typeof rows)[number]>(rows.map((row) => [row.name, row]));
       return keyList.map((key) => {
         const row = found.get(key);
-        return { kind, key, value: row === undefined ? null : accountItem(row) };
+        return { kind, key, value: row === undefined ? null : forAccount(role, row) };
       });
     }
     case 'secret': {

@@ -92,7 +92,11 @@ describe('feed', () => {
     await w.publish('hello');
     const line = await (await openFeed(w, 'node')).next();
     if (line.type !== 'snapshot') throw new Error('no snapshot');
-    expect(keysOf(line)).toEqual(['+function default/hello', '+runnable default/hello@1']);
+    expect(keysOf(line)).toEqual([
+      '+account default',
+      '+function default/hello',
+      '+runnable default/hello@1',
+    ]);
     expect(line.items.find((item) => item.kind === 'runnable')?.value).toMatchObject({
       main: 'main.js',
       compatibilityDate: '2026-01-01',

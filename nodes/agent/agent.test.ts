@@ -17,7 +17,7 @@ import { LIMITS } from '#shared/limits.ts';
 import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
-import { boxFolder } from './agent.node.ts';
+import { boxFolder } from './parts.node.ts';
 
 const main = (content: string): SourceModule => ({ name: 'index.js', content });
 const HELLO = main('export default { fetch() { return new Response("hello"); } };');

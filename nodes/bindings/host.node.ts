@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { AttachedSlot, Attachment } from '../instances/attachment.ts';
 import type { BindingKind } from './kind.ts';
 import type { StateEntry } from './protocol.ts';
@@ -19,6 +20,8 @@ interface Served {
 
 export class BindingHost implements Attachment {
   readonly #served: readonly Served[];
+  /** By function. */
+  #usage = new Map<string, UsageEntry>();
 
   constructor(options: {
     readonly kinds: readonly BindingKind[];
@@ -33,6 +36,7 @@ export class BindingHost implements Attachment {
         data: kind.data,
         log: options.log,
         timers: options.timers,
+        onUsage: (entries) => this.#count(entries),
         snapshot: () => [...state].map(([key, value]) => ({ key, value })),
       });
       return { kind, thread, state };
@@ -71,11 +75,28 @@ export class BindingHost implements Attachment {
     }
   }
 
+  /** What functions used through bindings since the last call. At most a second old. */
+  takeUsage(): Iterable<UsageEntry> {
+    const usage = this.#usage;
+    this.#usage = new Map();
+    return usage.values();
+  }
+
   /** A question of the agent to the thread of a kind. */
   ask(kindName: string, question: unknown): Promise<unknown> {
     const served = this.#served.find(({ kind }) => kind.name === kindName);
     if (served === undefined) return Promise.reject(new Error(`no binding kind ${kindName}`));
     return served.thread.ask(question);
+  }
+
+  #count(entries: readonly UsageEntry[]): void {
+    for (const entry of entries) {
+      const key = `${entry.account}/${entry.function}`;
+      const amounts: Record<string, number> = { ...this.#usage.get(key)?.amounts };
+      for (const [name, amount] of Object.entries(entry.amounts))
+        amounts[name] = (amounts[name] ?? 0) + amount;
+      this.#usage.set(key, { ...entry, amounts });
+    }
   }
 
   async close(): Promise<void> {

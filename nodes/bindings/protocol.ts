@@ -2,6 +2,7 @@
  * Between the agent and a thread that serves one kind of binding. Values are structured-cloned, so they are
  * plain data; both ends are the same build, so they are not parsed again.
  */
+import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { LogLevel } from '#shared/runtime/log.ts';
 
 /** One listening socket: whoever connects to it is the instance, and may reach `target` and nothing else. */
@@ -30,6 +31,8 @@ export type FromThread =
   | { readonly type: 'attached'; readonly instanceId: string; readonly problem?: string }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failed'; readonly id: number; readonly code: string; readonly detail: string }
+  /** Since the message before. */
+  | { readonly type: 'usage'; readonly entries: readonly UsageEntry[] }
   | {
       readonly type: 'log';
       readonly level: LogLevel;

@@ -8,7 +8,9 @@ import { lchown, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { parentPort, workerData } from 'node:worker_threads';
 import { asPlatformError } from '#shared/errors.ts';
+import { systemTimers } from '#shared/runtime/clock.ts';
 import type { Log, LogLevel } from '#shared/runtime/log.ts';
+import type { UsageSource } from '#shared/usage/reporter.ts';
 import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
 
 export interface ThreadPart<T> {
@@ -18,6 +20,8 @@ export interface ThreadPart<T> {
   /** The instance is gone; its servers are closed after this. */
   detached?(instanceId: string): void;
   answer?(question: unknown): Promise<unknown>;
+  /** What the kind counts for the functions it reaches; asked every second and once after close(). */
+  readonly usage?: UsageSource;
   close(): Promise<void>;
 }
 
@@ -59,6 +63,8 @@ async function listen(server: Server, { path, owner }: BindingSocket): Promise<v
   // The folder is 0700 and the slot user's: no mode of the socket opens it to anybody else.
   if (owner !== undefined) await lchown(path, owner.uid, owner.gid);
 }
+
+const USAGE_MS = 1_000;
 
 class Attached<T> {
   readonly #part: ThreadPart<T>;
@@ -106,6 +112,11 @@ export async function runThread<T>(open: (data: unknown, log: Log) => Promise<Th
   const send: Send = (message) => port.postMessage(message);
   const part = await open(workerData, threadLog(send));
   const attached = new Attached<T>(part);
+  const tellUsage = (): void => {
+    const entries = [...(part.usage?.() ?? [])];
+    if (entries.length > 0) send({ type: 'usage', entries });
+  };
+  const usageTimer = part.usage === undefined ? undefined : systemTimers.every(USAGE_MS, tellUsage);
   const ask = async (id: number, question: unknown): Promise<void> => {
     try {
       send({ type: 'answer', id, value: await part.answer?.(question) });
@@ -134,7 +145,11 @@ export async function runThread<T>(open: (data: unknown, log: Log) => Promise<Th
         break;
       case 'close':
         attached.detachAll();
-        void part.close().finally(() => port.close());
+        usageTimer?.cancel();
+        void part.close().finally(() => {
+          tellUsage();
+          port.close();
+        });
         break;
     }
   });

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { isErrorCode, PlatformError } from '#shared/errors.ts';
 import type { Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
 
 export interface ThreadOptions {
@@ -18,6 +19,7 @@ export interface ThreadOptions {
   readonly timers: Timers;
   /** Everything that {@link BindingThread.state} was told so far. */
   readonly snapshot: () => readonly StateEntry[];
+  readonly onUsage: (entries: readonly UsageEntry[]) => void;
 }
 
 interface Attaching {
@@ -166,6 +168,9 @@ export class BindingThread {
         this.#asked.delete(message.id);
         break;
       }
+      case 'usage':
+        this.#options.onUsage(message.entries);
+        break;
       case 'log':
         this.#options.log[message.level](message.event, { kind: this.#options.name, ...message.fields });
         break;

@@ -36,6 +36,7 @@ const WAIT_MS_MAX = 60_000;
 const GRACE_MS_MAX = 15 * 60_000;
 
 const keyQuery = z.object({ key: z.string().min(1).max(512) });
+const putQuery = keyQuery.extend({ account: accountNameSchema });
 
 const milliseconds = (max: number): z.ZodType<number> => z.coerce.number().int().min(0).max(max);
 const exitQuery = z.object({ waitMs: milliseconds(WAIT_MS_MAX).default(0) });
@@ -132,11 +133,12 @@ function addKv(app: Hono, { kv }: Pick<AgentAppDeps, 'kv'>): void {
     });
   });
   app.put('/v1/kv/:id/values', async (context) => {
-    const { key } = parse(keyQuery, context.req.query());
+    const { key, account } = parse(putQuery, context.req.query());
     const { value, encoding, ttlSeconds } = parse(putKvValueSchema, await jsonOf(context.req.raw));
     await kv({
       kind: 'put',
       namespaceId: context.req.param('id'),
+      account,
       key,
       value: new Uint8Array(Buffer.from(value, encoding)),
       ttlSeconds,

@@ -172,8 +172,8 @@ export const feedAckSchema = z.object({
 /** Kinds that each role receives. */
 export const FEED_KINDS = {
   gateway: ['account', 'function', 'version', 'route', 'key'],
-  /** `function`: service bindings follow aliases. */
-  node: ['runnable', 'function', 'secret'],
+  /** `function`: service bindings follow aliases. `account`: the quota of KV alone, no issuer. */
+  node: ['runnable', 'function', 'secret', 'account'],
   scheduler: ['placement', 'account'],
 } as const satisfies Record<string, readonly FeedItem['kind'][]>;
 

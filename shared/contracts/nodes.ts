@@ -28,7 +28,7 @@
  *   GET  /v1/status               → NodeStatus
  *   GET  /v1/kv/ID/keys?prefix=P&limit=N&cursor=C → KvKeys (contracts/api.ts)
  *   GET  /v1/kv/ID/values?key=K   → the value's bytes, 404 not_found
- *   PUT  /v1/kv/ID/values?key=K   PutKvValue → 204
+ *   PUT  /v1/kv/ID/values?key=K&account=A   PutKvValue → 204. The account whose quota it counts to
  *   DELETE /v1/kv/ID/values?key=K → 204
  *   DELETE /v1/kv/ID              → 204. The namespace was deleted: its values are removed in the background.
  */

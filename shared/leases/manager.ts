@@ -364,6 +364,10 @@ class HeldPermit implements Permit {
     return this.#held.inFlight;
   }
 
+  again(): boolean {
+    return this.#pool.again(this.#held);
+  }
+
   release(): void {
     if (this.#released) return;
     this.#released = true;

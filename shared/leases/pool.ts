@@ -127,6 +127,15 @@ export class VersionPool {
     this.#admitWaiting(fresh ? held : undefined);
   }
 
+  /** An exchange carries one more request. False: there is no budget for it. */
+  again(held: HeldLease): boolean {
+    const { requests } = held.lease;
+    if (requests !== undefined && held.sent >= requests) return false;
+    held.started += 1;
+    held.sent += 1;
+    return true;
+  }
+
   /** An exchange is over. */
   left(held: HeldLease, nowMs: number): void {
     held.inFlight -= 1;

@@ -14,6 +14,8 @@ export interface Permit {
   readonly coldStart: boolean;
   /** Requests of this holder on the instance, this one included. */
   inFlight(): number;
+  /** One more request within this exchange. False: the budget of the lease is used up. */
+  again(): boolean;
   release(): void;
   /** The instance does not answer: take no more permits from its lease. */
   lost(): void;

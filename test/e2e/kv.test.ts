@@ -73,6 +73,7 @@ const OPERATIONS = {
     };
   },
   async apart({ KV, OTHER }) { await KV.put('mine', 'kv'); await OTHER.put('mine', 'other'); return [await KV.get('mine'), await OTHER.get('mine')]; },
+  async fill({ OTHER }, size) { return OTHER.put('filler', new Uint8Array(Number(size))).then(() => 'put', (error) => error.message); },
   async set({ KV }, value) { await KV.put('kept', value); return 'put'; },
   async read({ KV }, key) { return KV.get(key); },
   async many({ KV }) {
@@ -257,5 +258,22 @@ describe('isoplane kv', () => {
       'config.kv.0',
       'config.kv.2',
     ]);
+  });
+});
+
+describe('the quota of an account', () => {
+  afterAll(() => cli('accounts', 'ceilings', 'default', '--clear'));
+
+  test('holds for functions and operators as soon as it is set, and no longer than that', async ({
+    expect,
+  }) => {
+    expect(await run('fill', '100')).toBe('put');
+    await cli('accounts', 'ceilings', 'default', '--kv-bytes', '50');
+    await waitFor('the quota to arrive', async () => (await run('fill', '200')) !== 'put');
+    expect(await run('fill', '200')).toMatch(/kv_full: The account may keep 50 bytes in KV/);
+    const refused = await platform.cli(['kv', 'put', 'other', 'more', 'value']);
+    expect([refused.code === 0, refused.stderr]).toEqual([false, expect.stringContaining('50 bytes in KV')]);
+    await cli('accounts', 'ceilings', 'default', '--clear');
+    await waitFor('the quota to be gone', async () => (await run('fill', '200')) === 'put');
   });
 });

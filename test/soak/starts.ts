@@ -9,7 +9,7 @@ import process from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { boxFolder } from '#nodes/agent/agent.node.ts';
+import { boxFolder } from '#nodes/agent/parts.node.ts';
 import { callSocket, type TestVersion, type World } from '#nodes/testing/world.node.ts';
 import { exitReportSchema, nodeStatusSchema } from '#shared/contracts/nodes.ts';
 import type { VersionId } from '#shared/ids.ts';

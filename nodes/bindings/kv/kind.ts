@@ -1,9 +1,12 @@
 /** KV bindings, as the agent plugs them in. */
+import { parseVersionId } from '#shared/ids.ts';
 import { kvSocket } from '../../slots/sockets.ts';
 import { threadModule, type BindingKind } from '../kind.ts';
 
 export interface KvTarget {
   readonly namespaceId: string;
+  /** Whose quota its puts count to. */
+  readonly account: string;
 }
 
 export interface KvData {
@@ -22,8 +25,9 @@ export function kvBindings(data: KvData): BindingKind {
     socketsOf: (runnable) =>
       runnable.kv.map(({ namespaceId }, index) => ({
         file: kvSocket(index),
-        target: { namespaceId } satisfies KvTarget,
+        target: { namespaceId, account: parseVersionId(runnable.id).account } satisfies KvTarget,
       })),
-    stateOf: () => undefined,
+    stateOf: (item) =>
+      item.kind === 'account' ? { key: item.key, value: item.value?.ceilings?.kvBytes } : undefined,
   };
 }

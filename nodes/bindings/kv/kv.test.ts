@@ -14,10 +14,11 @@ import {
   keyBytes,
   listRequestOf,
   metadataOf,
+  type KvEntry,
   type ListRequest,
 } from './rules.ts';
 import { kvServer, Room } from './serve.node.ts';
-import { KvStore, type KvEntry } from './store.node.ts';
+import { KvStore } from './store.node.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (value: Uint8Array | undefined): string | undefined =>
@@ -158,6 +159,37 @@ describe('KvStore', () => {
     expect(text((await store.get('n', bytes('k0')))?.value)).toBe(large);
     for (let index = 0; index < 5; index += 1) await store.delete('n', bytes(`k${index}`));
     expect(await rejection(store.put('n', bytes('again'), entry(large)))).toBeUndefined();
+    await store.close();
+  });
+
+  test('holds an account to its quota over all its namespaces, to the byte', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const clock = new WallClock();
+    const store = await openStore(join(folder.path, 'kv.db'), { clock });
+    const within = { account: 'a', bytesMax: 100 };
+    const put = (namespace: string, key: string, size: number, parts: Partial<KvEntry> = {}) =>
+      rejection(store.put(namespace, bytes(key), entry('x'.repeat(size), parts), within));
+    expect(await put('n1', 'k1', 48)).toBeUndefined();
+    expect(await put('n2', 'k2', 43, { metadata: '"äö"' })).toBe('kv_full');
+    const expires = clock.wall / 1_000 + 60;
+    expect(await put('n2', 'k2', 42, { metadata: '"ä"', expires })).toBeUndefined();
+    expect([await put('n1', 'k', 2), await put('n1', 'k', 1)]).toEqual(['kv_full', undefined]);
+    // In place of a value counts the difference; of two at once for the last byte one is refused.
+    expect([await put('n1', 'k1', 49), await put('n1', 'k1', 47)]).toEqual(['kv_full', undefined]);
+    const both = await Promise.all([put('n1', 'y', 0), put('n2', 'z', 0)]);
+    expect([...both].toSorted((a) => (a === undefined ? 1 : -1))).toEqual(['kv_full', undefined]);
+    // Others have their own, or none.
+    const other = { account: 'b', bytesMax: undefined };
+    expect(await rejection(store.put('n3', bytes('k'), entry('x'.repeat(1_000)), other))).toBeUndefined();
+    // What goes makes room: by a delete, by its end, with its namespace.
+    await store.delete('n1', bytes('k1'));
+    expect([await put('n1', 'k1', 48), await put('n1', 'k1', 47)]).toEqual(['kv_full', undefined]);
+    clock.wall += 60_000;
+    await store.sweep();
+    expect([await put('n2', 'k3', 46), await put('n2', 'k3', 46)]).toEqual([undefined, undefined]);
+    await store.drop('n1');
+    while (await store.sweep());
+    expect(await put('n2', 'k4', 48)).toBeUndefined();
     await store.close();
   });
 

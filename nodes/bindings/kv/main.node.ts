@@ -2,8 +2,9 @@
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { runThread } from '../run-thread.node.ts';
 import type { KvData, KvTarget } from './kind.ts';
+import { Quotas } from './quota.ts';
 import { answerKv } from './questions.ts';
-import { kvServer, Room } from './serve.node.ts';
+import { kvServer, Room, type KvServerDeps } from './serve.node.ts';
 import { KvStore } from './store.node.ts';
 
 const SWEEP_MS = 10_000;
@@ -13,7 +14,14 @@ await runThread<KvTarget>(async (data, log) => {
   const clock = systemClock;
   const timers = systemTimers;
   const store = await KvStore.open({ ...(data as KvData), clock, timers, random: Math.random });
-  const deps = { store, clock, log, room: new Room() };
+  const quotas = new Quotas();
+  const room = new Room();
+  const storeOf = (account: string): KvServerDeps['store'] => ({
+    get: (namespace, key) => store.get(namespace, key),
+    list: (namespace, request) => store.list(namespace, request),
+    delete: (namespace, key) => store.delete(namespace, key),
+    put: (namespace, key, entry) => store.put(namespace, key, entry, quotas.of(account)),
+  });
   let sweeping: Promise<void> | undefined;
   const closing = new AbortController();
   const sweep = async (): Promise<void> => {
@@ -30,8 +38,9 @@ await runThread<KvTarget>(async (data, log) => {
     sweeping ??= sweep();
   });
   return {
-    serve: ({ target }) => kvServer(deps, target.namespaceId),
-    answer: (question) => answerKv(store, question, Math.floor(clock.wallMs() / 1_000)),
+    serve: ({ target }) => kvServer({ store: storeOf(target.account), clock, log, room }, target.namespaceId),
+    state: (entries) => quotas.apply(entries),
+    answer: (question) => answerKv({ store, quotas }, question, Math.floor(clock.wallMs() / 1_000)),
     close: async () => {
       closing.abort();
       timer.cancel();

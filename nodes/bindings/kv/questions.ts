@@ -2,6 +2,7 @@
 import type { KvKeys } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { cursorOf, keyBytes, KV_LIMITS, listRequestOf } from './rules.ts';
+import type { Quotas } from './quota.ts';
 import type { KvStore } from './store.node.ts';
 
 export type KvQuestion =
@@ -9,6 +10,7 @@ export type KvQuestion =
   | {
       readonly kind: 'put';
       readonly namespaceId: string;
+      readonly account: string;
       readonly key: string;
       readonly value: Uint8Array;
       readonly ttlSeconds: number | undefined;
@@ -17,7 +19,11 @@ export type KvQuestion =
   | { readonly kind: 'drop'; readonly namespaceId: string };
 
 /** @returns for `get` the value or undefined; for `list` {@link KvKeys}. */
-export async function answerKv(store: KvStore, question: unknown, nowSeconds: number): Promise<unknown> {
+export async function answerKv(
+  { store, quotas }: { readonly store: KvStore; readonly quotas: Quotas },
+  question: unknown,
+  nowSeconds: number,
+): Promise<unknown> {
   const asked = question as KvQuestion;
   switch (asked.kind) {
     case 'get':
@@ -27,11 +33,16 @@ export async function answerKv(store: KvStore, question: unknown, nowSeconds: nu
     case 'put':
       if (asked.value.byteLength > KV_LIMITS.valueBytesMax)
         throw new PlatformError('kv_value_too_large', 'a KV value is too large');
-      return store.put(asked.namespaceId, keyBytes(asked.key), {
-        value: asked.value,
-        metadata: undefined,
-        expires: asked.ttlSeconds === undefined ? undefined : nowSeconds + asked.ttlSeconds,
-      });
+      return store.put(
+        asked.namespaceId,
+        keyBytes(asked.key),
+        {
+          value: asked.value,
+          metadata: undefined,
+          expires: asked.ttlSeconds === undefined ? undefined : nowSeconds + asked.ttlSeconds,
+        },
+        quotas.of(asked.account),
+      );
     case 'list': {
       const { keys, complete } = await store.list(
         asked.namespaceId,

@@ -11,6 +11,14 @@ export const KV_LIMITS = {
   cacheTtlSecondsMin: 30,
 } as const;
 
+export interface KvEntry {
+  readonly value: Uint8Array;
+  /** JSON. */
+  readonly metadata: string | undefined;
+  /** Second of the epoch. */
+  readonly expires: number | undefined;
+}
+
 function refuse(detail: string, code: ErrorCode = 'kv_invalid'): never {
   throw new PlatformError(code, detail, { publicDetail: detail });
 }

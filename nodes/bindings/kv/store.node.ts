@@ -10,7 +10,8 @@
 import { createClient, LibsqlError, type Client, type InStatement, type Row } from '@libsql/client';
 import { PlatformError } from '#shared/errors.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
-import { afterPrefix, type ListRequest } from './rules.ts';
+import { claimStatement, putStatement, QUOTA_SCHEMA, type Within } from './quota.ts';
+import { afterPrefix, type KvEntry, type ListRequest } from './rules.ts';
 
 export interface KvStoreOptions {
   /** `file:…`, or the URL of a libSQL server. */
@@ -21,14 +22,6 @@ export interface KvStoreOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: () => number;
-}
-
-export interface KvEntry {
-  readonly value: Uint8Array;
-  /** JSON. */
-  readonly metadata: string | undefined;
-  /** Second of the epoch. */
-  readonly expires: number | undefined;
 }
 
 export interface KvListed {
@@ -44,6 +37,7 @@ const SCHEMA = [
   'CREATE INDEX IF NOT EXISTS kv_expires ON kv (expires) WHERE expires IS NOT NULL',
   // Deleted namespaces whose values are still to be removed. Their ids are never used again.
   'CREATE TABLE IF NOT EXISTS kv_dropped (namespace TEXT PRIMARY KEY NOT NULL)',
+  ...QUOTA_SCHEMA,
 ];
 const PAGE_BYTES = 4_096;
 const BUSY_TIMEOUT_MS = 200;
@@ -57,11 +51,13 @@ const BATCH_BYTES_MAX = 8 * 1_048_576;
 const WAITING_MAX = 1_024;
 /** Rows that a sweep removes at once, so that no write waits for long. */
 const SWEEP_ROWS = 200;
+const CLAIMED_MAX = 100_000;
 
 interface Write {
   readonly statement: InStatement;
   readonly bytes: number;
-  readonly resolve: () => void;
+  /** With the number of rows that it changed. */
+  readonly resolve: (rows: number) => void;
   readonly reject: (error: PlatformError) => void;
 }
 
@@ -98,6 +94,8 @@ export class KvStore {
   readonly #writer: Client;
   readonly #reader: Client;
   readonly #waiting: Write[] = [];
+  /** Namespaces whose account the database knows. */
+  readonly #claimed = new Set<string>();
   #writing: Promise<void> | undefined;
 
   private constructor(options: KvStoreOptions) {
@@ -140,20 +138,22 @@ export class KvStore {
     return rows[0] === undefined ? undefined : entryOf(rows[0]);
   }
 
-  put(namespace: string, key: Uint8Array, entry: KvEntry): Promise<void> {
-    return this.#write(
-      {
-        sql: `INSERT INTO kv (namespace, key, value, metadata, expires) VALUES (?, ?, ?, ?, ?)
-          ON CONFLICT (namespace, key) DO UPDATE SET
-            value = excluded.value, metadata = excluded.metadata, expires = excluded.expires`,
-        args: [namespace, key, entry.value, entry.metadata ?? null, entry.expires ?? null],
-      },
-      entry.value.byteLength,
-    );
+  /** @throws {PlatformError} `kv_full`, when it would pass the quota of the account or the bound of the file. */
+  async put(namespace: string, key: Uint8Array, entry: KvEntry, within?: Within): Promise<void> {
+    if (within !== undefined && !this.#claimed.has(namespace)) {
+      await this.#write(claimStatement(namespace, within.account), 0);
+      if (this.#claimed.size >= CLAIMED_MAX) this.#claimed.clear();
+      this.#claimed.add(namespace);
+    }
+    const changed = await this.#write(putStatement(namespace, key, entry, within), entry.value.byteLength);
+    if (changed > 0 || within?.bytesMax === undefined) return;
+    throw new PlatformError('kv_full', `the KV quota of ${within.account} is used up`, {
+      publicDetail: `The account may keep ${within.bytesMax} bytes in KV, and this put would pass them.`,
+    });
   }
 
-  delete(namespace: string, key: Uint8Array): Promise<void> {
-    return this.#write({ sql: 'DELETE FROM kv WHERE namespace = ? AND key = ?', args: [namespace, key] }, 0);
+  async delete(namespace: string, key: Uint8Array): Promise<void> {
+    await this.#write({ sql: 'DELETE FROM kv WHERE namespace = ? AND key = ?', args: [namespace, key] }, 0);
   }
 
   /** In the order of their bytes. `complete`: there are no more. */
@@ -183,8 +183,8 @@ export class KvStore {
   }
 
   /** All values of a namespace will be removed, in the background. */
-  drop(namespace: string): Promise<void> {
-    return this.#write(
+  async drop(namespace: string): Promise<void> {
+    await this.#write(
       { sql: 'INSERT INTO kv_dropped (namespace) VALUES (?) ON CONFLICT DO NOTHING', args: [namespace] },
       0,
     );
@@ -197,8 +197,10 @@ export class KvStore {
     const namespace = rows[0]?.['namespace'];
     if (typeof namespace !== 'string') return removed >= SWEEP_ROWS;
     const dropped = await this.#remove('namespace = ?', namespace);
-    if (dropped === 0)
+    if (dropped === 0) {
+      await this.#write({ sql: 'DELETE FROM kv_usage WHERE namespace = ?', args: [namespace] }, 0);
       await this.#write({ sql: 'DELETE FROM kv_dropped WHERE namespace = ?', args: [namespace] }, 0);
+    }
     return true;
   }
 
@@ -242,7 +244,7 @@ export class KvStore {
     return rows.length;
   }
 
-  #write(statement: InStatement, bytes: number): Promise<void> {
+  #write(statement: InStatement, bytes: number): Promise<number> {
     if (this.#waiting.length >= WAITING_MAX)
       return Promise.reject(
         new PlatformError('kv_unavailable', `${WAITING_MAX} writes wait`, { retryAfterMs: 1_000 }),
@@ -274,13 +276,13 @@ export class KvStore {
 
   async #commit(writes: readonly Write[]): Promise<void> {
     try {
-      await this.#retrying(() =>
+      const results = await this.#retrying(() =>
         this.#writer.batch(
           writes.map(({ statement }) => statement),
           'write',
         ),
       );
-      for (const { resolve } of writes) resolve();
+      for (const [index, { resolve }] of writes.entries()) resolve(results[index]?.rowsAffected ?? 0);
     } catch (thrown) {
       const [only, ...others] = writes;
       if (only === undefined) return;

@@ -4,19 +4,23 @@ import { dirname, join } from 'node:path';
 import type { AgentPort, LeaseSource, Permit } from '#shared/leases/ports.ts';
 import type { Watch } from '#shared/leases/watch.ts';
 import { PlatformError } from '#shared/errors.ts';
+import type { UsageMeters } from '#shared/usage/meter.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UpstreamClient } from '#shared/upstream/upstream.ts';
 import type { BindingSocket } from '../protocol.ts';
 import type { Call, CallDepths } from './depth.ts';
+import type { CallerSessions } from './sessions.ts';
 import type { Resolved, ServiceTarget, Targets } from './targets.ts';
 
 export interface ServiceDeps {
   readonly targets: Targets;
   readonly depths: CallDepths;
+  readonly sessions: CallerSessions;
   readonly leases: LeaseSource;
   readonly agent: AgentPort;
   readonly client: UpstreamClient;
+  readonly usage: UsageMeters;
   readonly watch: Watch;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -38,8 +42,7 @@ export interface Place {
   leave(): void;
 }
 
-/** @throws {PlatformError} `call_depth_exceeded`. */
-export function depthOf(deps: Pick<ServiceDeps, 'depths'>, socket: ServiceSocket): number {
+function depthOf(deps: Pick<ServiceDeps, 'depths'>, socket: ServiceSocket): number {
   const depth = deps.depths.next(socket.instanceId);
   if (depth === undefined)
     throw new PlatformError('call_depth_exceeded', `calls that leave ${socket.instanceId} are too deep`);
@@ -50,19 +53,24 @@ export function depthOf(deps: Pick<ServiceDeps, 'depths'>, socket: ServiceSocket
  * Waits for a place as a request at a gateway does.
  *
  * @returns undefined when `gone` fired before.
- * @throws {PlatformError} what the queue or the scheduler refused with.
+ * @throws {PlatformError} `call_depth_exceeded`, or what the queue or the scheduler refused with.
  */
 export async function enter(
   deps: ServiceDeps,
-  { version, socketFile }: Resolved,
-  depth: number,
+  { socket, resolved }: { readonly socket: ServiceSocket; readonly resolved: Resolved },
   gone: AbortSignal,
 ): Promise<Place | undefined> {
+  const { version, socketFile } = resolved;
+  const depth = depthOf(deps, socket);
   const waiting: { cancel?: () => void } = {};
   const cancel = (): void => waiting.cancel?.();
   gone.addEventListener('abort', cancel);
   try {
-    const admitting = deps.leases.admit(version, waiting);
+    const admitting = deps.leases.admit(
+      version,
+      waiting,
+      deps.sessions.of(socket.instanceId, version.scaling),
+    );
     if (gone.aborted) waiting.cancel?.();
     const admitted = admitting instanceof Promise ? await admitting : admitting;
     if (admitted.kind === 'refused') throw admitted.error;

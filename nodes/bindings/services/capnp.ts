@@ -15,6 +15,8 @@ const WORD = 8;
 /** `Return.results`, `Resolve.cap`. */
 const FIRST = 0;
 const SENDER_HOSTED = 1;
+/** `Return.exception`. */
+const EXCEPTION = 1;
 const SENDER_PROMISE = 2;
 const COMPOSITE = 7;
 
@@ -87,6 +89,24 @@ export function resolvedExports(member: Struct): readonly number[] | undefined {
   if (member.segment.readUInt16LE(member.dataAt + 4) !== FIRST) return [];
   const descriptor = field(member, 0);
   return descriptor === undefined ? undefined : exportOf(descriptor.segment, descriptor.dataAt);
+}
+
+/** `EventDispatcher` of workerd's worker-interface.capnp; `prewarm` is the one method that begins no event. */
+const EVENT_DISPATCHER = 0xf20697475ec1752dn;
+const PREWARM = 2;
+
+/** Of a Call: code of the target runs for it. Calls on objects that it gave are part of the same event. */
+export function beginsEvent({ segment, dataAt, pointersAt }: Struct): boolean {
+  return (
+    pointersAt - dataAt >= 2 * WORD &&
+    segment.readBigUInt64LE(dataAt + WORD) === EVENT_DISPATCHER &&
+    segment.readUInt16LE(dataAt + 4) !== PREWARM
+  );
+}
+
+/** Of a Return: the call threw. */
+export function threw({ segment, dataAt }: Struct): boolean {
+  return segment.readUInt16LE(dataAt + 6) === EXCEPTION;
 }
 
 /** `Call.params` is the second pointer of a Call. */

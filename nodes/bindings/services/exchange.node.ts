@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import { REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
+import type { Meter } from '#shared/usage/meter.ts';
 import type {
   UpstreamClient,
   UpstreamExchange,
@@ -28,6 +29,8 @@ export interface ExchangePlan {
   /** Names and values in turn, added to the caller's own. */
   readonly headers: readonly string[];
   readonly limits: FunctionLimits;
+  /** Of the target. */
+  readonly meter: Meter;
   readonly watch: Watch;
   readonly onSlow: (ageMs: number) => void;
 }
@@ -126,6 +129,7 @@ class Exchange implements UpstreamHandler, Watched {
 
   onData(chunk: Buffer): boolean {
     if (this.#discarding) return true;
+    this.#plan.meter.responseBytes += chunk.byteLength;
     if (this.#headFresh && this.#firstChunk === undefined) {
       this.#firstChunk = chunk;
       return true;
@@ -190,6 +194,7 @@ class Exchange implements UpstreamHandler, Watched {
   readonly #bodyChunk = (chunk: Buffer): void => {
     this.#active();
     this.#bodyBytes += chunk.byteLength;
+    this.#plan.meter.requestBytes += chunk.byteLength;
     if (this.#bodyBytes > this.#plan.limits.requestBodyBytes) {
       this.#upstream?.abort();
       if (this.#headSent) this.#cut();
@@ -218,6 +223,7 @@ class Exchange implements UpstreamHandler, Watched {
   /** The head is out: all that can be said is that the rest is missing. */
   #cut(): void {
     if (this.#over) return;
+    this.#plan.meter.errors += 1;
     this.#outgoing.destroy();
     this.#finish({ kind: 'answered' });
   }

@@ -7,9 +7,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { DEADLINE_MS, PRINCIPAL, REQUEST_ID } from '#shared/contracts/invoke.ts';
 import type { ExitReason, ExitReport } from '#shared/contracts/nodes.ts';
 import { LIMITS } from '#shared/limits.ts';
+import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, PlatformError, problemParts, type ErrorCode } from '#shared/errors.ts';
 import {
-  depthOf,
   enter,
   newRequestId,
   pauseBefore,
@@ -45,6 +45,8 @@ interface Forwarding {
   readonly inbound: Inbound;
   readonly requestId: string;
   readonly gone: AbortSignal;
+  /** An instance got the call: it is counted once, however often it is sent. */
+  reached: boolean;
 }
 
 /** Answers the request, whatever happens. */
@@ -59,7 +61,7 @@ export async function forwardFetch(
   const leave = (): void => gone.abort();
   sink.on('close', leave);
   try {
-    await forward({ deps, socket, inbound, requestId, gone: gone.signal });
+    await forward({ deps, socket, inbound, requestId, gone: gone.signal, reached: false });
   } catch (thrown) {
     const error = asPlatformError(thrown);
     if (error.code === 'internal') deps.log.error('service_call_failed', { requestId, error: thrown });
@@ -75,12 +77,18 @@ async function forward(forwarding: Forwarding): Promise<void> {
   for (let unreachable = 0; ;) {
     // Each time anew: between two attempts the alias may have moved.
     const resolved = deps.targets.resolve(socket.target);
-    const place = await enter(deps, resolved, depthOf(deps, socket), gone);
+    const place = await enter(deps, { socket, resolved }, gone);
     if (place === undefined) return;
     let next: 'done' | 'resend' | 'unreachable';
+    const meter = deps.usage.of(resolved.version.id);
+    meter.open += 1;
     try {
-      next = await attempt(forwarding, resolved.version, place, resent);
+      next = await attempt(forwarding, resolved.version, { place, meter, resent });
+    } catch (thrown) {
+      meter.errors += 1;
+      throw thrown;
     } finally {
+      meter.open -= 1;
       place.leave();
     }
     if (next === 'done') return;
@@ -95,8 +103,7 @@ async function forward(forwarding: Forwarding): Promise<void> {
 async function attempt(
   forwarding: Forwarding,
   version: TargetVersion,
-  place: Place,
-  resent: boolean,
+  { place, meter, resent }: { readonly place: Place; readonly meter: Meter; readonly resent: boolean },
 ): Promise<'done' | 'resend' | 'unreachable'> {
   const { deps, socket, inbound, requestId } = forwarding;
   const { lease } = place.permit;
@@ -113,6 +120,7 @@ async function attempt(
       `function:${account}/${caller}`,
     ],
     limits: version.limits,
+    meter,
     watch: deps.watch,
     onSlow: (ageMs) => {
       if (ageMs < version.limits.cpuMs) deps.agent.slow(lease, ageMs);
@@ -122,6 +130,10 @@ async function attempt(
   const outcome = await (inbound.outgoing === undefined
     ? upgrade(inbound, plan)
     : exchange(deps.client, inbound, plan));
+  if (!forwarding.reached && outcome.kind !== 'unreachable' && outcome.kind !== 'busy') {
+    forwarding.reached = true;
+    meter.requests += 1;
+  }
   return settle(forwarding, place, outcome, resent);
 }
 

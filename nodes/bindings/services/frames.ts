@@ -9,6 +9,7 @@
  * rest: {@link ReadAlong.lost} for good when the framing itself is not understood.
  */
 import {
+  beginsEvent,
   BOOTSTRAP,
   CALL,
   calledExports,
@@ -22,6 +23,7 @@ import {
   resolvedExports,
   RETURN,
   returnedExports,
+  threw,
   type Message,
 } from './capnp.ts';
 
@@ -102,6 +104,8 @@ class Splitter {
 
 interface Question {
   readonly bootstrap: boolean;
+  /** Lasts as long as the event. */
+  readonly event: boolean;
 }
 
 export class ReadAlong {
@@ -114,6 +118,9 @@ export class ReadAlong {
   readonly #given = new Map<number, readonly number[]>();
   /** Capabilities were given that could not be counted. */
   #uncounted = false;
+  /** Events that the caller began, and calls that threw, so far. */
+  events = 0;
+  failures = 0;
 
   get lost(): boolean {
     return this.#fromCaller.broken || this.#fromTarget.broken;
@@ -122,6 +129,13 @@ export class ReadAlong {
   /** A call waits for its answer. */
   get open(): boolean {
     return this.#questions.size > 0 || this.lost;
+  }
+
+  /** Events without an end. */
+  get eventsOpen(): number {
+    let open = 0;
+    for (const { event } of this.#questions.values()) if (event) open += 1;
+    return open;
   }
 
   get atRest(): boolean {
@@ -133,7 +147,9 @@ export class ReadAlong {
     let asked = false;
     this.#fromCaller.push(chunk, ({ kind, id, member }) => {
       if (kind === CALL || kind === BOOTSTRAP) {
-        this.#questions.set(id, { bootstrap: kind === BOOTSTRAP });
+        const event = kind === CALL && member !== undefined && beginsEvent(member);
+        if (event) this.events += 1;
+        this.#questions.set(id, { bootstrap: kind === BOOTSTRAP, event });
         asked = true;
       } else if (kind === FINISH) {
         this.#questions.delete(id);
@@ -163,6 +179,7 @@ export class ReadAlong {
     const question = this.#questions.get(id);
     // A Finish that came before it, or the bootstrap capability: kept by neither side's code.
     if (question === undefined || question.bootstrap) return;
+    if (!question.event && member !== undefined && threw(member)) this.failures += 1;
     const exports = whole && member !== undefined ? returnedExports(member) : undefined;
     this.#hold(exports);
     if (member !== undefined && noFinishNeeded(member)) this.#questions.delete(id);

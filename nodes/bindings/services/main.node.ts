@@ -1,4 +1,5 @@
 /** Thread of the service bindings. It holds leases as a gateway does, under a name of its own. */
+import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
@@ -6,12 +7,14 @@ import { Watch } from '#shared/leases/watch.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
+import { UsageMeters } from '#shared/usage/meter.ts';
 import { runThread, type ThreadPart } from '../run-thread.node.ts';
 import type { ServiceDeps, ServiceSocket } from './caller.ts';
 import { CallDepths } from './depth.ts';
 import { forwardFetch } from './fetch.node.ts';
 import type { ServicesData } from './kind.ts';
 import { connectRpc } from './rpc.node.ts';
+import { CallerSessions } from './sessions.ts';
 import { Targets, type ServiceTarget } from './targets.ts';
 
 function serverOf(deps: ServiceDeps, socket: ServiceSocket): Server {
@@ -45,9 +48,11 @@ await runThread<ServiceTarget>((data, log) => {
   const deps: ServiceDeps = {
     targets: new Targets(Math.random),
     depths: new CallDepths(),
+    sessions: new CallerSessions(() => randomBytes(16).toString('base64url')),
     leases,
     agent,
     client,
+    usage: new UsageMeters(),
     watch: new Watch(clock, timers),
     clock,
     timers,
@@ -57,6 +62,8 @@ await runThread<ServiceTarget>((data, log) => {
   const part: ThreadPart<ServiceTarget> = {
     serve: (socket) => serverOf(deps, socket),
     state: (entries) => deps.targets.apply(entries),
+    detached: (instanceId) => deps.sessions.ended(instanceId),
+    usage: () => deps.usage.drain(),
     close: async () => {
       await leases.close();
       await client.close();

@@ -8,10 +8,10 @@
  */
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, PlatformError } from '#shared/errors.ts';
 import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
 import {
-  depthOf,
   enter,
   newRequestId,
   pauseBefore,
@@ -24,6 +24,8 @@ import { ReadAlong } from './frames.ts';
 import type { TargetVersion } from './targets.ts';
 
 const REST_MS = 1_000;
+/** When its lease allows no further call. A call that comes while it is being closed rejects, so not 0. */
+const USED_UP_REST_MS = 50;
 
 interface Inbound {
   readonly incoming: IncomingMessage;
@@ -58,7 +60,7 @@ async function open(
 ): Promise<void> {
   for (let unreachable = 0; ;) {
     const resolved = deps.targets.resolve(socket.target);
-    const place = await enter(deps, resolved, depthOf(deps, socket), gone);
+    const place = await enter(deps, { socket, resolved }, gone);
     if (place === undefined) return;
     const instance = await dial(place.socketPath, deps.rpcHost);
     if (gone.aborted) {
@@ -111,15 +113,20 @@ class Session implements Watched {
   readonly #head: Buffer;
   readonly #instance: Duplex;
   readonly #readAlong = new ReadAlong();
+  readonly #meter: Meter;
   readonly #requestId = newRequestId();
   #lastByteMs = 0;
   /** Since when the instance has been silent with a call open. */
   #silentSinceMs = 0;
   #reportAtMs = SLOW_MS;
+  /** Events of this connection that the lease was charged with. */
+  #charged = 0;
   #over = false;
 
   constructor(between: Between, { socket, head }: Inbound, instance: Duplex) {
     this.#between = between;
+    this.#meter = between.deps.usage.of(between.version.id);
+    this.#meter.open += 1;
     this.#caller = socket;
     this.#head = head;
     this.#instance = instance;
@@ -131,9 +138,10 @@ class Session implements Watched {
     this.#lastByteMs = this.#between.deps.watch.add(this);
     caller.write(headText(200, 'OK', []));
     if (this.#head.byteLength > 0) caller.unshift(this.#head);
-    for (const side of [caller, instance]) {
-      side.on('error', () => this.#close());
-      side.on('close', () => this.#close());
+    for (const event of ['error', 'close']) {
+      // Who leaves before the answer counts no error.
+      caller.on(event, () => this.#end());
+      instance.on(event, () => this.#close());
     }
     caller.on('data', (chunk: Buffer) => this.#fromCaller(chunk));
     instance.on('data', (chunk: Buffer) => this.#fromInstance(chunk));
@@ -150,7 +158,7 @@ class Session implements Watched {
     if (quietMs >= limits.streamIdleMs) return this.#close();
     if (!this.#readAlong.open) {
       // After this round of reading: what has just arrived still counts.
-      if (this.#readAlong.atRest && quietMs >= REST_MS) setImmediate(() => this.#closeAtRest());
+      if (this.#readAlong.atRest && quietMs >= this.#restMs) setImmediate(() => this.#closeAtRest());
       return;
     }
     const ageMs = nowMs - this.#silentSinceMs;
@@ -168,19 +176,53 @@ class Session implements Watched {
 
   #fromCaller(chunk: Buffer): void {
     const idle = !this.#readAlong.open;
-    if (this.#readAlong.caller(chunk) && !this.#deepEnough()) return this.#close();
+    const { events } = this.#readAlong;
+    const asked = this.#readAlong.caller(chunk);
+    this.#meter.requestBytes += chunk.byteLength;
+    this.#meter.requests += this.#readAlong.events - events;
+    if (asked && !this.#deepEnough()) return this.#close();
+    if (!this.#charge()) return this.#close();
     this.#touch();
     if (idle) this.#answering();
+    if (this.#restMs === 0 && this.#readAlong.atRest) setImmediate(() => this.#closeAtRest());
     if (!this.#instance.write(chunk)) this.#caller.pause();
   }
 
   #fromInstance(chunk: Buffer): void {
+    const { failures } = this.#readAlong;
     this.#readAlong.target(chunk);
+    this.#meter.responseBytes += chunk.byteLength;
+    this.#meter.errors += this.#readAlong.failures - failures;
     this.#touch();
     this.#answering();
     // Without an open call nothing is below it.
     if (!this.#readAlong.open) this.#between.place.call.depth = 0;
     if (!this.#caller.write(chunk)) this.#instance.pause();
+  }
+
+  /**
+   * Charges events to the lease. The permit paid for the first. Once the budget is used up the connection
+   * goes at a short rest, and at twice the budget at the next one of any length; with isolation `request` an
+   * event too many is refused, and all with it: none may meet what another left.
+   */
+  #charge(): boolean {
+    const { deps, socket, place, version } = this.#between;
+    for (; this.#charged < this.#readAlong.events; this.#charged += 1) {
+      if (this.#charged === 0 || place.permit.again()) continue;
+      if (version.scaling.isolation !== 'request') break;
+      deps.log.debug('rpc_refused', { instance: socket.instanceId, code: 'instance_lost' });
+      return false;
+    }
+    return true;
+  }
+
+  /** How long it must be at rest. */
+  get #restMs(): number {
+    const { place, version } = this.#between;
+    const { requests } = place.permit.lease;
+    if (requests === undefined || this.#readAlong.events < requests) return REST_MS;
+    const goesOn = version.scaling.isolation !== 'request' && this.#readAlong.events < 2 * requests;
+    return goesOn ? USED_UP_REST_MS : 0;
   }
 
   /** A new call on it may stand deeper than the one that opened the connection. */
@@ -206,13 +248,20 @@ class Session implements Watched {
 
   #closeAtRest(): void {
     const quietMs = this.#between.deps.clock.monotonicMs() - this.#lastByteMs;
-    if (this.#readAlong.atRest && quietMs >= REST_MS) this.#close();
+    if (this.#readAlong.atRest && quietMs >= this.#restMs) this.#close();
   }
 
   #close(): void {
     if (this.#over) return;
+    this.#meter.errors += this.#readAlong.eventsOpen;
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#over) return;
     this.#over = true;
     this.#between.deps.watch.delete(this);
+    this.#meter.open -= 1;
     this.#caller.destroy();
     this.#instance.destroy();
     this.#between.place.leave();

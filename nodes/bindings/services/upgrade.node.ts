@@ -91,8 +91,14 @@ class Upgrade implements Watched {
     socket.write(headText(101, 'Switching Protocols', headers), 'latin1');
     if (rest.byteLength > 0) socket.write(rest);
     if (head.byteLength > 0) connection.write(head);
-    socket.on('data', this.#active);
-    connection.on('data', this.#active);
+    const { meter } = this.#plan;
+    meter.requestBytes += head.byteLength;
+    meter.responseBytes += rest.byteLength;
+    socket.on('data', (chunk: Buffer) => {
+      this.#active();
+      meter.requestBytes += chunk.byteLength;
+    });
+    connection.on('data', this.#answerChunk);
     connection.on('error', () => socket.destroy());
     // What the instance sent last still reaches the caller: pipe() ends the socket after it.
     connection.on('close', () => socket.end(() => socket.destroy()));
@@ -108,9 +114,12 @@ class Upgrade implements Watched {
     const { socket } = this.#inbound;
     const headers = passing(response.rawHeaders, [REQUEST_ID, this.#plan.requestId, 'connection', 'close']);
     socket.write(headText(status, response.statusMessage ?? '', headers), 'latin1');
-    response.on('data', this.#active);
+    response.on('data', this.#answerChunk);
     response.on('end', () => this.#finish({ kind: 'answered' }));
-    response.on('error', () => this.#cut());
+    response.on('error', () => {
+      this.#plan.meter.errors += 1;
+      this.#cut();
+    });
     response.pipe(socket);
   }
 
@@ -119,8 +128,13 @@ class Upgrade implements Watched {
     this.#active();
   }
 
-  readonly #active = (): void => {
+  #active(): void {
     this.#lastActiveMs = this.#plan.watch.coarseMs;
+  }
+
+  readonly #answerChunk = (chunk: Buffer): void => {
+    this.#active();
+    this.#plan.meter.responseBytes += chunk.byteLength;
   };
 
   readonly #callerClosed = (): void => {

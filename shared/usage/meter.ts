@@ -1,9 +1,9 @@
 /**
- * What passes through this gateway, by version. A request costs one map lookup and a few additions: the
+ * What passes to functions through a gateway or a node, by version. A request costs one map lookup and a few additions: the
  * counters of a version are one object for as long as it is used.
  */
-import { parseVersionId, type VersionId } from '#shared/ids.ts';
-import type { UsageEntry } from '#shared/usage/reporter.ts';
+import { parseVersionId, type VersionId } from '../ids.ts';
+import type { UsageEntry } from './reporter.ts';
 
 export interface Meter {
   requests: number;
