@@ -1,5 +1,6 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
 import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
@@ -19,7 +20,7 @@ import { Instances } from '../instances/instances.node.ts';
 import type { LaunchOptions } from '../instances/launch.node.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
 import { Heartbeat } from './heartbeat.node.ts';
-import { freeBytes, openParts, type AgentOptions, type Parts } from './parts.node.ts';
+import { boxFolder, freeBytes, openParts, type AgentOptions, type Parts } from './parts.node.ts';
 
 /** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
 const RUNNABLE_WAIT_MS = 5_000;

@@ -33,4 +33,3 @@ const kvBindingSchema = z.strictObject({
 
 export const servicesSchema = z.array(serviceBindingSchema).max(LIMITS.bindingsMax);
 export const kvBindingsSchema = z.array(kvBindingSchema).max(LIMITS.bindingsMax);
-
