@@ -76,7 +76,6 @@ export class Egress implements Attachment {
   }
 
   attach({ instanceId, folder, owner, runnable }: AttachedSlot): Promise<void> {
-    if (runnable.egress.allow.length === 0) return Promise.resolve();
     const { subrequests, connections, timeoutMs, streamIdleMs } = runnable.limits;
     const spec: SlotSpec = {
       instanceId,

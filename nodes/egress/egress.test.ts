@@ -179,7 +179,10 @@ describe('fetch', () => {
   test('with egress none reaches nothing', async ({ expect }) => {
     await using target = await httpTarget(ok);
     const call = await fetcher({ egress: 'none' });
-    expect((await call('fetch', { url: `http://127.0.0.1:${target.port}/` })).error).toBeDefined();
+    expect(await call('fetch', { url: `http://127.0.0.1:${target.port}/` })).toEqual({
+      error: `TypeError: egress_denied: the rules do not allow 127.0.0.1 at port ${target.port}`,
+    });
+    expect(await logged('egress_denied')).toContain('"requestId":"r1"');
     expect(target.accepted()).toBe(0);
   });
 

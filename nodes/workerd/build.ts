@@ -59,9 +59,8 @@ function bindingOf([name, value]: [string, unknown]): WorkerdBinding {
 function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService[] {
   const host = { kind: 'external', style: 'host' } as const;
   return [
-    ...(runnable.egress.allow.length === 0
-      ? []
-      : [{ name: 'egress', kind: 'external', style: 'proxy', socketName: EGRESS_SOCKET } as const]),
+    // Also where nothing may be reached: the proxy refuses with a code and a reason, workerd with neither.
+    { name: 'egress', kind: 'external', style: 'proxy', socketName: EGRESS_SOCKET },
     ...runnable.services.map((_, index) => ({
       ...host,
       name: `service-${index}`,
@@ -121,7 +120,7 @@ export function buildWorkerdConfig(
         compatibilityDate: runnable.compatibilityDate,
         compatibilityFlags: flags.some((flag) => ALS_FLAGS.includes(flag)) ? flags : [...flags, 'nodejs_als'],
         bindings: bindings(runnable),
-        globalOutbound: runnable.egress.allow.length === 0 ? 'internet' : 'egress',
+        globalOutbound: 'egress',
       },
       // The implicit one would load the system's certificates and reach the network.
       { name: 'internet', kind: 'network', allow: [] },
