@@ -333,7 +333,7 @@ function toProblem(error: PlatformError, requestId?: string): Problem {
     code: error.code,
     ...(error.publicDetail === undefined ? {} : { detail: error.publicDetail }),
     ...(requestId === undefined ? {} : { requestId }),
-    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: Math.ceil(error.retryAfterMs) }),
   };
 }
 
