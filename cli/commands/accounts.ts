@@ -1,6 +1,7 @@
 /** `isoplane accounts`: for the operator, which is an owner of the account `default`. */
 import { accountViewSchema, createAccountSchema, type AccountView } from '#shared/contracts/api.ts';
 import { ceilingsSchema, type Ceilings } from '#shared/contracts/provision.ts';
+import { PlatformError } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';
 import { table } from '../output.ts';
@@ -39,7 +40,7 @@ export async function ceilings(
   if (options['clear'] !== true && wanted === undefined) {
     const items = await api.list('/v1/accounts', accountViewSchema);
     const found = items.find((item) => item.name === name);
-    if (found === undefined) throw usage(`There is no account ${name}.`);
+    if (found === undefined) throw new PlatformError('account_not_found', `no account ${name}`);
     context.output.result(found, () => accountText(found));
     return;
   }

@@ -237,6 +237,18 @@ describe('isoplane rollback and lists', () => {
     expect((result.json() as { id: string }[]).map(({ id }) => id)).toEqual(['k1', 'k2']);
   });
 
+  test('what contradicts itself is refused before anything is sent; an unknown account is no fault of the line', async ({
+    expect,
+  }) => {
+    await using control = await fakeControl(() => ({ body: { items: [] } }));
+    const run = (...args: string[]) => isoplane([...args, '--data', control.dataDir]);
+    const off = await run('aliases', 'provision', 'hello', 'live', '--off', '--instances', '2');
+    expect(off).toMatchObject({ code: 2, stderr: expect.stringContaining('not both') });
+    expect(control.calls).toEqual([]);
+    const missing = await run('accounts', 'ceilings', 'nobody');
+    expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('account_not_found') });
+  });
+
   test('a secret goes from stdin into the body, and is repeated nowhere, not even when it is refused', async ({
     expect,
   }) => {

@@ -16,6 +16,8 @@ export async function provision(
 ): Promise<void> {
   const name = argument('function', args[0], functionNameSchema);
   const alias = argument('alias', args[1], aliasNameSchema);
+  const wanted = options['instances'] !== undefined || options['window'] !== undefined;
+  if (options['off'] === true && wanted) throw usage('Give --off or instances, not both.');
   const { api } = await context.platform();
   const path = api.path(`/functions/${name}/aliases/${alias}/provision`);
   if (options['off'] === true) {
@@ -23,7 +25,6 @@ export async function provision(
     context.output.result({ alias, off: true }, () => `${alias} keeps no instances ready`);
     return;
   }
-  const wanted = options['instances'] !== undefined || options['window'] !== undefined;
   const view = wanted
     ? await api.call(path, provisionViewSchema, { method: 'PUT', json: provisionOf(options) })
     : await api.call(path, provisionViewSchema);
