@@ -207,6 +207,21 @@ describe('LeaseManager', () => {
     ]);
   });
 
+  test('an exchange that carries more requests takes them from the budget, and no more', async ({
+    expect,
+  }) => {
+    const { acquires, heartbeats, permits, admit, grant } = setUp();
+    admit();
+    acquires[0]?.answer(grant(5, 'i1', { requests: 3 }));
+    await settled();
+    expect([1, 2, 3].map(() => permits[0]?.again())).toEqual([true, true, false]);
+    permits[0]?.release();
+    await settled();
+    expect(heartbeats.at(-1)?.leases).toEqual([
+      { leaseId: 'l-i1', inFlight: 0, started: 3, sent: 3, done: true },
+    ]);
+  });
+
   test('reports what was sent on a budget that it gives back, until it is heard', async ({ expect }) => {
     const { clock, script, acquires, heartbeats, permits, admit, grant } = setUp();
     admit();

@@ -177,3 +177,39 @@ describe('ReadAlong', () => {
     }
   });
 });
+
+describe('what counts as a request', () => {
+  const EVENT_DISPATCHER = 0xf20697475ec1752dn;
+  const call = (id: number, method: number, dispatcher = EVENT_DISPATCHER): Buffer =>
+    new Words()
+      .struct(0, 1, 1)
+      .data((word) => word.writeUInt16LE(KINDS.call))
+      .struct(0, 2, 0)
+      .data((word) => {
+        word.writeUInt32LE(id);
+        word.writeUInt16LE(method, 4);
+      })
+      .data((word) => word.writeBigUInt64LE(dispatcher))
+      .framed();
+  const failed = (id: number): Buffer =>
+    new Words()
+      .struct(0, 1, 1)
+      .data((word) => word.writeUInt16LE(KINDS.return))
+      .struct(0, 1, 0)
+      .data((word) => {
+        word.writeUInt32LE(id);
+        word.writeUInt16LE(1, 6);
+      })
+      .framed();
+
+  test('is each event, and neither a prewarm nor a call on an object; a failure is a call that threw', ({
+    expect,
+  }) => {
+    const along = new ReadAlong();
+    along.caller(Buffer.concat([call(0, 6), call(1, 0, 1n), call(2, 2), call(3, 0, 1n), call(4, 6)]));
+    expect([along.events, along.eventsOpen, along.failures]).toEqual([2, 2, 0]);
+    along.target(Buffer.concat([failed(1), failed(4)]));
+    along.caller(message('finish', 4));
+    expect([along.events, along.eventsOpen, along.failures]).toEqual([2, 1, 1]);
+  });
+});

@@ -7,6 +7,7 @@ import { accountNameSchema, functionNameSchema, versionId } from '#shared/ids.ts
 import { LIMITS } from '#shared/limits.ts';
 import { CallDepths } from './depth.ts';
 import { isFunctionError, passing } from './headers.ts';
+import { CallerSessions } from './sessions.ts';
 import { serviceState, Targets, type ServiceTarget } from './targets.ts';
 
 function functionItem(
@@ -190,5 +191,24 @@ describe('isFunctionError()', () => {
       isFunctionError(200, ['isoplane-outcome', 'function_error']),
     ];
     expect(verdicts).toEqual([true, true, false, false, false]);
+  });
+});
+
+describe('CallerSessions', () => {
+  test('is one for each calling instance until that ends, and only where sessions are asked for', ({
+    expect,
+  }) => {
+    let made = 0;
+    const sessions = new CallerSessions(() => String((made += 1)));
+    const scaling = scalingSchema.parse({ isolation: 'session' });
+    const of = (instanceId: string) => sessions.of(instanceId, scaling);
+    expect([of('a'), of('b'), of('a'), sessions.of('c', scalingSchema.parse({}))]).toEqual([
+      '1',
+      '2',
+      '1',
+      undefined,
+    ]);
+    sessions.ended('a');
+    expect([of('a'), of('b')]).toEqual(['3', '2']);
   });
 });
