@@ -81,6 +81,7 @@ function assemble(parts: Parts, socket: string): Running {
   const egress = startEgress(parts, ({ instanceId, message, requestId }) =>
     instances.get(instanceId)?.collector.platform(message, requestId),
   );
+  parts.bindings.onRefused((instanceId, message) => instances.get(instanceId)?.collector.platform(message));
   parts.usageSources.push(
     () => egress.takeUsage(),
     () => parts.bindings.takeUsage(),

@@ -22,6 +22,7 @@ export class BindingHost implements Attachment {
   readonly #served: readonly Served[];
   /** By function. */
   #usage = new Map<string, UsageEntry>();
+  #refused: (instanceId: string, message: string) => void = () => undefined;
 
   constructor(options: {
     readonly kinds: readonly BindingKind[];
@@ -36,6 +37,7 @@ export class BindingHost implements Attachment {
         data: kind.data,
         log: options.log,
         timers: options.timers,
+        onRefused: (instanceId, message) => this.#refused(instanceId, message),
         onUsage: (entries) => this.#count(entries),
         snapshot: () => [...state].map(([key, value]) => ({ key, value })),
       });
@@ -73,6 +75,11 @@ export class BindingHost implements Attachment {
       }
       if (entries.length > 0) thread.state(entries);
     }
+  }
+
+  /** Whom to tell what an instance was refused, in words for the function's owner. */
+  onRefused(listener: (instanceId: string, message: string) => void): void {
+    this.#refused = listener;
   }
 
   /** What functions used through bindings since the last call. At most a second old. */

@@ -28,6 +28,8 @@ export interface StateEntry {
 }
 
 export type FromThread =
+  /** For the log of the function that runs in the instance. */
+  | { readonly type: 'refused'; readonly instanceId: string; readonly message: string }
   | { readonly type: 'attached'; readonly instanceId: string; readonly problem?: string }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failed'; readonly id: number; readonly code: string; readonly detail: string }

@@ -25,6 +25,9 @@ export interface ThreadPart<T> {
   close(): Promise<void>;
 }
 
+/** Tells the owner of the function that runs in an instance, in its log. */
+export type Refused = (instanceId: string, message: string) => void;
+
 type Send = (message: FromThread) => void;
 
 function threadLog(send: Send): Log {
@@ -106,11 +109,15 @@ function closeAll(servers: readonly Server[]): void {
 }
 
 /** @param open - makes the kind's part from the data that the agent gave; a rejection ends the thread. */
-export async function runThread<T>(open: (data: unknown, log: Log) => Promise<ThreadPart<T>>): Promise<void> {
+export async function runThread<T>(
+  open: (data: unknown, log: Log, refused: Refused) => Promise<ThreadPart<T>>,
+): Promise<void> {
   const port = parentPort;
   if (port === null) throw new Error('a binding thread runs in a worker of the agent');
   const send: Send = (message) => port.postMessage(message);
-  const part = await open(workerData, threadLog(send));
+  const part = await open(workerData, threadLog(send), (instanceId, message) =>
+    send({ type: 'refused', instanceId, message }),
+  );
   const attached = new Attached<T>(part);
   const tellUsage = (): void => {
     const entries = [...(part.usage?.() ?? [])];

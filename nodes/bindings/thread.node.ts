@@ -19,6 +19,7 @@ export interface ThreadOptions {
   readonly timers: Timers;
   /** Everything that {@link BindingThread.state} was told so far. */
   readonly snapshot: () => readonly StateEntry[];
+  readonly onRefused: (instanceId: string, message: string) => void;
   readonly onUsage: (entries: readonly UsageEntry[]) => void;
 }
 
@@ -168,6 +169,9 @@ export class BindingThread {
         this.#asked.delete(message.id);
         break;
       }
+      case 'refused':
+        this.#options.onRefused(message.instanceId, message.message);
+        break;
       case 'usage':
         this.#options.onUsage(message.entries);
         break;

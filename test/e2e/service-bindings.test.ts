@@ -222,6 +222,10 @@ describe('a service binding', () => {
     expect(await json('caller', '/hidden-rpc')).toHaveProperty('message');
     expect(await call('caller', '/absent')).toMatchObject({ status: 404, code: 'function_not_found' });
     expect(await json('caller', '/absent-rpc')).toHaveProperty('message');
+    await waitFor('the reasons in the log of the caller', async () => {
+      const logs = (await platform.cli(['logs', 'caller'])).stdout;
+      return /RPC to \w+ failed: binding_not_found/.test(logs) && /failed: function_not_found/.test(logs);
+    });
   });
 
   test('opens no raw connection', async ({ expect }) => {

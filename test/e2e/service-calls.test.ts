@@ -74,6 +74,11 @@ describe('a target that does not behave', () => {
   }) => {
     expect(await json('sufferer', '/rpc-loop')).toMatch(/^rejected: /);
     expect(await json('sufferer', '/rpc-fine')).toBe('fine');
+    await waitFor('the caller to be told in its log', async () =>
+      (await platform.cli(['logs', 'sufferer'])).stdout.includes(
+        'RPC to bad was cut off: its instance ended',
+      ),
+    );
   });
 
   test('is cut off at its time limit and at its body limit', async ({ expect }) => {

@@ -8,7 +8,8 @@ import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
-import { runThread, type ThreadPart } from '../run-thread.node.ts';
+import { RefusalMeter } from '../../egress/refusal-meter.ts';
+import { runThread, type Refused, type ThreadPart } from '../run-thread.node.ts';
 import type { ServiceDeps, ServiceSocket } from './caller.ts';
 import { CallDepths } from './depth.ts';
 import { forwardFetch } from './fetch.node.ts';
@@ -17,7 +18,12 @@ import { connectRpc } from './rpc.node.ts';
 import { CallerSessions } from './sessions.ts';
 import { Targets, type ServiceTarget } from './targets.ts';
 
-function serverOf(deps: ServiceDeps, socket: ServiceSocket): Server {
+function serverOf(deps: ServiceDeps, socket: ServiceSocket, refused: Refused): Server {
+  const meter = new RefusalMeter(deps.clock);
+  const tell = (message: string): void => {
+    const told = meter.take(message);
+    if (told !== undefined) refused(socket.instanceId, told);
+  };
   const server = createServer(
     { maxHeaderSize: LIMITS.headerBytesMax, keepAliveTimeout: 60_000, requestTimeout: 0 },
     (incoming, outgoing) => void forwardFetch(deps, socket, { incoming, outgoing }),
@@ -27,13 +33,13 @@ function serverOf(deps: ServiceDeps, socket: ServiceSocket): Server {
     void forwardFetch(deps, socket, { incoming, outgoing: undefined, socket: duplex, head });
   });
   server.on('connect', (incoming, duplex, head) => {
-    void connectRpc(deps, socket, { incoming, socket: duplex, head });
+    void connectRpc(deps, socket, { incoming, socket: duplex, head, tell });
   });
   server.on('clientError', (_error, duplex) => duplex.destroy());
   return server;
 }
 
-await runThread<ServiceTarget>((data, log) => {
+await runThread<ServiceTarget>((data, log, refused) => {
   const { nodeId, schedulerSocket, rpcHost } = data as ServicesData;
   const clock = systemClock;
   const timers = systemTimers;
@@ -60,7 +66,7 @@ await runThread<ServiceTarget>((data, log) => {
     rpcHost,
   };
   const part: ThreadPart<ServiceTarget> = {
-    serve: (socket) => serverOf(deps, socket),
+    serve: (socket) => serverOf(deps, socket, refused),
     state: (entries) => deps.targets.apply(entries),
     detached: (instanceId) => deps.sessions.ended(instanceId),
     usage: () => deps.usage.drain(),

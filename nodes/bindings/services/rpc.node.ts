@@ -9,7 +9,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Meter } from '#shared/usage/meter.ts';
-import { asPlatformError, PlatformError } from '#shared/errors.ts';
+import { asPlatformError, ERRORS, PlatformError } from '#shared/errors.ts';
 import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
 import {
   enter,
@@ -31,6 +31,8 @@ interface Inbound {
   readonly incoming: IncomingMessage;
   readonly socket: Duplex;
   readonly head: Buffer;
+  /** In the log of the caller: workerd lets a call reject without a reason. */
+  readonly tell: (message: string) => void;
 }
 
 /** Accepts the CONNECT and pipes, or refuses it: the call rejects. */
@@ -48,6 +50,9 @@ export async function connectRpc(deps: ServiceDeps, socket: ServiceSocket, inbou
     const fields = { instance: socket.instanceId, code: error.code, error: thrown };
     if (error.code === 'internal') deps.log.error('rpc_failed', fields);
     else deps.log.debug('rpc_refused', fields);
+    inbound.tell(
+      `RPC to ${socket.target.functionName} failed: ${error.code}: ${error.publicDetail ?? ERRORS[error.code].message}`,
+    );
     inbound.socket.end(headText(503, error.code, ['content-length', '0', 'connection', 'close']));
   }
 }
@@ -111,6 +116,7 @@ class Session implements Watched {
   readonly #between: Between;
   readonly #caller: Duplex;
   readonly #head: Buffer;
+  readonly #tell: (message: string) => void;
   readonly #instance: Duplex;
   readonly #readAlong = new ReadAlong();
   readonly #meter: Meter;
@@ -123,12 +129,13 @@ class Session implements Watched {
   #charged = 0;
   #over = false;
 
-  constructor(between: Between, { socket, head }: Inbound, instance: Duplex) {
+  constructor(between: Between, { socket, head, tell }: Inbound, instance: Duplex) {
     this.#between = between;
     this.#meter = between.deps.usage.of(between.version.id);
     this.#meter.open += 1;
     this.#caller = socket;
     this.#head = head;
+    this.#tell = tell;
     this.#instance = instance;
   }
 
@@ -141,7 +148,7 @@ class Session implements Watched {
     for (const event of ['error', 'close']) {
       // Who leaves before the answer counts no error.
       caller.on(event, () => this.#end());
-      instance.on(event, () => this.#close());
+      instance.on(event, () => this.#cut('its instance ended during a call; its own log says why'));
     }
     caller.on('data', (chunk: Buffer) => this.#fromCaller(chunk));
     instance.on('data', (chunk: Buffer) => this.#fromInstance(chunk));
@@ -155,7 +162,7 @@ class Session implements Watched {
     const { deps, place, version } = this.#between;
     const { limits } = version;
     const quietMs = nowMs - this.#lastByteMs;
-    if (quietMs >= limits.streamIdleMs) return this.#close();
+    if (quietMs >= limits.streamIdleMs) return this.#cut(`nothing was sent for ${limits.streamIdleMs} ms`);
     if (!this.#readAlong.open) {
       // After this round of reading: what has just arrived still counts.
       if (this.#readAlong.atRest && quietMs >= this.#restMs) setImmediate(() => this.#closeAtRest());
@@ -180,8 +187,9 @@ class Session implements Watched {
     const asked = this.#readAlong.caller(chunk);
     this.#meter.requestBytes += chunk.byteLength;
     this.#meter.requests += this.#readAlong.events - events;
-    if (asked && !this.#deepEnough()) return this.#close();
-    if (!this.#charge()) return this.#close();
+    if (asked && !this.#deepEnough())
+      return this.#cut('functions call each other in a chain that is too long');
+    if (!this.#charge()) return this.#cut('its instance has had all requests that it may have');
     this.#touch();
     if (idle) this.#answering();
     if (this.#restMs === 0 && this.#readAlong.atRest) setImmediate(() => this.#closeAtRest());
@@ -249,6 +257,12 @@ class Session implements Watched {
   #closeAtRest(): void {
     const quietMs = this.#between.deps.clock.monotonicMs() - this.#lastByteMs;
     if (this.#readAlong.atRest && quietMs >= this.#restMs) this.#close();
+  }
+
+  #cut(reason: string): void {
+    if (!this.#over && this.#readAlong.open)
+      this.#tell(`RPC to ${this.#between.socket.target.functionName} was cut off: ${reason}.`);
+    this.#close();
   }
 
   #close(): void {
