@@ -112,6 +112,7 @@ export default {
         case '/explode': return Response.json(await env.ADMIN.explode());
         case '/hidden': return await env.HIDDEN.fetch('http://h/');
         case '/hidden-rpc': return Response.json(await env.HIDDEN.level());
+        case '/heavy': return await env.TARGET.fetch('http://t/', { headers: { x: 'x'.repeat(40_000) } });
         case '/absent': return await env.ABSENT.fetch('http://a/');
         case '/absent-rpc': return Response.json(await env.ABSENT.add(1, 2));
         case '/connect': {
@@ -226,6 +227,10 @@ describe('a service binding', () => {
       const logs = (await platform.cli(['logs', 'caller'])).stdout;
       return /RPC to \w+ failed: binding_not_found/.test(logs) && /failed: function_not_found/.test(logs);
     });
+  });
+
+  test('says that headers are too large', async ({ expect }) => {
+    expect(await call('caller', '/heavy')).toMatchObject({ status: 431, code: 'headers_too_large' });
   });
 
   test('opens no raw connection', async ({ expect }) => {

@@ -184,11 +184,20 @@ function judge(report: ExitReport | undefined, requestId: string): ErrorCode | '
   return blamed === undefined || blamed === requestId ? EXIT_CODES[report.reason] : 'bystander';
 }
 
+/** The whole response, after which the connection ends. */
+export function problemText(error: PlatformError, requestId: string): string {
+  const { status, headers, body } = problemParts(error, requestId);
+  const length = String(Buffer.byteLength(body));
+  return (
+    headText(status, 'Refused', [...[...headers].flat(), 'content-length', length, 'connection', 'close']) +
+    body
+  );
+}
+
 function answerProblem(inbound: Inbound, error: PlatformError, requestId: string): void {
   const { status, headers, body } = problemParts(error, requestId);
   const flat = [...[...headers].flat(), 'content-length', String(Buffer.byteLength(body))];
-  if (inbound.outgoing === undefined)
-    inbound.socket.end(headText(status, 'Refused', [...flat, 'connection', 'close']) + body);
+  if (inbound.outgoing === undefined) inbound.socket.end(problemText(error, requestId));
   else if (inbound.outgoing.headersSent) inbound.outgoing.destroy();
   else {
     inbound.outgoing.writeHead(status, flat).end(body);

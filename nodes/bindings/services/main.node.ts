@@ -1,6 +1,8 @@
 /** Thread of the service bindings. It holds leases as a gateway does, under a name of its own. */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { PlatformError } from '#shared/errors.ts';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
 import { Watch } from '#shared/leases/watch.ts';
@@ -10,9 +12,9 @@ import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
 import { RefusalMeter } from '../../egress/refusal-meter.ts';
 import { runThread, type Refused, type ThreadPart } from '../run-thread.node.ts';
-import type { ServiceDeps, ServiceSocket } from './caller.ts';
+import { newRequestId, type ServiceDeps, type ServiceSocket } from './caller.ts';
 import { CallDepths } from './depth.ts';
-import { forwardFetch } from './fetch.node.ts';
+import { forwardFetch, problemText } from './fetch.node.ts';
 import type { ServicesData } from './kind.ts';
 import { connectRpc } from './rpc.node.ts';
 import { CallerSessions } from './sessions.ts';
@@ -35,8 +37,14 @@ function serverOf(deps: ServiceDeps, socket: ServiceSocket, refused: Refused): S
   server.on('connect', (incoming, duplex, head) => {
     void connectRpc(deps, socket, { incoming, socket: duplex, head, tell });
   });
-  server.on('clientError', (_error, duplex) => duplex.destroy());
+  server.on('clientError', refuseHead);
   return server;
+}
+
+/** What cannot be read is closed. Headers that are too large are said to be: workerd would only say that the connection was lost. */
+function refuseHead(error: NodeJS.ErrnoException, duplex: Duplex): void {
+  if (error.code !== 'HPE_HEADER_OVERFLOW' || !duplex.writable) return void duplex.destroy();
+  duplex.end(problemText(new PlatformError('headers_too_large', 'the head of a call'), newRequestId()));
 }
 
 await runThread<ServiceTarget>((data, log, refused) => {
