@@ -176,6 +176,16 @@ describe('fetch', () => {
     });
   });
 
+  test('headers that are too large are refused, and not with an answer like one of the target', async ({
+    expect,
+  }) => {
+    const call = await fetcher();
+    const headers = { x: 'x'.repeat(60_000) };
+    expect(await call('fetch', { url: 'http://api.test/', init: { headers } })).toEqual({
+      error: 'TypeError: egress_denied: the headers are too large',
+    });
+  });
+
   test('with egress none reaches nothing', async ({ expect }) => {
     await using target = await httpTarget(ok);
     const call = await fetcher({ egress: 'none' });

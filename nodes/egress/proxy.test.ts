@@ -158,7 +158,7 @@ describe('requests that are refused', () => {
     await using p = await proxy();
     const answer = await p.say(`GET http://a.b/ HTTP/1.1\r\nX: ${'x'.repeat(100_000)}\r\n\r\n`);
     // The rest of what was sent may reset the connection before the answer is read.
-    expect(answer).toMatch(/^(?:HTTP\/1\.1 431 |$)/);
+    expect(answer).toMatch(/^(?:HTTP\/1\.1 403 [^]*egress_denied|$)/);
     expect(p.host.open).toBe(0);
   });
 });

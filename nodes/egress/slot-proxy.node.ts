@@ -83,6 +83,7 @@ export class SlotProxy {
     });
     this.#server.on('request', (incoming, outgoing) => void this.#request(incoming, outgoing));
     this.#server.on('connect', (incoming, socket, head) => void this.#connect(incoming, socket, head));
+    this.#server.on('clientError', (error, socket) => void this.#unreadable(error, socket));
     this.#server.on('upgrade', (incoming, socket, head) => void this.#upgrade(incoming, socket, head));
   }
 
@@ -221,6 +222,14 @@ export class SlotProxy {
     } catch (thrown) {
       await answerRaw(socket, this.#refused(thrown, tag));
     }
+  }
+
+  /** workerd's requests can be read; of headers that are too large, Node's own answer would look like the target's. */
+  async #unreadable(error: NodeJS.ErrnoException, socket: Duplex): Promise<void> {
+    if (!socket.writable) return void socket.destroy();
+    if (error.code !== 'HPE_HEADER_OVERFLOW')
+      return void socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n');
+    await answerRaw(socket, this.#refused(refusal('egress_denied', 'the headers are too large'), undefined));
   }
 
   /** @throws {PlatformError} when it is one too many, not readable, or against the rules. */
