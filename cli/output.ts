@@ -114,6 +114,8 @@ function renderFailure(failure: Described): string {
   if (failure.detail !== undefined && failure.stack?.includes(failure.detail) !== true)
     lines.push(`  ${plain(failure.detail)}`);
   for (const problem of failure.problems ?? []) {
+    // The detail of one problem says the same.
+    if (`${problem.at ?? ''}: ${problem.message}` === failure.detail) continue;
     const at = problem.at === undefined ? '' : `${colors.cyan(plain(problem.at))} `;
     lines.push(`  ${at}${plain(problem.message)}`);
     if (problem.hint !== undefined) lines.push(`    ${colors.dim(problem.hint)}`);
