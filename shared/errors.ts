@@ -108,8 +108,8 @@ export const ERRORS = {
   },
   startup_failed: {
     status: 500,
-    retry: 'never',
-    message: 'The function failed while starting. See its logs.',
+    retry: 'later',
+    message: 'The function failed while starting. See its logs; it is tried again after the given time.',
   },
   cpu_exceeded: {
     status: 500,

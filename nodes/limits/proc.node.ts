@@ -7,14 +7,21 @@ const TICK_MS = 10;
 /** Pages are 4 KiB on x86-64; larger ones (some arm64 kernels) only make the reading too low. */
 const PAGE_BYTES = 4_096;
 
-/** undefined: the process is gone, or this system has no /proc. */
-export function sampleProcess(pid: number, nowMs: number): Sample | undefined {
+/**
+ * undefined: the process is gone, or this system has no /proc.
+ *
+ * @param previous - of the same process: when its main thread has not run since, nothing else is read. Most
+ *   instances of a node are idle most of the time.
+ */
+export function sampleProcess(pid: number, nowMs: number, previous?: Sample): Sample | undefined {
   try {
+    const ranMs = runnableMs(pid);
+    if (ranMs !== undefined && ranMs === previous?.runnableMs) return { ...previous, atMs: nowMs };
     const cpuMs = parseCpuMs(readFileSync(`/proc/${pid}/stat`, 'latin1'));
     const [, resident = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ').map(Number);
     if (cpuMs === undefined) return undefined;
     const privateBytes = (resident - shared) * PAGE_BYTES;
-    return { atMs: nowMs, cpuMs, runnableMs: runnableMs(pid) ?? cpuMs, privateBytes };
+    return { atMs: nowMs, cpuMs, runnableMs: ranMs ?? cpuMs, privateBytes };
   } catch {
     return undefined;
   }

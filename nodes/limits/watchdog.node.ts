@@ -45,6 +45,13 @@ interface Watched {
   cancelProbe: (() => void) | undefined;
 }
 
+/** Idle instances are looked at in rounds: each round walks over all of them, so there must be few. */
+const ROUND_MS = 500;
+
+function together(dueMs: number, intervalMs: number): number {
+  return intervalMs < 2 * ROUND_MS ? dueMs : Math.ceil(dueMs / ROUND_MS) * ROUND_MS;
+}
+
 export class Watchdog {
   readonly #options: WatchdogOptions;
   readonly #watched = new Map<string, Watched>();
@@ -107,7 +114,8 @@ export class Watchdog {
 
   #sample(watched: Watched): Sample | undefined {
     const pid = watched.instance.pid();
-    const sample = pid === undefined ? undefined : sampleProcess(pid, this.#options.clock.monotonicMs());
+    const nowMs = this.#options.clock.monotonicMs();
+    const sample = pid === undefined ? undefined : sampleProcess(pid, nowMs, watched.watch.samples.at(-1));
     if (sample !== undefined) this.#options.onSample?.(watched.instance.id, sample);
     return sample;
   }
@@ -122,7 +130,7 @@ export class Watchdog {
 
   #apply(watched: Watched, { watch, action }: Step): void {
     watched.watch = watch;
-    watched.dueMs = this.#options.clock.monotonicMs() + watch.intervalMs;
+    watched.dueMs = together(this.#options.clock.monotonicMs() + watch.intervalMs, watch.intervalMs);
     this.#schedule(watched.dueMs);
     switch (action.kind) {
       case 'none':

@@ -26,10 +26,10 @@ const CF_HEADER = 'isoplane-cf';
 const ALS_FLAGS = ['nodejs_als', 'nodejs_compat', 'nodejs_compat_v2'];
 
 /** Young generation of the smallest and the largest instances, in MB. */
-const SEMI_SPACE_MB_MIN = 2;
+const SEMI_SPACE_MB_MIN = 1;
 const SEMI_SPACE_MB_MAX = 16;
 /** Memory limit per MB of young generation. */
-const MEMORY_MB_PER_SEMI_SPACE_MB = 64;
+const MEMORY_MB_PER_SEMI_SPACE_MB = 128;
 
 /**
  * Request objects hold memory outside the heap that V8 does not count and only a full collection frees, in

@@ -94,6 +94,13 @@ describe('a member', () => {
     expect(told(talk.acquire('a'))).toEqual(['start default/a@1 on n2']);
   });
 
+  test('the only node restarts in order: callers wait for its next run as they would after a crash', () => {
+    const talk = new Conversation();
+    talk.node('n1', { draining: true });
+    expect(told(talk.acquire('a'))).toEqual([]);
+    expect(told(talk.node('n1', { draining: false }))).toEqual(['start default/a@1 on n1']);
+  });
+
   test('over the bound is not answered', () => {
     const talk = new Conversation({ gatewaysMax: 1, nodesMax: 1 });
     talk.gateway('g1');

@@ -55,10 +55,12 @@ export function underCeiling(m: Machine, version: Version): boolean {
   return most === undefined || (m.state.accountInstances.get(version.account)?.size ?? 0) < most;
 }
 
-/** A node that could take instances at all, now or after a pause. */
+/**
+ * A node that could take instances at all, now or after a pause. One that drains counts: its agent may be
+ * about to start anew, and a restart in order must not be worse for callers than a crash, which they wait out.
+ */
 export function someNodeAlive(m: Machine): boolean {
-  for (const node of m.state.nodes.values())
-    if (isAlive(m, node) && !node.draining && node.capacity > 0) return true;
+  for (const node of m.state.nodes.values()) if (isAlive(m, node) && node.capacity > 0) return true;
   return false;
 }
 

@@ -94,7 +94,10 @@ export const scalingSchema = z.strictObject({
   maxRequests: z.number().int().min(1).max(LIMITS.requestsPerInstanceMax).optional(),
   /** An instance takes no new request after this long, in ms. */
   maxAgeMs: z.number().int().min(LIMITS.instanceAgeMsMin).max(LIMITS.instanceAgeMsMax).optional(),
-  /** After an alias has left the version, requests in flight may go on for this long, in ms. */
+  /**
+   * Some seconds after the last alias has left the version its instances are drained: requests in flight may
+   * go on for this long then, in ms.
+   */
   drainMs: bounded(0, LIMITS.drainMsMax, LIMITS.drainMsDefault),
 });
 

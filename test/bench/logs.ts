@@ -83,7 +83,7 @@ async function flood(
     Object.entries(platform.planesKb()).find(([name]) => name.startsWith('node'))?.[1] ?? 0;
   const before = await neighbour();
   // The rings of all functions are filled once; what comes on top is growth.
-  await Promise.all(names.map((name) => call(name, scale.floodMs)));
+  await Promise.all(names.map((name) => call(name, 2 * scale.floodMs)));
   const beforeKb = agentKb();
   const flooding = Promise.all(names.map((name) => call(name, 2 * scale.floodMs)));
   const during = await neighbour();

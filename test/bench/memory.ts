@@ -10,6 +10,7 @@ import { median } from './statistics.ts';
 
 const FLEET_AT_ONCE = 8;
 const FLEET_IDLE_MS = 1_000;
+const POOL_REST_MS = 600_000;
 const SETTLE_MS = 60_000;
 const SAMPLES = 3;
 
@@ -103,6 +104,7 @@ export async function benchFleet(scale: BenchScale): Promise<Row[]> {
       peakKb = Math.max(peakKb, treeMemory(platform.rootPid).pssKb);
   });
   await settled(platform);
+  await poolAtRest(platform);
   const endKb = await lowest(platform, startKb * 1.2);
   const planesAtEnd = platform.planesKb();
   for (const [name, kb] of Object.entries(planesAtEnd))
@@ -123,6 +125,15 @@ export async function benchFleet(scale: BenchScale): Promise<Row[]> {
 async function settled(platform: BenchPlatform): Promise<void> {
   await waitFor('scale to zero', async () => (await platform.nodeStatus()).instances === 0, SETTLE_MS);
   await platform.slotsReady();
+}
+
+/** A burst of starts makes more slots wait for some minutes: a cache that is meant, and no leak. */
+async function poolAtRest(platform: BenchPlatform): Promise<void> {
+  await waitFor(
+    'the pool to be as small as at the start',
+    async () => (await platform.nodeStatus()).freeSlots <= platform.slots,
+    POOL_REST_MS,
+  );
 }
 
 /** The lowest reading until `enoughKb` is reached or time is up: garbage is collected when it suits V8. */
