@@ -111,7 +111,7 @@ function mayBeUnknownYet(m: Machine, leaseId: string): boolean {
 export function onNodeHeartbeat(m: Machine, nodeId: string, heartbeat: NodeHeartbeat): void {
   const node = nodeOf(m, nodeId);
   if (node === undefined) return;
-  if (heartbeat.capacity > node.capacity) m.roomFreed = true;
+  if (heartbeat.capacity > node.capacity || (node.draining && !heartbeat.draining)) m.roomFreed = true;
   node.capacity = heartbeat.capacity;
   node.freeSlots = heartbeat.freeSlots;
   node.draining = heartbeat.draining;
