@@ -26,6 +26,24 @@ const STACK_LINES_MAX = 50;
 const STACK_WAIT_MS = 50;
 const DROP_REPORT_MS = 1_000;
 
+/**
+ * V8 makes a part of a string a view that keeps the whole alive: here the read of up to 64 KB that a line came
+ * with, of which a flood's other lines are thrown away. What stays in memory must own its text.
+ */
+function ownText(text: string): string {
+  return Buffer.from(text, 'utf8').toString('utf8');
+}
+
+function owned(parsed: ParsedLine): ParsedLine {
+  const { requestId, stack } = parsed;
+  return {
+    ...parsed,
+    message: ownText(parsed.message),
+    ...(requestId === undefined ? {} : { requestId: ownText(requestId) }),
+    ...(stack === undefined ? {} : { stack: ownText(stack) }),
+  };
+}
+
 export class LogCollector {
   readonly #options: CollectorOptions;
   readonly #stdout: LineSplitter;
@@ -102,7 +120,7 @@ export class LogCollector {
   #accept(text: string, cut: boolean, parse: (line: string) => ParsedLine): void {
     if (text === '') return;
     if (this.#options.bucket.take(text.length, this.#options.clock.monotonicMs()))
-      this.#add(truncate(parse(text), cut));
+      this.#add(owned(truncate(parse(text), cut)));
     else this.#drop(1);
   }
 
