@@ -76,7 +76,7 @@ const KEEP_ALIVE_MS = 3_600_000;
 const QUIET_V8_FLAGS = [
   '--max-semi-space-size=2',
   '--initial-old-space-size=32',
-  '--heap-growing-percent=30',
+  '--heap-growing-percent=100',
 ];
 
 export type PlaneName = 'control' | 'scheduler' | 'node' | 'gateway';
