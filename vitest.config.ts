@@ -6,7 +6,7 @@ export default defineConfig({
     exclude: ['**/node_modules/**', 'test/bench/**'],
     // Two cores: more workers only make every real process slower.
     maxWorkers: 2,
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     retry: 0,
   },
