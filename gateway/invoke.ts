@@ -5,7 +5,6 @@
  * when it is idempotent (by its method, or by an idempotency key), its body can be repeated and it is not to
  * blame for the end of its instance; then once, and the answer says so. Everything else gets the reason's own code, so that callers know whether to try again.
  */
-import type { ExitReason, ExitReport } from '#shared/contracts/nodes.ts';
 import {
   CLAIMS,
   COLD_START,
@@ -16,7 +15,14 @@ import {
   REQUEST_ID,
   VERSION,
 } from '#shared/contracts/invoke.ts';
-import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import { PlatformError } from '#shared/errors.ts';
+import {
+  afterReset,
+  afterTimeout,
+  IDEMPOTENCY_KEY,
+  instanceLost,
+  isRepeatable,
+} from '#shared/leases/ended.ts';
 import type { AgentPort, Admitted, LeaseSource, Permit } from '#shared/leases/ports.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
@@ -46,23 +52,9 @@ export interface Invocation {
 /** Each may meet an instance that has just ended: the scheduler hears of it a moment after us. */
 const UNREACHABLE_RETRIES_MAX = 5;
 const UNREACHABLE_PAUSE_MS = 10;
-const EXIT_WAIT_MS = 300;
-const RETRY_AFTER_MS = 1_000;
 /** Read whole and kept while it is answered, so that it can be repeated. */
 const REPLAY_BODY_BYTES_MAX = 64 * 1024;
-const IDEMPOTENCY_KEY = 'idempotency-key';
 const BYSTANDER_RETRIED = 'bystander_retried';
-const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
-
-const EXIT_CODES: Record<ExitReason, ErrorCode> = {
-  stopped: 'instance_lost',
-  evicted: 'evicted',
-  crashed: 'crashed',
-  cpu_exceeded: 'cpu_exceeded',
-  memory_exceeded: 'memory_exceeded',
-  timeout: 'timeout',
-  startup_failed: 'startup_failed',
-};
 
 /** undefined: the client has gone, so nobody reads an answer. */
 export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<Response | undefined> {
@@ -112,15 +104,10 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
       continue;
     }
     unreachable += 1;
-    if (unreachable > UNREACHABLE_RETRIES_MAX) throw lost('no instance could be reached');
+    if (unreachable > UNREACHABLE_RETRIES_MAX) throw instanceLost('no instance could be reached');
     const pauseMs = UNREACHABLE_PAUSE_MS * 2 ** (unreachable - 1);
     await new Promise<void>((resolve) => deps.timers.after(pauseMs, resolve));
   }
-}
-
-/** By its method, or by the word of a client that will recognise a repetition. */
-function isRepeatable(call: Call): boolean {
-  return IDEMPOTENT.has(call.method) || call.header(IDEMPOTENCY_KEY) !== undefined;
 }
 
 /** A body streams through; one that may have to be sent again is kept, when it is small. */
@@ -211,34 +198,11 @@ async function settle(
     case 'body_too_large':
       throw new PlatformError('body_too_large', 'the request body passed its bound while streaming');
     case 'timeout':
-      deps.agent.overdue(permit.lease, {
+      throw afterTimeout(deps.agent, permit, { requestId, ageMs: outcome.ageMs });
+    case 'reset':
+      return afterReset(deps.agent, permit, {
         requestId,
-        kind: 'timeout',
-        ageMs: outcome.ageMs,
-        inFlight: permit.inFlight(),
+        maySend: mayResend && outcome.replayable && isRepeatable(call.method, call.header(IDEMPOTENCY_KEY)),
       });
-      throw new PlatformError('timeout', `no response head within ${Math.round(outcome.ageMs)} ms`);
-    case 'reset': {
-      const report = await deps.agent.exit(permit.lease, EXIT_WAIT_MS);
-      if (report === undefined || report.ended) permit.lost();
-      const verdict = judge(report, requestId);
-      const innocent = verdict === 'bystander' || verdict === 'evicted';
-      if (innocent && mayResend && outcome.replayable && isRepeatable(call)) return 'resend';
-      if (verdict === 'evicted')
-        throw new PlatformError(verdict, 'the platform ended the instance', { retryAfterMs: RETRY_AFTER_MS });
-      if (verdict !== 'bystander') throw new PlatformError(verdict, 'the instance ended during the request');
-      throw lost('the instance was lost and the request cannot be repeated');
-    }
   }
-}
-
-/** Without a word on who is to blame, a process that ended by its own fault speaks for all its requests. */
-function judge(report: ExitReport | undefined, requestId: string): ErrorCode | 'bystander' {
-  if (report?.reason === undefined || report.reason === 'stopped') return 'bystander';
-  const blamed = report.blamedRequestId;
-  return blamed === undefined || blamed === requestId ? EXIT_CODES[report.reason] : 'bystander';
-}
-
-function lost(operatorDetail: string): PlatformError {
-  return new PlatformError('instance_lost', operatorDetail, { retryAfterMs: RETRY_AFTER_MS });
 }

@@ -1,14 +1,14 @@
 /**
  * Carries a `fetch` from a service binding to an instance, and decides what a failure means. The rules are
- * those of the gateway (gateway/invoke.ts): sent again only when nothing of the request can have been done,
- * or once when it is idempotent, has no body and is not to blame for the end of its instance.
+ * those of the gateway (shared/leases/ended.ts): sent again only when nothing of the request can have been
+ * done, or once when it may be repeated, has no body and is not to blame for the end of its instance.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { DEADLINE_MS, PRINCIPAL, REQUEST_ID } from '#shared/contracts/invoke.ts';
-import type { ExitReason, ExitReport } from '#shared/contracts/nodes.ts';
+import { afterReset, afterTimeout, IDEMPOTENCY_KEY, isRepeatable } from '#shared/leases/ended.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Meter } from '#shared/usage/meter.ts';
-import { asPlatformError, PlatformError, problemParts, type ErrorCode } from '#shared/errors.ts';
+import { asPlatformError, PlatformError, problemParts } from '#shared/errors.ts';
 import {
   enter,
   newRequestId,
@@ -20,19 +20,6 @@ import {
 import { exchange, type ExchangeOutcome, type ExchangePlan } from './exchange.node.ts';
 import type { TargetVersion } from './targets.ts';
 import { headText, upgrade, type UpgradeInbound } from './upgrade.node.ts';
-
-const EXIT_WAIT_MS = 300;
-const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
-
-const EXIT_CODES: Record<ExitReason, ErrorCode> = {
-  stopped: 'instance_lost',
-  evicted: 'evicted',
-  crashed: 'crashed',
-  cpu_exceeded: 'cpu_exceeded',
-  memory_exceeded: 'memory_exceeded',
-  timeout: 'timeout',
-  startup_failed: 'startup_failed',
-};
 
 /** Where the response goes: a response object, or the bare connection of an upgrade. */
 export type Inbound =
@@ -157,31 +144,16 @@ async function settle(
     case 'body_too_large':
       throw new PlatformError('body_too_large', 'the body passed the bound of the target');
     case 'timeout':
-      deps.agent.overdue(permit.lease, {
-        requestId,
-        kind: 'timeout',
-        ageMs: outcome.ageMs,
-        inFlight: permit.inFlight(),
-      });
-      throw new PlatformError('timeout', `no response head within ${Math.round(outcome.ageMs)} ms`);
+      throw afterTimeout(deps.agent, permit, { requestId, ageMs: outcome.ageMs });
     case 'reset': {
-      const report = await deps.agent.exit(permit.lease, EXIT_WAIT_MS);
-      if (report === undefined || report.ended) permit.lost();
-      const verdict = judge(report, requestId);
-      if (verdict !== 'bystander') throw new PlatformError(verdict, 'the instance ended during the call');
-      if (!resent && outcome.replayable && IDEMPOTENT.has(inbound.incoming.method ?? '')) return 'resend';
-      throw new PlatformError('instance_lost', 'the instance was lost and the call cannot be repeated', {
-        retryAfterMs: 1_000,
+      const { method = '', headers } = inbound.incoming;
+      const key = headers[IDEMPOTENCY_KEY];
+      return afterReset(deps.agent, permit, {
+        requestId,
+        maySend: !resent && outcome.replayable && isRepeatable(method, key === undefined ? key : String(key)),
       });
     }
   }
-}
-
-/** Without a word on who is to blame, a process that ended by its own fault speaks for all its requests. */
-function judge(report: ExitReport | undefined, requestId: string): ErrorCode | 'bystander' {
-  if (report?.reason === undefined || report.reason === 'stopped') return 'bystander';
-  const blamed = report.blamedRequestId;
-  return blamed === undefined || blamed === requestId ? EXIT_CODES[report.reason] : 'bystander';
 }
 
 /** The whole response, after which the connection ends. */
