@@ -7,19 +7,8 @@
  */
 import { HEADER_PREFIX } from '#shared/contracts/invoke.ts';
 import { LIMITS } from '#shared/limits.ts';
+import { HOP_BY_HOP } from '#shared/upstream/hop-by-hop.ts';
 
-/** RFC 9110 section 7.6.1, and what the gateway decides by itself. */
-const HOP_BY_HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
 const REQUEST_DROPPED = new Set([
   ...HOP_BY_HOP,
   'content-length',

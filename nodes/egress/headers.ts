@@ -1,15 +1,8 @@
 /** Which headers cross the proxy. Pure, on flat lists of names and values as they stood on the wire. */
+import { HOP_BY_HOP } from '#shared/upstream/hop-by-hop.ts';
 
-/** RFC 9110 section 7.6.1 and what proxies before it knew; `expect` is answered by the proxy itself. */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'expect',
-]);
+/** `expect` is answered by the proxy itself. */
+const DROPPED: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'expect']);
 
 function namedByConnection(raw: readonly string[]): ReadonlySet<string> {
   const names = new Set<string>();
@@ -27,7 +20,7 @@ function keep(raw: readonly string[], drops: (name: string) => boolean): string[
     const lower = name.toLowerCase();
     // Nobody outside the platform speaks or hears its own headers.
     const internal = lower.startsWith('isoplane-') || lower.startsWith('proxy-');
-    if (internal || HOP_BY_HOP.has(lower) || connection.has(lower) || drops(lower)) continue;
+    if (internal || DROPPED.has(lower) || connection.has(lower) || drops(lower)) continue;
     kept.push(name, raw[index + 1] ?? '');
   }
   return kept;

@@ -1,19 +1,9 @@
 /** Headers between two functions. Pure; flat arrays of names and values in turn, as Node gives and takes. */
 import { HEADER_PREFIX, OUTCOME } from '#shared/contracts/invoke.ts';
+import { HOP_BY_HOP } from '#shared/upstream/hop-by-hop.ts';
 
-/** RFC 9110 section 7.6.1. Framing is ours: Node writes it anew. */
-const HOP_BY_HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-]);
+/** Framing is ours: it is written anew. */
+const DROPPED: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'http2-settings']);
 
 function connectionListed(raw: readonly string[]): Set<string> {
   const listed = new Set<string>();
@@ -39,7 +29,7 @@ function filtered(raw: readonly string[], added: readonly string[], listed: Read
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? '';
     const lower = name.toLowerCase();
-    if (HOP_BY_HOP.has(lower) || lower.startsWith(HEADER_PREFIX) || listed.has(lower)) continue;
+    if (DROPPED.has(lower) || lower.startsWith(HEADER_PREFIX) || listed.has(lower)) continue;
     headers.push(name, raw[index + 1] ?? '');
   }
   for (const part of added) headers.push(part);
