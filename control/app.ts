@@ -29,7 +29,7 @@ import { addUsage } from './api/usage.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 import { Metrics } from './metrics.ts';
 import { readUpload, UPLOAD_BYTES_MAX } from './publish/upload.ts';
-import { parseOrRefuse } from './validation.ts';
+import { jsonOrRefuse, parseOrRefuse } from './validation.ts';
 
 const JSON_BYTES_MAX = 1024 * 1024;
 
@@ -48,7 +48,7 @@ async function* bodyOf(request: Request, caller: Authenticated): AsyncGenerator<
   caller.bodyRead();
 }
 
-async function readJson(request: Request, caller: Authenticated): Promise<unknown> {
+async function readBody(request: Request, caller: Authenticated): Promise<unknown> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of bodyOf(request, caller)) {
@@ -57,15 +57,7 @@ async function readJson(request: Request, caller: Authenticated): Promise<unknow
       throw new PlatformError('body_too_large', `JSON body over ${JSON_BYTES_MAX} bytes`);
     chunks.push(chunk);
   }
-  if (bytes === 0) return {};
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)));
-  } catch (thrown) {
-    throw new PlatformError('bad_request', 'body is not JSON', {
-      cause: thrown,
-      publicDetail: 'The body is not JSON.',
-    });
-  }
+  return bytes === 0 ? {} : jsonOrRefuse(Buffer.concat(chunks), 'body');
 }
 
 function respond(operation: Operation, answer: Answer, requestId: string): Response {
@@ -104,7 +96,7 @@ async function serve(
   const body =
     operation.body === undefined
       ? undefined
-      : parseOrRefuse(operation.body, await readJson(request, caller), 'config_invalid');
+      : parseOrRefuse(operation.body, await readBody(request, caller), 'config_invalid');
   const upload = async () => {
     const length = Number(request.headers.get('content-length') ?? 0);
     if (length > UPLOAD_BYTES_MAX)

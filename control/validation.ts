@@ -1,6 +1,7 @@
 /** Schema failures as problem documents that list every problem with its path. */
 import type { z } from 'zod';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import { readJson } from '#shared/json.ts';
 
 const PROBLEMS_MAX = 100;
 
@@ -20,5 +21,17 @@ export function parseOrRefuse<S extends z.ZodType>(
       ? {}
       : { publicDetail: first.path === '' ? first.message : `${first.path}: ${first.message}` }),
     extensions: { problems },
+  });
+}
+
+/** @param what - is named in the refusal: `body`, `metadata part`. */
+export function jsonOrRefuse(bytes: Uint8Array, what: string): unknown {
+  const read = readJson(bytes);
+  if (read.kind === 'value') return read.value;
+  // Well-formed, but no value that this platform takes: as a value that breaks a schema.
+  const code = read.kind === 'too_deep' ? 'config_invalid' : 'bad_request';
+  throw new PlatformError(code, `${what} ${read.reason}`, {
+    ...('cause' in read ? { cause: read.cause } : {}),
+    publicDetail: `The ${what} ${read.reason}.`,
   });
 }

@@ -6,7 +6,7 @@
  * Signatures under sealed hmac secrets cannot be checked here, because the key-encryption key stays home;
  * such requests pass to the origin.
  */
-import { feedLineSchema } from '#shared/contracts/feed.ts';
+import { readLineSchema } from '#shared/feed/read.ts';
 import { FeedState } from '#shared/feed/state.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { createLog } from '#shared/runtime/log.ts';
@@ -70,7 +70,7 @@ async function refresh(current: Running, env: WorkerBindings): Promise<void> {
   const nowMs = systemClock.wallMs();
   if (nowMs < current.freshUntilMs) return;
   const snapshot = env.SNAPSHOT ?? (env.CONTROL === undefined ? undefined : await firstLine(env.CONTROL));
-  const line = feedLineSchema.parse(typeof snapshot === 'string' ? JSON.parse(snapshot) : snapshot);
+  const line = readLineSchema.parse(typeof snapshot === 'string' ? JSON.parse(snapshot) : snapshot);
   current.freshUntilMs = env.SNAPSHOT === undefined ? nowMs + SNAPSHOT_MS : Number.POSITIVE_INFINITY;
   if (line.type !== 'snapshot')
     throw new PlatformError('control_unavailable', 'the feed began without a snapshot');

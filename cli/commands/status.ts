@@ -21,6 +21,11 @@ export async function status(context: Context): Promise<void> {
           row.connected ? 'yes' : 'no',
         ]),
       ),
+      ...state.consumers.flatMap(({ consumer, skipped }) =>
+        skipped.map(({ kind, key, reason }) =>
+          colors.red(`${consumer} cannot read ${kind} ${key} and goes without it: ${reason}`),
+        ),
+      ),
       '',
       table(
         ['NODE', 'SANDBOX', 'INSTANCES', 'FREE SLOTS', 'CAPACITY'],

@@ -70,9 +70,24 @@ function forVersion(
   row: VersionRow | undefined,
   tiers: ReadonlyMap<string, Tier>,
 ): FeedItem {
-  if (role === 'gateway') return { kind: 'version', key, value: row === undefined ? null : versionItem(row) };
-  const value = row === undefined ? null : runnableItem(row, tiers.get(row.account));
-  return { kind: 'runnable', key, value };
+  if (role === 'gateway')
+    return readable('version', key, () => (row === undefined ? null : versionItem(row)));
+  return readable('runnable', key, () =>
+    row === undefined ? null : runnableItem(row, tiers.get(row.account)),
+  );
+}
+
+/**
+ * A row that this release cannot read must not stop the feed of all the others: it goes out as what no consumer
+ * can read, so that each skips and reports it (shared/feed/read.ts).
+ */
+function readable(kind: FeedItem['kind'], key: string, build: () => FeedItem['value']): FeedItem {
+  try {
+    return { kind, key, value: build() } as unknown as FeedItem;
+  } catch (thrown) {
+    const value = `the stored row cannot be read: ${thrown instanceof Error ? thrown.message : 'unknown'}`;
+    return { kind, key, value } as unknown as FeedItem;
+  }
 }
 
 /** Least tier of each account that has one. */
@@ -119,7 +134,7 @@ function forFunction(
   if (role !== 'scheduler')
     return { kind: 'function', key, value: row === undefined ? null : functionItem(row, pointing) };
   const live = [...liveVersionIds(pointing)].flatMap((id) => found.versionOf(id) ?? []);
-  return { kind: 'placement', key, value: row === undefined ? null : placementItem(row, pointing, live) };
+  return readable('placement', key, () => (row === undefined ? null : placementItem(row, pointing, live)));
 }
 
 async function versionsById(orm: Orm, ids: readonly string[]): Promise<ReadonlyMap<string, VersionRow>> {

@@ -4,7 +4,7 @@
  * A consumer is live while it is connected, and for LIMITS.memberDeadMs after it was last heard of.
  */
 import type { Propagation } from '#shared/contracts/api.ts';
-import type { FeedAck, FeedRole } from '#shared/contracts/feed.ts';
+import type { FeedAck, FeedRole, SkippedItem } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
@@ -18,6 +18,7 @@ interface Consumer {
   readonly consumer: string;
   readonly role: FeedRole;
   revision: number;
+  skipped: readonly SkippedItem[];
   connections: number;
   lastSeenMs: number;
   /** Newest last. */
@@ -29,6 +30,8 @@ export interface ConsumerStatus {
   readonly role: FeedRole;
   readonly revision: number;
   readonly connected: boolean;
+  /** Items of the feed that it could not read and goes without. */
+  readonly skipped: readonly SkippedItem[];
 }
 
 export class Consumers {
@@ -64,6 +67,7 @@ export class Consumers {
 
   acknowledge(ack: FeedAck): void {
     const entry = this.#touch(ack.consumer, ack.role);
+    entry.skipped = ack.skipped;
     if (ack.revision > entry.revision) this.#noteAck(entry, ack.revision);
     for (const wake of this.#waiters) wake();
   }
@@ -77,11 +81,12 @@ export class Consumers {
   }
 
   status(): readonly ConsumerStatus[] {
-    return this.#live().map(({ consumer, role, revision, connections }) => ({
+    return this.#live().map(({ consumer, role, revision, connections, skipped }) => ({
       consumer,
       role,
       revision,
       connected: connections > 0,
+      skipped,
     }));
   }
 
@@ -162,7 +167,7 @@ export class Consumers {
         throw new PlatformError('control_unavailable', `${CONSUMERS_MAX} consumers are known`, {
           retryAfterMs: LIMITS.memberDeadMs,
         });
-      entry = { consumer, role, revision: 0, connections: 0, lastSeenMs: nowMs, acks: [] };
+      entry = { consumer, role, revision: 0, skipped: [], connections: 0, lastSeenMs: nowMs, acks: [] };
       this.#consumers.set(key, entry);
     }
     entry.lastSeenMs = nowMs;

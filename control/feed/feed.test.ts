@@ -1,6 +1,7 @@
 /** The feed as its consumers read it, with the shared consumer state as the reader. */
 import { describe, test } from 'vitest';
-import { feedLineSchema, type FeedLine, type FeedRole } from '#shared/contracts/feed.ts';
+import type { FeedLine, FeedRole } from '#shared/contracts/feed.ts';
+import { readLineSchema } from '#shared/feed/read.ts';
 import type { DeploymentView, Propagation } from '#shared/contracts/api.ts';
 import type { Problem } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
@@ -31,7 +32,7 @@ async function openFeed(
   const next = async (): Promise<FeedLine> => {
     const { value, done } = await reader.read();
     if (done) throw new Error('the feed ended');
-    return feedLineSchema.parse(JSON.parse(decoder.decode(value)));
+    return readLineSchema.parse(JSON.parse(decoder.decode(value)));
   };
   return {
     next,

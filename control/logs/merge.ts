@@ -51,7 +51,8 @@ export class StackMapper {
     if (cached !== undefined) return cached.map;
     const { account, functionName, number } = parseVersionId(id);
     const row = await this.#deps.db.read((orm) => findVersion(orm, { account, functionName }, number));
-    const digest = row?.maps[moduleName];
+    const digest =
+      row !== undefined && Object.hasOwn(row.maps, moduleName) ? row.maps[moduleName] : undefined;
     const content = digest === undefined ? undefined : await this.#deps.blobs.get(digest);
     const map = content === undefined ? undefined : parseMap(content);
     const size = Math.max(1, content?.byteLength ?? 1);

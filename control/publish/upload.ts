@@ -7,6 +7,7 @@ import { PlatformError } from '#shared/errors.ts';
 import type { Digest } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { sha256 } from '../blobs/store.ts';
+import { jsonOrRefuse } from '../validation.ts';
 
 const METADATA_BYTES_MAX = 1024 * 1024;
 const PART_NAME_BYTES_MAX = 2 * LIMITS.moduleNameBytesMax + 10;
@@ -41,7 +42,9 @@ function bad(message: string): PlatformError {
   return new PlatformError('bad_request', message, { publicDetail: message });
 }
 
-function kindOf(field: string): { readonly kind: Kind; readonly name: string } | undefined {
+/** @param field - undefined where a part has no name, whatever the parser's types say. */
+function kindOf(field: string | undefined): { readonly kind: Kind; readonly name: string } | undefined {
+  if (field === undefined) return undefined;
   if (field === 'metadata') return { kind: 'metadata', name: '' };
   if (field.startsWith('module:')) return { kind: 'module', name: field.slice('module:'.length) };
   if (field.startsWith('map:')) return { kind: 'map', name: field.slice('map:'.length) };
@@ -63,7 +66,7 @@ class Collector {
     this.failure ??= error;
   }
 
-  begin(field: string): ((chunk: Uint8Array) => void) | undefined {
+  begin(field: string | undefined): ((chunk: Uint8Array) => void) | undefined {
     const target = kindOf(field);
     if (target === undefined) {
       this.fail(bad('A part of the upload is neither metadata, module:NAME nor map:NAME.'));
@@ -93,18 +96,11 @@ class Collector {
         });
     const [metadata] = blobs('metadata');
     if (metadata === undefined) throw bad('The upload holds no metadata part.');
-    return { metadata: parseMetadata(metadata.content), modules: blobs('module'), maps: blobs('map') };
-  }
-}
-
-function parseMetadata(content: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(content));
-  } catch (thrown) {
-    throw new PlatformError('bad_request', 'metadata is not JSON', {
-      cause: thrown,
-      publicDetail: 'The metadata part is not JSON.',
-    });
+    return {
+      metadata: jsonOrRefuse(metadata.content, 'metadata part'),
+      modules: blobs('module'),
+      maps: blobs('map'),
+    };
   }
 }
 

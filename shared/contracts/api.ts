@@ -42,7 +42,7 @@ import {
 } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { functionConfigSchema, jwksSchema } from './config.ts';
-import { ROLES } from './feed.ts';
+import { ROLES, skippedItemSchema } from './feed.ts';
 import { moduleRefSchema, moduleTypeSchema } from './modules.ts';
 import { nodeStatusSchema } from './nodes.ts';
 import { ceilingsSchema, provisionSchema } from './provision.ts';
@@ -298,6 +298,8 @@ export const platformStatusSchema = z.object({
       role: z.enum(['gateway', 'node', 'scheduler']),
       revision: z.number().int(),
       connected: z.boolean(),
+      /** Items of the feed that it could not read: it serves without them, or with what they were before. */
+      skipped: z.array(skippedItemSchema),
     }),
   ),
   nodes: z.array(nodeStatusSchema),

@@ -8,7 +8,8 @@ export const bindingNameSchema = z
   .regex(
     /^[A-Za-z_][A-Za-z0-9_]{0,127}$/,
     'a binding name is a JavaScript identifier of at most 128 characters',
-  );
+  )
+  .refine((name) => name !== '__proto__', 'no object has a member of that name');
 
 /** Name of an exported class that extends WorkerEntrypoint. */
 export const entrypointNameSchema = z

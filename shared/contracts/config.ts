@@ -120,7 +120,8 @@ export const varsSchema = z.record(
     .regex(
       /^[A-Za-z_][A-Za-z0-9_]{0,127}$/,
       'a variable name is a JavaScript identifier of at most 128 characters',
-    ),
+    )
+    .refine((name) => name !== '__proto__', 'no object has a member of that name'),
   z.json(),
 );
 

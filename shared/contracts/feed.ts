@@ -7,6 +7,7 @@
  *          is 0, unknown, compacted, or of another epoch; otherwise deltas follow. A `bookmark` comes
  *          every LIMITS.feedBookmarkMs, so silence means a dead connection.
  *   POST /internal/feed/ack   FeedAck → 204. The consumer has applied and persisted that revision.
+ *          It names items that it could not read: those are skipped, never a reason to stop.
  *   GET  /internal/blobs/DIGEST → bytes (404 blob_not_found). The reader verifies the digest.
  *
  * State is a map from `kind/key` to a value; a delta sets or deletes whole values, so applying one twice
@@ -141,7 +142,7 @@ const accountItemSchema = z.object({
   ceilings: ceilingsSchema.optional(),
 });
 
-const feedItemSchema = z.discriminatedUnion('kind', [
+export const feedItemSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('account'), key: z.string(), value: accountItemSchema.nullable() }),
   z.object({ kind: z.literal('function'), key: z.string(), value: functionItemSchema.nullable() }),
   z.object({ kind: z.literal('version'), key: z.string(), value: versionItemSchema.nullable() }),
@@ -152,21 +153,18 @@ const feedItemSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('placement'), key: z.string(), value: placementItemSchema.nullable() }),
 ]);
 
-export const feedLineSchema = z.discriminatedUnion('type', [
-  z.object({
-    type: z.literal('snapshot'),
-    epoch: z.string(),
-    revision: z.number().int(),
-    items: z.array(feedItemSchema),
-  }),
-  z.object({ type: z.literal('delta'), revision: z.number().int(), items: z.array(feedItemSchema) }),
-  z.object({ type: z.literal('bookmark'), revision: z.number().int() }),
-]);
+/** An item that a consumer could not apply, and why. It serves all others, and what it knew of this one before. */
+export const skippedItemSchema = z.object({ kind: z.string(), key: z.string(), reason: z.string() });
+
+/** How many skipped items one acknowledgement names. */
+export const SKIPPED_REPORTED_MAX = 20;
 
 export const feedAckSchema = z.object({
   consumer: z.string().min(1).max(200),
   role: z.enum(['gateway', 'node', 'scheduler']),
   revision: z.number().int().min(0),
+  /** Items that the consumer goes without, the first few of them. */
+  skipped: z.array(skippedItemSchema).max(SKIPPED_REPORTED_MAX).default([]),
 });
 
 /** Kinds that each role receives. */
@@ -186,7 +184,23 @@ export type RouteItem = z.infer<typeof routeItemSchema>;
 export type KeyItem = z.infer<typeof keyItemSchema>;
 export type AccountItem = z.infer<typeof accountItemSchema>;
 export type FeedItem = z.infer<typeof feedItemSchema>;
-export type FeedLine = z.infer<typeof feedLineSchema>;
+export type SkippedItem = z.infer<typeof skippedItemSchema>;
+/** A line as it was read: see shared/feed/read.ts. */
+export type FeedLine =
+  | {
+      readonly type: 'snapshot';
+      readonly epoch: string;
+      readonly revision: number;
+      readonly items: readonly FeedItem[];
+      readonly skipped?: readonly SkippedItem[] | undefined;
+    }
+  | {
+      readonly type: 'delta';
+      readonly revision: number;
+      readonly items: readonly FeedItem[];
+      readonly skipped?: readonly SkippedItem[] | undefined;
+    }
+  | { readonly type: 'bookmark'; readonly revision: number };
 export type FeedAck = z.infer<typeof feedAckSchema>;
 export type FeedRole = keyof typeof FEED_KINDS;
 export type Role = (typeof ROLES)[number];

@@ -4,13 +4,20 @@
  * The plane starts from its journal before control was ever reached, and goes on with what it has when
  * control is gone. Silence longer than a few bookmarks means a dead connection.
  */
-import { feedLineSchema, type FeedItem, type FeedLine, type FeedRole } from '../contracts/feed.ts';
+import {
+  SKIPPED_REPORTED_MAX,
+  type FeedItem,
+  type FeedLine,
+  type FeedRole,
+  type SkippedItem,
+} from '../contracts/feed.ts';
 import { LIMITS } from '../limits.ts';
 import type { Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import type { UnixPeer } from '../runtime/unix-http.node.ts';
 import { z } from 'zod';
 import { FeedJournal } from './journal.node.ts';
+import { readLineSchema } from './read.ts';
 import type { FeedState } from './state.ts';
 
 export interface FeedConsumerOptions {
@@ -62,7 +69,7 @@ async function follow(options: FeedConsumerOptions, following: Following): Promi
     try {
       await followOnce(options, following, (revision) => {
         retryMs = RETRY_MS_MIN;
-        acknowledge(revision);
+        acknowledge(revision, following.state.skipped);
       });
     } catch (thrown) {
       if (!following.stop.aborted) options.log.debug('feed_disconnected', { error: thrown });
@@ -87,7 +94,7 @@ async function followOnce(
       from: String(state.revision),
       epoch: state.epoch,
     });
-    for await (const line of options.peer.lines(`/internal/feed?${query.toString()}`, feedLineSchema, {
+    for await (const line of options.peer.lines(`/internal/feed?${query.toString()}`, readLineSchema, {
       signal,
     })) {
       silence.cancel();
@@ -107,6 +114,8 @@ async function applyLine(
   line: FeedLine,
 ): Promise<void> {
   const changed = state.apply(line);
+  if (line.type !== 'bookmark')
+    for (const skipped of line.skipped ?? []) options.log.error('feed_item_skipped', { ...skipped });
   if (changed.length > 0) options.onChange(changed, state);
   try {
     await journal.append(line, state);
@@ -117,17 +126,20 @@ async function applyLine(
 }
 
 /** Sends the newest revision; while one call is under way later revisions replace each other. */
-function createAcknowledger(options: FeedConsumerOptions, stop: AbortSignal): (revision: number) => void {
+function createAcknowledger(
+  options: FeedConsumerOptions,
+  stop: AbortSignal,
+): (revision: number, skipped: readonly SkippedItem[]) => void {
   let sending = false;
-  let wanted: number | undefined;
+  let wanted: { readonly revision: number; readonly skipped: readonly SkippedItem[] } | undefined;
   const send = async (): Promise<void> => {
     while (wanted !== undefined && !stop.aborted) {
-      const revision = wanted;
+      const body = { consumer: options.consumerId, role: options.role, ...wanted };
       wanted = undefined;
       try {
         await options.peer.call('/internal/feed/ack', z.unknown(), {
           method: 'POST',
-          body: { consumer: options.consumerId, role: options.role, revision },
+          body,
           signal: stop,
         });
       } catch (thrown) {
@@ -136,8 +148,8 @@ function createAcknowledger(options: FeedConsumerOptions, stop: AbortSignal): (r
     }
     sending = false;
   };
-  return (revision) => {
-    wanted = revision;
+  return (revision, skipped) => {
+    wanted = { revision, skipped: skipped.slice(0, SKIPPED_REPORTED_MAX) };
     if (sending) return;
     sending = true;
     void send();

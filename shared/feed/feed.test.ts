@@ -7,6 +7,7 @@ import { accountNameSchema } from '../ids.ts';
 import { memoryLog } from '../testing/fakes.ts';
 import { tempFolder } from '../testing/temp.node.ts';
 import { FeedJournal } from './journal.node.ts';
+import { readLineSchema } from './read.ts';
 import { FeedState } from './state.ts';
 
 const account = (name: string): FeedItem => ({
@@ -41,6 +42,59 @@ describe('FeedState', () => {
   });
 });
 
+/** `vars` nested so deep that schemas exhaust their stack. */
+const poison = (): unknown => {
+  let value: unknown = 1;
+  for (let depth = 0; depth < 20_000; depth += 1) value = [value];
+  return { kind: 'runnable', key: 'b/deep@1', value: { vars: { value } } };
+};
+
+describe('a line with items that cannot be read', () => {
+  test('gives the others, and says which were skipped and why', ({ expect }) => {
+    const line = readLineSchema.parse({
+      type: 'delta',
+      revision: 4,
+      items: [
+        account('a'),
+        poison(),
+        { kind: 'of a later release', key: 'x', value: {} },
+        null,
+        account('c'),
+      ],
+    });
+    expect(line).toMatchObject({
+      items: [account('a'), account('c')],
+      skipped: [
+        { kind: 'runnable', key: 'b/deep@1' },
+        { kind: 'of a later release', key: 'x' },
+        { kind: 'unknown', key: 'unknown' },
+      ],
+    });
+  });
+  test('keeps what was known of an item until it can be read again', ({ expect }) => {
+    const state = new FeedState();
+    state.apply(snapshot(1, [account('a'), account('b')]));
+    const bad = { kind: 'account', key: 'a', value: { name: 7 } };
+    state.apply(readLineSchema.parse({ type: 'delta', revision: 2, items: [bad] }));
+    expect([names(state), state.revision, state.skipped.map(({ key }) => key)]).toEqual([
+      ['a', 'b'],
+      2,
+      ['a'],
+    ]);
+    state.apply(readLineSchema.parse({ type: 'snapshot', epoch: 'e1', revision: 3, items: [bad] }));
+    expect([names(state), state.skipped.map(({ key }) => key)]).toEqual([['a'], ['a']]);
+    state.apply(delta(4, [account('a')]));
+    expect([names(state), state.skipped]).toEqual([['a'], []]);
+  });
+  test('keeps nothing of another history', ({ expect }) => {
+    const state = new FeedState();
+    state.apply(snapshot(1, [account('a')]));
+    const bad = { kind: 'account', key: 'a', value: { name: 7 } };
+    state.apply(readLineSchema.parse({ type: 'snapshot', epoch: 'e2', revision: 1, items: [bad] }));
+    expect(names(state)).toEqual([]);
+  });
+});
+
 describe('FeedJournal', () => {
   async function written(path: string): Promise<void> {
     const journal = new FeedJournal(path);
@@ -70,6 +124,32 @@ describe('FeedJournal', () => {
       2,
       ['feed_journal_cut'],
     ]);
+  });
+  test('remembers what was skipped', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const path = join(folder.path, 'feed');
+    await written(path);
+    const journal = new FeedJournal(path);
+    const state = await journal.load(memoryLog());
+    const line = readLineSchema.parse({ type: 'delta', revision: 4, items: [poison()] });
+    state.apply(line);
+    await journal.append(line, state);
+    const again = await new FeedJournal(path).load(memoryLog());
+    expect([again.revision, again.skipped.map(({ key }) => key)]).toEqual([4, ['b/deep@1']]);
+  });
+  test.for([
+    ['in the snapshot', '"name":"a"', '"name":"x"', []],
+    ['in a delta', '"name":"c"', '"name":"x"', ['a', 'b']],
+  ] as const)('serves no value that was changed in place %s', async ([, was, is, left], { expect }) => {
+    await using folder = await tempFolder();
+    const path = join(folder.path, 'feed');
+    await written(path);
+    const text = await readFile(path, 'utf8');
+    expect(text).toContain(was);
+    await writeFile(path, text.replace(was, is));
+    const log = memoryLog();
+    const state = await new FeedJournal(path).load(log);
+    expect([names(state), log.lines.map((line) => line.event)]).toEqual([left, ['feed_journal_cut']]);
   });
   test.for(['', 'garbage\n', '{"type":"delta","revision":5,"items":[]}\n'])(
     'starts empty from %j',

@@ -2,12 +2,16 @@
  * A consumer's copy of the feed on disk: a snapshot line, then delta lines, rewritten when the deltas
  * outgrow the snapshot.
  *
+ * Each line begins with a checksum of the rest: one that was changed in place is as good as torn.
+ *
  * Lines are not synced to the platter: after a power cut the journal may end earlier, and the feed sends
  * the missing revisions again. A torn or damaged tail is cut off for the same reason.
  */
 import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
-import { feedLineSchema, type FeedLine } from '../contracts/feed.ts';
+import { crc32 } from 'node:zlib';
+import type { FeedLine } from '../contracts/feed.ts';
 import type { Log } from '../runtime/log.ts';
+import { readLineSchema } from './read.ts';
 import { FeedState } from './state.ts';
 
 const COMPACT_BYTES_MIN = 1_048_576;
@@ -49,7 +53,7 @@ export class FeedJournal {
   /** Persists a line that `state` has just applied. */
   async append(line: FeedLine, state: FeedState): Promise<void> {
     if (line.type === 'bookmark') return;
-    const text = `${JSON.stringify(line)}\n`;
+    const text = written(line);
     if (
       line.type === 'snapshot' ||
       this.#deltaBytes + text.length > Math.max(COMPACT_BYTES_MIN, this.#snapshotBytes)
@@ -62,7 +66,7 @@ export class FeedJournal {
   }
 
   async #rewrite(state: FeedState): Promise<void> {
-    const text = `${JSON.stringify(state.toSnapshot())}\n`;
+    const text = written(state.toSnapshot());
     await writeFile(`${this.#path}.new`, text, { mode: 0o600 });
     await rename(`${this.#path}.new`, this.#path);
     this.#snapshotBytes = text.length;
@@ -70,9 +74,20 @@ export class FeedJournal {
   }
 }
 
+function checksum(text: string): string {
+  return crc32(text).toString(16).padStart(8, '0');
+}
+
+function written(line: FeedLine): string {
+  const text = JSON.stringify(line);
+  return `${checksum(text)} ${text}\n`;
+}
+
 function parseLine(line: string): FeedLine | undefined {
+  const text = line.slice(9);
+  if (line.slice(0, 9) !== `${checksum(text)} `) return undefined;
   try {
-    return feedLineSchema.safeParse(JSON.parse(line)).data;
+    return readLineSchema.safeParse(JSON.parse(text)).data;
   } catch {
     return undefined;
   }

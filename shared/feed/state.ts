@@ -1,5 +1,5 @@
 /** What a feed consumer knows: items by kind and key, at a revision. Pure; applying a line twice is harmless. */
-import type { FeedItem, FeedLine } from '../contracts/feed.ts';
+import type { FeedItem, FeedLine, SkippedItem } from '../contracts/feed.ts';
 
 type Kind = FeedItem['kind'];
 type ValueOf<K extends Kind> = NonNullable<Extract<FeedItem, { kind: K }>['value']>;
@@ -8,6 +8,8 @@ export class FeedState {
   #epoch = '';
   #revision = 0;
   readonly #items = new Map<Kind, Map<string, FeedItem>>();
+  /** By `kind key`: what is older here than in the feed, or absent, because it could not be read. */
+  readonly #skipped = new Map<string, SkippedItem>();
 
   get epoch(): string {
     return this.#epoch;
@@ -15,6 +17,10 @@ export class FeedState {
 
   get revision(): number {
     return this.#revision;
+  }
+
+  get skipped(): readonly SkippedItem[] {
+    return [...this.#skipped.values()];
   }
 
   get<K extends Kind>(kind: K, key: string): ValueOf<K> | undefined {
@@ -33,6 +39,7 @@ export class FeedState {
       epoch: this.#epoch,
       revision: this.#revision,
       items: [...this.#items.values()].flatMap((byKey) => [...byKey.values()]),
+      ...(this.#skipped.size === 0 ? {} : { skipped: this.skipped }),
     };
   }
 
@@ -45,28 +52,45 @@ export class FeedState {
       case 'bookmark':
         return [];
       case 'snapshot': {
-        const present = new Set(line.items.map((item) => `${item.kind} ${item.key}`));
-        const gone = this.toSnapshot()
-          .items.filter((item) => !present.has(`${item.kind} ${item.key}`))
+        const unread = new Set((line.skipped ?? []).map(nameOf));
+        const present = new Set(line.items.map(nameOf));
+        const before = this.toSnapshot().items;
+        // Another epoch is another history: nothing of the old one may stand in for what cannot be read.
+        const kept = line.epoch === this.#epoch ? before.filter((item) => unread.has(nameOf(item))) : [];
+        for (const item of kept) present.add(nameOf(item));
+        const gone = before
+          .filter((item) => !present.has(nameOf(item)))
           .map((item) => ({ ...item, value: null }));
         this.#items.clear();
+        this.#skipped.clear();
         this.#epoch = line.epoch;
         this.#revision = line.revision;
-        for (const item of line.items) this.#put(item);
+        for (const item of [...kept, ...line.items]) this.#put(item);
+        this.#skip(line.skipped);
         return [...gone, ...line.items];
       }
       case 'delta':
         if (line.revision <= this.#revision) return [];
         for (const item of line.items) this.#put(item);
+        this.#skip(line.skipped);
         this.#revision = line.revision;
         return line.items;
     }
   }
 
+  #skip(items: readonly SkippedItem[] = []): void {
+    for (const item of items) this.#skipped.set(nameOf(item), item);
+  }
+
   #put(item: FeedItem): void {
+    this.#skipped.delete(nameOf(item));
     const byKey = this.#items.get(item.kind) ?? new Map<string, FeedItem>();
     this.#items.set(item.kind, byKey);
     if (item.value === null) byKey.delete(item.key);
     else byKey.set(item.key, item);
   }
+}
+
+function nameOf({ kind, key }: { readonly kind: string; readonly key: string }): string {
+  return `${kind} ${key}`;
 }

@@ -56,7 +56,11 @@ export class Targets {
   resolve(target: ServiceTarget): Resolved {
     const { account, functionName, alias, entrypoint } = target;
     const item = this.#functions.get(`${account}/${functionName}`);
-    const weights = item?.aliases[alias as keyof FunctionItem['aliases']];
+    // An alias may be called `constructor`.
+    const weights =
+      item !== undefined && Object.hasOwn(item.aliases, alias)
+        ? item.aliases[alias as keyof FunctionItem['aliases']]
+        : undefined;
     if (item === undefined || weights === undefined)
       throw new PlatformError('function_not_found', `${account}/${functionName} has no alias ${alias}`, {
         publicDetail: `There is no function ${functionName} with alias ${alias} in this account.`,
