@@ -7,6 +7,8 @@ export interface GlobalOptions {
   readonly json?: boolean;
   readonly verbose?: boolean;
   readonly data?: string;
+  readonly profile?: string;
+  readonly account?: string;
 }
 
 export class Context {
@@ -19,7 +21,7 @@ export class Context {
   }
 
   async platform(): Promise<{ readonly connection: Connection; readonly api: ControlApi }> {
-    const connection = await connect(this.options.data);
+    const connection = await connect(this.options);
     return { connection, api: new ControlApi(connection) };
   }
 }

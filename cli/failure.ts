@@ -1,14 +1,4 @@
-/**
- * How the command ends. Exit codes are part of its interface (`isoplane help exit-codes`):
- *
- *   0  done
- *   1  it failed: the platform refused, or the local project has a fault
- *   2  the command line itself is wrong
- *   3  no running platform was found, or it cannot be reached
- *   4  `invoke`: the function answered with status 400 or above
- *   5  `deploy`, `rollback`: accepted, but not every gateway and node had it in time
- *   130  interrupted
- */
+/** How the command ends. Exit codes are part of its interface: help.ts says what each means. */
 import { ERRORS, type PlatformError } from '#shared/errors.ts';
 
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, answered: 4, notServed: 5 } as const;

@@ -3,6 +3,7 @@ import process from 'node:process';
 import { CommanderError } from 'commander';
 import { EXIT } from './failure.ts';
 import { createOutput } from './output.ts';
+import { usage } from './commands/arguments.ts';
 import { createProgram } from './program.ts';
 
 const INTERRUPTED = 130;
@@ -14,16 +15,25 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const argv = process.argv.slice(2);
+const json = argv.includes('--json');
+const output = createOutput({ json, verbose: argv.includes('--verbose') });
 try {
-  await createProgram().parseAsync(argv, { from: 'user' });
+  await createProgram(json).parseAsync(argv, { from: 'user' });
 } catch (thrown) {
   if (thrown instanceof CommanderError) {
     // Help and version end with 0; commander has already written what is wrong otherwise.
     process.exitCode = thrown.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (json && thrown.exitCode !== 0) output.fail(usageOf(thrown));
   } else if (thrown instanceof DOMException && thrown.name === 'AbortError') {
     process.exitCode = INTERRUPTED;
   } else {
-    const output = createOutput({ json: argv.includes('--json'), verbose: argv.includes('--verbose') });
     process.exitCode = output.fail(thrown);
   }
+}
+
+function usageOf(error: CommanderError): Error {
+  // A command group alone: commander prints its help and names nothing.
+  if (error.code === 'commander.help')
+    return usage('The command is incomplete.', '`isoplane help` lists the commands.');
+  return usage(error.message.replace(/^error: /, '').replaceAll('\n', ' '));
 }

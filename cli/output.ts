@@ -134,21 +134,6 @@ function indent(text: string): string {
     .join('\n');
 }
 
-/** Columns padded to their widest cell. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  if (rows.length === 0) return colors.dim('(none)');
-  const safe = rows.map((row) => row.map(plain));
-  const widths = head.map((title, column) =>
-    Math.max(title.length, ...safe.map((row) => row[column]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd();
-  return [colors.dim(line(head)), ...safe.map(line)].join('\n');
-}
-
 export function bytesText(bytes: number): string {
   if (bytes < 1024) return `${bytes} B`;
   const kib = bytes / 1024;
@@ -157,4 +142,26 @@ export function bytesText(bytes: number): string {
 
 export function millisecondsText(milliseconds: number): string {
   return milliseconds < 1_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1_000).toFixed(1)} s`;
+}
+
+const SECOND_MS = 1_000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+
+/** `5 min ago`, `in 3 h`; a day (UTC) once a week lies between. `--json` has the instant. */
+export function whenText(instant: string, nowMs: number = Date.now()): string {
+  const deltaMs = nowMs - Date.parse(instant);
+  const size = Math.abs(deltaMs);
+  if (Number.isNaN(size) || size >= 7 * DAY_MS) return instant.slice(0, 10);
+  if (size < 2 * SECOND_MS) return 'now';
+  const amount =
+    size < 2 * MINUTE_MS
+      ? `${Math.round(size / SECOND_MS)} s`
+      : size < 2 * HOUR_MS
+        ? `${Math.round(size / MINUTE_MS)} min`
+        : size < 2 * DAY_MS
+          ? `${Math.round(size / HOUR_MS)} h`
+          : `${Math.round(size / DAY_MS)} d`;
+  return deltaMs >= 0 ? `${amount} ago` : `in ${amount}`;
 }

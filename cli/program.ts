@@ -2,11 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { USAGE_GRANULARITIES } from '#shared/contracts/api.ts';
-import { EXIT } from './failure.ts';
 import { collect, integer, run } from './run.ts';
+import { addAccessCommands } from './access-commands.ts';
+import { addHelp } from './help.ts';
 import { addResourceCommands } from './resource-commands.ts';
 
-export function createProgram(): Command {
+/** @param json - nothing is written to stderr about a wrong command line; the thrown error says it. */
+export function createProgram(json = false): Command {
   const program = new Command('isoplane')
     .description('Deploy, run and manage functions on Isoplane.')
     .version(packageVersion(), '-V, --version')
@@ -16,26 +18,25 @@ export function createProgram(): Command {
       '--data <dir>',
       'data folder of the platform (default: ISOPLANE_DATA_DIR, else the nearest .isoplane/)',
     )
-    .exitOverride()
-    .showHelpAfterError('(isoplane help COMMAND explains it)')
-    .addHelpText('after', EXIT_CODES);
+    .option('--profile <name>', 'platform that `isoplane login` remembers (default: ISOPLANE_PROFILE)')
+    .option('--account <name>', 'account to act in (default: ISOPLANE_ACCOUNT, else that of the key)')
+    .showHelpAfterError('(isoplane help COMMAND explains it)');
+  program.commandsGroup('Every day:');
   addProjectCommands(program);
-  addUsageCommand(program);
+  program.commandsGroup('What is deployed:');
   addResourceCommands(program);
+  addUsageCommand(program);
+  program.commandsGroup('Who may do what:');
+  addAccessCommands(program);
+  program.commandsGroup('The platform:');
   addPlatformCommands(program);
-  // Subcommands inherit settings only when they are made after them; this covers all.
-  for (const command of allCommands(program)) command.exitOverride();
+  program.commandsGroup('Help:');
+  addHelp(program);
+  // Whoever reads JSON reads failures as JSON, too: main.ts writes them.
+  const output = json ? { writeErr: () => undefined } : {};
+  for (const command of [program, ...allCommands(program)]) command.exitOverride().configureOutput(output);
   return program;
 }
-
-const EXIT_CODES = `
-Exit codes:
-  ${EXIT.done}  done
-  ${EXIT.failed}  failed: the platform refused, or the project has a fault
-  ${EXIT.usage}  the command line is wrong
-  ${EXIT.unreachable}  no running platform was found
-  ${EXIT.answered}  invoke: the function answered with status 400 or above
-  ${EXIT.notServed}  deploy, rollback: accepted, but not served everywhere in time`;
 
 function* allCommands(command: Command): Generator<Command> {
   for (const child of command.commands) {

@@ -1,17 +1,16 @@
 /** Commands that list and change what the account owns. */
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { LIMITS } from '#shared/limits.ts';
 import { collect, integer, run } from './run.ts';
-import type * as Accounts from './commands/accounts.ts';
 import type * as Resources from './commands/resources.ts';
 import type * as Kv from './commands/kv.ts';
 import type * as Layers from './commands/layers.ts';
+import type * as Routes from './commands/routes.ts';
 import type * as Secrets from './commands/secrets.ts';
 
 const resources = (name: keyof typeof Resources) =>
   run(async () => (await import('./commands/resources.ts'))[name]);
-const account = (name: keyof typeof Accounts) =>
-  run(async () => (await import('./commands/accounts.ts'))[name]);
+const route = (name: keyof typeof Routes) => run(async () => (await import('./commands/routes.ts'))[name]);
 const layer = (name: keyof typeof Layers) => run(async () => (await import('./commands/layers.ts'))[name]);
 const secret = (name: keyof typeof Secrets) => run(async () => (await import('./commands/secrets.ts'))[name]);
 
@@ -81,9 +80,7 @@ export function addResourceCommands(program: Command): void {
     .description('keep instances ready for an alias; without options, show how many are')
     .action(run(async () => (await import('./commands/provision.ts')).provision));
 
-  addKeyAndRouteCommands(program);
-  addAccountCommands(program);
-
+  addRouteCommands(program);
   addSecretCommands(program);
 
   addLayerCommands(program);
@@ -178,35 +175,9 @@ function addKvCommands(program: Command): void {
     .action(kv('removeValue'));
 }
 
-function addKeyAndRouteCommands(program: Command): void {
-  const keys = program.command('keys').description('who may call the control API and signed functions');
-  keys.command('list').description('all keys').action(resources('listKeys'));
-  keys
-    .command('create')
-    .argument('<name>')
-    .description('make a key; its secret is shown once')
-    .addOption(
-      new Option('--role <role>', 'what it may do')
-        .choices(['owner', 'deployer', 'invoker'])
-        .default('invoker'),
-    )
-    .addOption(
-      new Option('--algorithm <algorithm>', 'token is a bearer token for the control API only')
-        .choices(['ed25519', 'hmac-sha256', 'token'])
-        .default('ed25519'),
-    )
-    .option('--public-key <base64url>', 'ed25519 public key; the platform then never sees a secret')
-    .option('--function <name>', 'only this function; repeatable', collect)
-    .option('--expires <instant>', 'RFC 3339 instant, for example 2027-01-01T00:00:00Z')
-    .action(resources('createKey'));
-  keys
-    .command('revoke')
-    .argument('<id>')
-    .description('a revoked key is refused at once')
-    .action(resources('revokeKey'));
-
+function addRouteCommands(program: Command): void {
   const routes = program.command('routes').description('own host names and paths for functions');
-  routes.command('list').description('all routes').action(resources('listRoutes'));
+  routes.command('list').description('all routes').action(route('listRoutes'));
   routes
     .command('add')
     .argument('<host>')
@@ -214,31 +185,10 @@ function addKeyAndRouteCommands(program: Command): void {
     .argument('<function>')
     .option('--alias <alias>', 'alias to serve', 'live')
     .description('send a host and path to a function')
-    .action(resources('addRoute'));
-  routes.command('remove').argument('<id>').description('remove a route').action(resources('removeRoute'));
-}
-
-const UNBOUNDED = Number.MAX_SAFE_INTEGER;
-
-function addAccountCommands(program: Command): void {
-  const accounts = program.command('accounts').description('accounts and what they may use (operator)');
-  accounts.command('list').description('all accounts').action(account('listAccounts'));
-  accounts
-    .command('create')
-    .argument('<account>')
-    .description('make an account')
-    .action(account('createAccount'));
-  accounts
-    .command('ceilings')
-    .argument('<account>')
-    .option('--instances <count>', 'instances of all functions together', integer(0, UNBOUNDED))
-    .option('--functions <count>', 'functions', integer(0, UNBOUNDED))
-    .option('--cpu-ms <ms>', 'largest limits.cpuMs', integer(10, UNBOUNDED))
-    .option('--timeout-ms <ms>', 'largest limits.timeoutMs', integer(10, UNBOUNDED))
-    .option('--memory-mb <mb>', 'largest limits.memoryMb', integer(LIMITS.memoryMbMin, UNBOUNDED))
-    .option('--kv-bytes <bytes>', 'bytes kept in KV', integer(0, UNBOUNDED))
-    .addOption(new Option('--tier <tier>', 'least tier').choices(['standard', 'strict']))
-    .option('--clear', 'remove all ceilings')
-    .description('replace the ceilings of an account; without options, show them')
-    .action(account('ceilings'));
+    .action(route('addRoute'));
+  routes
+    .command('remove')
+    .argument('<route>', 'HOST/PATH, or its id')
+    .description('remove a route')
+    .action(route('removeRoute'));
 }

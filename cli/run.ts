@@ -2,6 +2,7 @@
 import process from 'node:process';
 import { InvalidArgumentError, type Command } from 'commander';
 import { Context, type GlobalOptions } from './context.ts';
+import { withGuess } from './client/guesses.ts';
 
 export type Handler = (
   context: Context,
@@ -17,8 +18,12 @@ export function run(load: () => Promise<Handler>): (...all: unknown[]) => Promis
     const args = all.filter((arg) => arg !== undefined).flat() as string[];
     const context = new Context(command.optsWithGlobals<GlobalOptions>());
     const handler = await load();
-    const exitCode = await handler(context, args, options);
-    if (typeof exitCode === 'number') process.exitCode = exitCode;
+    try {
+      const exitCode = await handler(context, args, options);
+      if (typeof exitCode === 'number') process.exitCode = exitCode;
+    } catch (thrown) {
+      throw await withGuess(thrown, context, args, options);
+    }
   };
 }
 

@@ -18,11 +18,11 @@ import {
   addVersionDetails,
   addVersions,
 } from './api/functions.ts';
-import { addKvNamespaces, addKvReads, addKvWrites } from './api/kv.ts';
+import { addKvNamespaces, addKvReads, addKvRemovals, addKvWrites } from './api/kv.ts';
 import { addLayers, addLayerVersions } from './api/layers.ts';
 import { authorize, type Answer, type AddOperation, type Handler, type Operation } from './api/operation.ts';
 import { documentPage } from './api/page.ts';
-import { addPlatform } from './api/platform.ts';
+import { addPlatform, addWhoami } from './api/platform.ts';
 import { addProvision } from './api/provision.ts';
 import { addSecrets } from './api/secrets.ts';
 import { addUsage } from './api/usage.ts';
@@ -179,10 +179,12 @@ function collectOperations(deps: ApiDeps) {
     addKvNamespaces,
     addKvReads,
     addKvWrites,
+    addKvRemovals,
     addKeys,
     addSecrets,
     addRoutes,
     addPlatform,
+    addWhoami,
     addUsage,
   ])
     part(add, deps);

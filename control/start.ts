@@ -1,7 +1,9 @@
 /** Composition root of the control plane: opens what it owns, in order, and closes it in reverse. */
+import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
+import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
@@ -53,6 +55,15 @@ async function listen(
   return server;
 }
 
+/** `isoplane up` writes the file once everything listens: later than this plane starts. */
+async function readGatewayUrl(path: string): Promise<string | undefined> {
+  try {
+    return platformFileSchema.parse(JSON.parse(await readFile(path, 'utf8'))).gatewayUrl;
+  } catch {
+    return undefined;
+  }
+}
+
 export interface StartOptions {
   readonly config: ControlConfig;
   readonly log: Log;
@@ -100,6 +111,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     uploads: new Semaphore(UPLOADS_AT_ONCE, UPLOADS_WAITING_MAX),
     mapper: new StackMapper({ db, blobs, log }),
     baseDomain: config.baseDomain,
+    gatewayUrl: () => readGatewayUrl(layout.platformFile),
     requestId: () => crypto.randomUUID(),
   };
   const internal = await serveUnix(

@@ -4,7 +4,8 @@ import { ceilingsSchema, type Ceilings } from '#shared/contracts/provision.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';
-import { table } from '../output.ts';
+import { whenText } from '../output.ts';
+import { table } from '../table.ts';
 import { argument, usage } from './arguments.ts';
 
 type Args = readonly string[];
@@ -15,7 +16,7 @@ export async function listAccounts(context: Context): Promise<void> {
   context.output.result(items, () =>
     table(
       ['ACCOUNT', 'CEILINGS', 'CREATED'],
-      items.map((item) => [item.name, ceilingsText(item.ceilings), item.createdAt]),
+      items.map((item) => [item.name, ceilingsText(item.ceilings), whenText(item.createdAt)]),
     ),
   );
 }

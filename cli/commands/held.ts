@@ -1,5 +1,6 @@
 import type { HeldView } from '#shared/contracts/api.ts';
-import { table } from '../output.ts';
+import { whenText } from '../output.ts';
+import { table } from '../table.ts';
 
 /** Lines to print after an empty one; none when every version may start. */
 export function heldLines(held: readonly HeldView[] | undefined): string[] {
@@ -8,7 +9,13 @@ export function heldLines(held: readonly HeldView[] | undefined): string[] {
     '',
     table(
       ['NOT STARTED', 'WHY', 'LAST END', 'UNTIL', 'TIMES'],
-      held.map((entry) => [entry.version, entry.code, entry.reason ?? '-', entry.until, String(entry.count)]),
+      held.map((entry) => [
+        entry.version,
+        entry.code,
+        entry.reason ?? '-',
+        whenText(entry.until),
+        String(entry.count),
+      ]),
     ),
   ];
 }

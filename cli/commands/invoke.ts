@@ -1,9 +1,7 @@
-/**
- * `isoplane invoke`: a signed call. The connection goes to the gateway's address and the function's name
- * travels in the Host header, because not every machine resolves `*.localhost`.
- */
-import { readFile } from 'node:fs/promises';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+/** `isoplane invoke`: a signed call. */
+import { readFile, stat } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import process from 'node:process';
 import { z } from 'zod';
@@ -12,12 +10,14 @@ import type { Style } from '#shared/contracts/config.ts';
 import { signRequest } from '#shared/signatures/sign.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { aliasNameSchema, functionNameSchema } from '#shared/ids.ts';
-import type { Context } from '../context.ts';
+import { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import type { ControlApi } from '../client/api.ts';
 import { functionUrl } from '../client/connection.ts';
+import { sendToGateway } from '../client/gateway.ts';
 import { plain } from '../output.ts';
 import { argument, usage } from './arguments.ts';
+import { refusal } from './refusal.ts';
 
 const optionsSchema = z.object({
   method: z
@@ -39,12 +39,13 @@ export async function invoke(
   const options = argument('options', given, optionsSchema);
   const name = argument('function', args[0], functionNameSchema);
   const alias = argument('--alias', options.alias, aliasNameSchema);
-  const { connection, api } = await context.platform();
+  const { dataBody, ...platform } = await curlHabit(context, options.dataBody);
+  const { connection, api } = await platform.context.platform();
   const target = new URL(
     options.path,
     functionUrl(connection, alias === 'live' ? name : `${alias}--${name}`),
   );
-  let body = options.dataBody === undefined ? undefined : await readBody(options.dataBody);
+  let body = dataBody === undefined ? undefined : await readBody(dataBody);
   // An event function takes JSON by POST; nothing given means an empty object.
   if (body === undefined && options.method === undefined && (await styleOf(api, name, alias)) === 'event')
     body = new TextEncoder().encode('{}');
@@ -61,18 +62,39 @@ export async function invoke(
     { nowMs: Date.now() },
   );
   const startedMs = performance.now();
-  const response = await send(connection.platform.gatewayUrl, {
+  const response = await sendToGateway(connection, {
     target,
     method,
     headers: { ...headers, ...signed },
     body,
   });
   const status = response.statusCode ?? 0;
+  const read = await refusal(response, { api, name, alias });
+  const content = read === undefined ? response : Readable.from([read]);
   if (options.include) showHead(response, performance.now() - startedMs);
-  if (context.output.json) await printJson(response, status);
-  else await pipeline(response, process.stdout, { end: false });
+  if (context.output.json) await printJson(response, content, status);
+  else await pipeline(content, process.stdout, { end: false });
   if (!context.output.json && process.stdout.isTTY) process.stdout.write('\n');
   return status >= 400 ? EXIT.answered : EXIT.done;
+}
+
+/**
+ * curl's `--data BODY`: here the option names the data folder, as with every command. What looks like a body
+ * and is no folder is taken as one.
+ */
+async function curlHabit(
+  context: Context,
+  dataBody: string | undefined,
+): Promise<{ readonly context: Context; readonly dataBody: string | undefined }> {
+  const { data, ...rest } = context.options;
+  if (data === undefined || dataBody !== undefined || !/^[[{"@-]|=/.test(data)) return { context, dataBody };
+  const isFolder = await stat(data).then(
+    (info) => info.isDirectory(),
+    () => false,
+  );
+  if (isFolder) return { context, dataBody };
+  context.output.note('--data names the data folder; taken as the body here. Write -d.');
+  return { context: new Context(rest), dataBody: data };
 }
 
 /** Undefined when control does not say: calling must not depend on it. */
@@ -150,38 +172,6 @@ function looksLikeJson(body: Uint8Array): boolean {
   }
 }
 
-interface Outgoing {
-  readonly target: URL;
-  readonly method: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Uint8Array | undefined;
-}
-
-function send(gatewayUrl: string, { target, method, headers, body }: Outgoing): Promise<IncomingMessage> {
-  const gateway = new URL(gatewayUrl);
-  return new Promise((resolve, reject) => {
-    const request = httpRequest({
-      host: gateway.hostname.replaceAll(/^\[|\]$/g, ''),
-      port: gateway.port === '' ? 80 : Number(gateway.port),
-      path: `${target.pathname}${target.search}`,
-      method,
-      headers,
-      agent: false,
-    });
-    request.once('response', resolve);
-    request.once('error', (error) =>
-      reject(
-        new CliError('gateway_unreachable', `The gateway at ${gateway.origin} does not answer.`, {
-          advice: 'Start the platform with `npm start`.',
-          exitCode: EXIT.unreachable,
-          cause: error,
-        }),
-      ),
-    );
-    request.end(body);
-  });
-}
-
 function showHead(response: IncomingMessage, elapsedMs: number): void {
   const lines = [`HTTP ${response.statusCode} ${response.statusMessage ?? ''} (${elapsedMs.toFixed(1)} ms)`];
   for (const [name, value] of Object.entries(response.headers))
@@ -192,10 +182,10 @@ function showHead(response: IncomingMessage, elapsedMs: number): void {
 const JSON_BODY_BYTES_MAX = 64 * 1024 * 1024;
 
 /** One value: status, headers, and the body as JSON when it is JSON, else as text. */
-async function printJson(response: IncomingMessage, status: number): Promise<void> {
+async function printJson(response: IncomingMessage, content: Readable, status: number): Promise<void> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of response as AsyncIterable<Uint8Array>) {
+  for await (const chunk of content as AsyncIterable<Uint8Array>) {
     size += chunk.byteLength;
     if (size > JSON_BODY_BYTES_MAX)
       throw new CliError(

@@ -2,10 +2,15 @@
 import { readFile } from 'node:fs/promises';
 import process from 'node:process';
 import { z } from 'zod';
-import { kvKeysSchema, kvNamespaceViewSchema } from '#shared/contracts/api.ts';
+import { kvKeyQuerySchema, kvKeysSchema, kvNamespaceViewSchema } from '#shared/contracts/api.ts';
+import { PlatformError } from '#shared/errors.ts';
 import { kvNamespaceNameSchema } from '#shared/ids.ts';
+import type { ControlApi } from '../client/api.ts';
+import { withDetail } from '../client/guesses.ts';
 import type { Context } from '../context.ts';
-import { table } from '../output.ts';
+import { didYouMean } from '../guess.ts';
+import { whenText } from '../output.ts';
+import { table } from '../table.ts';
 import { argument, usage } from './arguments.ts';
 
 type Args = readonly string[];
@@ -13,7 +18,7 @@ type Args = readonly string[];
 const KEYS_SHOWN_MAX = 10_000;
 const PAGE = 1_000;
 
-const keySchema = z.string().min(1).max(512);
+const keySchema = kvKeyQuerySchema.shape.key;
 const putOptions = z.object({ file: z.string().optional(), ttl: z.number().optional() });
 const keysOptions = z.object({ prefix: z.string().default('') });
 
@@ -21,9 +26,10 @@ function namespacePath(args: Args): string {
   return `/kv-namespaces/${argument('namespace', args[0], kvNamespaceNameSchema)}`;
 }
 
+/** The key as a parameter: in a path, `a/../b` would be `b` before it is sent. */
 function valuePath(args: Args): string {
   const key = argument('key', args[1], keySchema);
-  return `${namespacePath(args)}/values/${key.split('/').map(encodeURIComponent).join('/')}`;
+  return `${namespacePath(args)}/value?${new URLSearchParams({ key }).toString()}`;
 }
 
 export async function listNamespaces(context: Context): Promise<void> {
@@ -31,8 +37,8 @@ export async function listNamespaces(context: Context): Promise<void> {
   const items = await api.list(api.path('/kv-namespaces'), kvNamespaceViewSchema);
   context.output.result(items, () =>
     table(
-      ['NAMESPACE', 'ID', 'CREATED'],
-      items.map(({ name, id, createdAt }) => [name, id, createdAt]),
+      ['NAMESPACE', 'CREATED', 'ID'],
+      items.map(({ name, id, createdAt }) => [name, whenText(createdAt), id]),
     ),
   );
 }
@@ -53,12 +59,32 @@ export async function deleteNamespace(context: Context, args: Args): Promise<voi
   context.output.result({ deleted: args[0] }, () => `deleted KV namespace ${args[0]}`);
 }
 
-/** The bytes as they are, so that a pipe gets what was put; with --json as text. */
+/** Of the keys that begin alike. */
+async function withKeyGuess(thrown: unknown, api: ControlApi, args: Args): Promise<unknown> {
+  const key = args[1] ?? '';
+  if (!(thrown instanceof PlatformError) || thrown.code !== 'not_found') return thrown;
+  const query = new URLSearchParams({ prefix: key.slice(0, 1), limit: String(PAGE) });
+  const page = await api
+    .call(api.path(`${namespacePath(args)}/keys?${query.toString()}`), kvKeysSchema)
+    .catch(() => undefined);
+  const guess = didYouMean(
+    key,
+    (page?.keys ?? []).map(({ name }) => name),
+  );
+  return guess === '' ? thrown : withDetail(thrown, guess.trim());
+}
+
+const LF = 0x0a;
+
+/** The bytes as they are, so that a pipe gets what was put; with --json as text. A terminal gets a line. */
 export async function getValue(context: Context, args: Args): Promise<void> {
   const { api } = await context.platform();
-  const bytes = await api.bytes(api.path(valuePath(args)));
+  const bytes = await api.bytes(api.path(valuePath(args))).catch(async (thrown: unknown) => {
+    throw await withKeyGuess(thrown, api, args);
+  });
   if (context.output.json) context.output.result({ value: new TextDecoder().decode(bytes) }, () => '');
   else await new Promise<void>((resolve) => process.stdout.write(bytes, () => resolve()));
+  if (!context.output.json && process.stdout.isTTY && bytes.at(-1) !== LF) process.stdout.write('\n');
 }
 
 export async function putValue(context: Context, args: Args, given: Record<string, unknown>): Promise<void> {
@@ -103,7 +129,7 @@ export async function listKeys(context: Context, args: Args, given: Record<strin
       ['KEY', 'EXPIRES'],
       keys.map(({ name, expiresAtMs }) => [
         name,
-        expiresAtMs === undefined ? '' : new Date(expiresAtMs).toISOString(),
+        expiresAtMs === undefined ? '' : whenText(new Date(expiresAtMs).toISOString()),
       ]),
     ),
   );

@@ -4,7 +4,8 @@ import { layerVersionViewSchema, layerViewSchema, type LayerMetadata } from '#sh
 import { layerNameSchema, versionNumberSchema } from '#shared/ids.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
 import type { Context } from '../context.ts';
-import { bytesText, table } from '../output.ts';
+import { bytesText, whenText } from '../output.ts';
+import { table } from '../table.ts';
 import { argument } from './arguments.ts';
 
 type Args = readonly string[];
@@ -19,7 +20,7 @@ export async function listLayers(context: Context): Promise<void> {
   context.output.result(items, () =>
     table(
       ['LAYER', 'LATEST', 'CREATED'],
-      items.map((item) => [item.name, String(item.latestVersion), item.createdAt]),
+      items.map((item) => [item.name, String(item.latestVersion), whenText(item.createdAt)]),
     ),
   );
 }
@@ -34,7 +35,7 @@ export async function layerVersions(context: Context, args: Args): Promise<void>
         String(item.number),
         item.digest.slice(0, 12),
         String(item.modules.length),
-        item.createdAt,
+        whenText(item.createdAt),
       ]),
     ),
   );

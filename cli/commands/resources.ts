@@ -1,26 +1,23 @@
-/** functions, versions, aliases, keys, routes: each a call or two of the control API and a table. */
+/** functions, versions, aliases: each a call or two of the control API and a table. */
 import { cancel, confirm, isCancel } from '@clack/prompts';
 import colors from 'picocolors';
 import { z } from 'zod';
 import {
   aliasViewSchema,
-  createKeySchema,
-  createdKeySchema,
-  createRouteSchema,
   deploymentViewSchema,
   functionViewSchema,
-  keyViewSchema,
-  routeViewSchema,
   setAliasSchema,
   versionViewSchema,
 } from '#shared/contracts/api.ts';
 import { aliasNameSchema, functionNameSchema, versionNumberSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../failure.ts';
-import { table } from '../output.ts';
+import { whenText } from '../output.ts';
+import { table } from '../table.ts';
 import { argument, usage } from './arguments.ts';
 import { notServed } from './deploy.ts';
 import { heldLines } from './held.ts';
+import { keyNames } from './key-names.ts';
 import { propagationText, waitForPropagation } from './propagation.ts';
 import { parseWeights, weightsText } from './weights.ts';
 
@@ -29,7 +26,6 @@ type Options = Record<string, unknown>;
 
 const functionPath = (args: Args): string =>
   `/functions/${argument('function', args[0], functionNameSchema)}`;
-const segment = (text: string | undefined): string => encodeURIComponent(text ?? '');
 
 export async function listFunctions(context: Context): Promise<void> {
   const { api } = await context.platform();
@@ -44,7 +40,7 @@ export async function listFunctions(context: Context): Promise<void> {
           live === undefined ? '-' : weightsText(live.weights),
           item.latestVersion === undefined ? '-' : String(item.latestVersion),
           item.enabled ? 'enabled' : 'disabled',
-          item.createdAt,
+          whenText(item.createdAt),
         ];
       }),
     ),
@@ -59,24 +55,24 @@ export async function showFunction(context: Context, args: Args): Promise<void> 
     `${path}/deployments?alias=live`,
     z.object({ items: z.array(deploymentViewSchema) }),
   );
+  const nameOf = context.output.json ? String : await keyNames(api);
   context.output.result({ ...view, deployments: history.items }, () =>
     [
       `${colors.bold(view.name)} ${view.enabled ? 'enabled' : 'disabled'}, latest version ${view.latestVersion ?? '-'}`,
       '',
       table(
         ['ALIAS', 'SERVES', 'SINCE'],
-        view.aliases.map((alias) => [alias.name, weightsText(alias.weights), alias.updatedAt]),
+        view.aliases.map((alias) => [alias.name, weightsText(alias.weights), whenText(alias.updatedAt)]),
       ),
       ...heldLines(view.held),
       '',
       table(
-        ['WHEN', 'ALIAS', 'SERVES', 'WHY', 'BY', 'MESSAGE'],
+        ['LIVE SINCE', 'SERVES', 'WHY', 'BY', 'MESSAGE'],
         history.items.map((item) => [
-          item.createdAt,
-          item.alias,
+          whenText(item.createdAt),
           weightsText(item.weights),
           item.reason,
-          item.createdBy,
+          nameOf(item.createdBy),
           item.message ?? '',
         ]),
       ),
@@ -127,6 +123,7 @@ export async function versions(context: Context, args: Args, options: Options): 
     return;
   }
   const items = await api.list(path, versionViewSchema);
+  const nameOf = context.output.json ? String : await keyNames(api);
   context.output.result(items, () =>
     table(
       ['VERSION', 'DIGEST', 'MODULES', 'CREATED', 'BY', 'MESSAGE'],
@@ -134,8 +131,8 @@ export async function versions(context: Context, args: Args, options: Options): 
         String(item.number),
         item.digest.slice(0, 12),
         String(item.modules.length),
-        item.createdAt,
-        item.createdBy,
+        whenText(item.createdAt),
+        nameOf(item.createdBy),
         item.message ?? '',
       ]),
     ),
@@ -148,7 +145,7 @@ export async function listAliases(context: Context, args: Args): Promise<void> {
   context.output.result(items, () =>
     table(
       ['ALIAS', 'SERVES', 'SINCE'],
-      items.map((item) => [item.name, weightsText(item.weights), item.updatedAt]),
+      items.map((item) => [item.name, weightsText(item.weights), whenText(item.updatedAt)]),
     ),
   );
 }
@@ -193,84 +190,4 @@ export async function deleteAlias(context: Context, args: Args): Promise<void> {
   const { api } = await context.platform();
   await api.send(api.path(`${functionPath(args)}/aliases/${alias}`), { method: 'DELETE' });
   context.output.result({ deleted: alias }, () => `deleted alias ${alias}`);
-}
-
-export async function listKeys(context: Context): Promise<void> {
-  const { api } = await context.platform();
-  const items = await api.list(api.path('/keys'), keyViewSchema);
-  context.output.result(items, () =>
-    table(
-      ['ID', 'NAME', 'ROLE', 'ALGORITHM', 'FUNCTIONS', 'EXPIRES'],
-      items.map((item) => [
-        item.id,
-        item.name,
-        item.role,
-        item.algorithm,
-        item.functions?.join(',') ?? 'all',
-        item.expiresAt ?? 'never',
-      ]),
-    ),
-  );
-}
-
-export async function createKey(context: Context, args: Args, options: Options): Promise<void> {
-  const body = argument(
-    'key',
-    {
-      name: args[0],
-      role: options['role'],
-      algorithm: options['algorithm'],
-      ...(options['publicKey'] === undefined ? {} : { publicKey: options['publicKey'] }),
-      ...(options['function'] === undefined ? {} : { functions: options['function'] }),
-      ...(options['expires'] === undefined ? {} : { expiresAt: options['expires'] }),
-    },
-    createKeySchema,
-  );
-  const { api } = await context.platform();
-  const key = await api.call(api.path('/keys'), createdKeySchema, { method: 'POST', json: body });
-  context.output.result(key, () =>
-    [
-      `key ${colors.bold(key.id)} (${key.role}, ${key.algorithm})`,
-      ...(key.secret === undefined
-        ? []
-        : [`secret ${key.secret}`, colors.yellow('The secret is shown this once: store it now.')]),
-    ].join('\n'),
-  );
-}
-
-export async function revokeKey(context: Context, args: Args): Promise<void> {
-  const { api } = await context.platform();
-  await api.send(api.path(`/keys/${segment(args[0])}`), { method: 'DELETE' });
-  context.output.result({ revoked: args[0] }, () => `revoked ${args[0]}`);
-}
-
-export async function listRoutes(context: Context): Promise<void> {
-  const { api } = await context.platform();
-  const items = await api.list(api.path('/routes'), routeViewSchema);
-  context.output.result(items, () =>
-    table(
-      ['ID', 'HOST', 'PATH', 'FUNCTION', 'ALIAS'],
-      items.map((item) => [item.id, item.host, item.path, item.function, item.alias]),
-    ),
-  );
-}
-
-export async function addRoute(context: Context, args: Args, options: Options): Promise<void> {
-  const body = argument(
-    'route',
-    { host: args[0], path: args[1], function: args[2], alias: options['alias'] },
-    createRouteSchema,
-  );
-  const { api } = await context.platform();
-  const route = await api.call(api.path('/routes'), routeViewSchema, { method: 'POST', json: body });
-  context.output.result(
-    route,
-    () => `${route.host}${route.path} → ${route.function}@${route.alias} (${route.id})`,
-  );
-}
-
-export async function removeRoute(context: Context, args: Args): Promise<void> {
-  const { api } = await context.platform();
-  await api.send(api.path(`/routes/${segment(args[0])}`), { method: 'DELETE' });
-  context.output.result({ removed: args[0] }, () => `removed ${args[0]}`);
 }

@@ -5,12 +5,12 @@ import { putSecretReplySchema, putSecretSchema, secretViewSchema } from '#shared
 import { secretNameSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../failure.ts';
-import { table } from '../output.ts';
+import { whenText } from '../output.ts';
+import { table } from '../table.ts';
 import { argument, usage } from './arguments.ts';
+import { readStdin } from './stdin.ts';
 
 type Args = readonly string[];
-
-const STDIN_LENGTH_MAX = 64 * 1_024;
 
 const nameOf = (args: Args): string => argument('secret', args[0], secretNameSchema);
 
@@ -20,19 +20,9 @@ export async function listSecrets(context: Context): Promise<void> {
   context.output.result(items, () =>
     table(
       ['SECRET', 'UPDATED'],
-      items.map((item) => [item.name, item.updatedAt]),
+      items.map((item) => [item.name, whenText(item.updatedAt)]),
     ),
   );
-}
-
-/** One line break at the end belongs to `echo`, not to the value. */
-async function readStdin(): Promise<string> {
-  let text = '';
-  for await (const chunk of process.stdin.setEncoding('utf8') as AsyncIterable<string>) {
-    text += chunk;
-    if (text.length > STDIN_LENGTH_MAX) throw usage('The value on stdin is too long.');
-  }
-  return text.replace(/\r?\n$/, '');
 }
 
 /** Never from an argument: those are in the shell's history and in every process list. */

@@ -2,7 +2,7 @@
 import colors from 'picocolors';
 import { platformStatusSchema } from '#shared/contracts/api.ts';
 import type { Context } from '../context.ts';
-import { table } from '../output.ts';
+import { table } from '../table.ts';
 import { heldLines } from './held.ts';
 
 export async function status(context: Context): Promise<void> {

@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { USAGE_GRANULARITIES, usageViewSchema, type UsageView } from '#shared/contracts/api.ts';
 import { functionNameSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';
-import { bytesText, table } from '../output.ts';
+import { bytesText } from '../output.ts';
+import { table } from '../table.ts';
 import { argument, usage as usageError } from './arguments.ts';
 
 const optionsSchema = z.object({

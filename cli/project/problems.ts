@@ -2,6 +2,7 @@
 import { findNodeAtLocation, type Node } from 'jsonc-parser';
 import type { z } from 'zod';
 import type { Problem } from '../failure.ts';
+import { closest } from '../guess.ts';
 
 export interface SourceText {
   readonly name: string;
@@ -48,33 +49,4 @@ export function position(source: SourceText, path: readonly (string | number)[])
 export function lineAndColumn(text: string, offset: number): string {
   const before = text.slice(0, offset).split('\n');
   return `${before.length}:${(before.at(-1)?.length ?? 0) + 1}`;
-}
-
-/** The known key within two edits (or equal but for case and separators), else undefined. */
-function closest(key: string, knownKeys: readonly string[]): string | undefined {
-  const bare = (text: string): string => text.toLowerCase().replaceAll(/[-_]/g, '');
-  let best: { key: string; distance: number } | undefined;
-  for (const known of knownKeys) {
-    const distance = bare(known) === bare(key) ? 0 : editDistance(bare(key), bare(known));
-    if (distance <= 2 && distance < known.length / 2 && (best === undefined || distance < best.distance))
-      best = { key: known, distance };
-  }
-  return best?.key;
-}
-
-const KEY_LENGTH_MAX = 64;
-
-/** Levenshtein distance; long texts are never close. */
-function editDistance(left: string, right: string): number {
-  if (left.length > KEY_LENGTH_MAX || right.length > KEY_LENGTH_MAX) return KEY_LENGTH_MAX;
-  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= left.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= right.length; j += 1) {
-      const substitution = (row[j - 1] ?? 0) + (left[i - 1] === right[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution));
-    }
-    row = next;
-  }
-  return row[right.length] ?? 0;
 }

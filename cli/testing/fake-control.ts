@@ -1,5 +1,5 @@
 /**
- * A control plane that answers from a script and verifies nothing but that each call is signed; with the
+ * A control plane that answers from a script and verifies nothing but that each call is signed or has a token; with the
  * data folder that makes the command find it.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -44,7 +44,8 @@ export async function fakeControl(answer: (call: SeenCall) => Answer): Promise<F
         body: Buffer.concat(chunks).toString('latin1'),
       };
       calls.push(call);
-      const signed = request.headers['signature-input'] !== undefined;
+      const signed =
+        request.headers['signature-input'] !== undefined || request.headers.authorization !== undefined;
       const {
         status = 200,
         body,

@@ -101,7 +101,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const endStart = (): void => void starting.stop();
     options.signal?.addEventListener('abort', endStart);
     const urls = await starting.run().finally(() => options.signal?.removeEventListener('abort', endStart));
-    const platformFile = join(layout.dataDir, 'platform.json');
+    const { platformFile } = layout;
     await writePlatformFile(platformFile, {
       ...urls,
       baseDomain: options.baseDomain ?? DEFAULTS.baseDomain,

@@ -3,6 +3,7 @@
  * role. A new operation without a row fails the first test.
  */
 import { describe, test } from 'vitest';
+import type { Whoami } from '#shared/contracts/api.ts';
 import type { Problem } from '#shared/errors.ts';
 import { multipart, publishParts, world, type CallOptions, type World } from '../testing/world.ts';
 
@@ -48,9 +49,13 @@ const TABLE: Record<string, Row> = {
   createKvNamespace: [`${A}/kv-namespaces`, DEPLOY, { name: 'made' }],
   deleteKvNamespace: [`${A}/kv-namespaces/none`, DEPLOY],
   listKvKeys: [`${A}/kv-namespaces/none/keys`, DEPLOY],
-  getKvValue: [`${A}/kv-namespaces/none/values/k`, DEPLOY],
-  putKvValue: [`${A}/kv-namespaces/none/values/k`, DEPLOY, { value: 'v' }],
-  deleteKvValue: [`${A}/kv-namespaces/none/values/k`, DEPLOY],
+  getKvValue: [`${A}/kv-namespaces/none/value?key=k`, DEPLOY],
+  putKvValue: [`${A}/kv-namespaces/none/value?key=k`, DEPLOY, { value: 'v' }],
+  deleteKvValue: [`${A}/kv-namespaces/none/value?key=k`, DEPLOY],
+  getKvValueByPath: [`${A}/kv-namespaces/none/values/k`, DEPLOY],
+  putKvValueByPath: [`${A}/kv-namespaces/none/values/k`, DEPLOY, { value: 'v' }],
+  deleteKvValueByPath: [`${A}/kv-namespaces/none/values/k`, DEPLOY],
+  whoami: ['/v1/whoami', ['owner', 'deployer', 'invoker']],
   listKeys: [`${A}/keys`, OWNER],
   createKey: [`${A}/keys`, OWNER, { name: 'k', role: 'invoker', algorithm: 'ed25519' }],
   deleteKey: [`${A}/keys/none`, OWNER],
@@ -172,6 +177,13 @@ describe('permissions', () => {
     const alias = { weights: [{ version: 1, weight: 100 }] };
     const own = await w.call('PUT', `${F}/aliases/live`, { token, body: alias });
     expect(own.status).toBe(200);
+    const me = await w.call<Whoami>('GET', '/v1/whoami', { token });
+    expect(me.body).toMatchObject({
+      account: 'default',
+      key: { role: 'deployer', functions: ['hello'] },
+      gateway: { url: 'http://127.0.0.1:8787', baseDomain: 'localhost' },
+    });
+    expect(JSON.stringify(me.body)).not.toContain(token.slice(-43));
     const foreign = await w.call<Problem>('PUT', `${A}/functions/other/aliases/live`, { token, body: alias });
     expect(foreign.body.code).toBe('forbidden');
     const route = await w.call<Problem>('POST', `${A}/routes`, {

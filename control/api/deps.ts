@@ -22,5 +22,7 @@ export interface ApiDeps extends PublishDeps {
   readonly mapper: StackMapper;
   /** Hosts under it belong to accounts by name; see checkRoute. */
   readonly baseDomain: string;
+  /** Where the gateways of this machine listen; undefined while nobody has said. */
+  readonly gatewayUrl: () => Promise<string | undefined>;
   readonly requestId: () => string;
 }

@@ -112,6 +112,7 @@ export function openApiDocument(operations: readonly Operation[]): JsonSchema {
       path: documentedPath(operation.path),
       operationId: operation.id,
       summary: operation.summary,
+      ...(operation.deprecated === true ? { deprecated: true } : {}),
       security: [{ signature: [] }, { bearer: [] }],
       responses: {
         ...Object.fromEntries(

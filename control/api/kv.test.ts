@@ -64,6 +64,35 @@ describe('values of a KV namespace', () => {
     expect((await w.call<Problem>('GET', value)).body.code).toBe('not_found');
   });
 
+  test('have any text as their key, also what a path cannot carry', async ({ expect }) => {
+    await using w = await world();
+    await w.call('POST', K, { body: { name: 'store' } });
+    const value = (key: string) => `${K}/store/value?${new URLSearchParams({ key }).toString()}`;
+    const names = [
+      '..',
+      '.',
+      '%2e%2e',
+      'a/../b',
+      'a/./b',
+      'a//b',
+      '/a',
+      'a?b#c',
+      '../../store',
+      'a b+c',
+      'b',
+    ];
+    for (const name of names)
+      expect((await w.call('PUT', value(name), { body: { value: name } })).status, name).toBe(204);
+    const { body } = await w.call<KvKeys>('GET', `${K}/store/keys`);
+    expect(body.keys.map(({ name }) => name)).toEqual([...names].sort());
+    expect((await w.call('DELETE', value('a/../b'))).status).toBe(204);
+    expect((await w.call<Problem>('GET', value('a/../b'))).body.code).toBe('not_found');
+    for (const name of names.filter((each) => each !== 'a/../b'))
+      expect((await w.call('GET', value(name))).status, name).toBe(200);
+    expect((await w.call('DELETE', value('../../store'))).status).toBe(204);
+    expect((await w.call<{ items: unknown[] }>('GET', K)).body.items).toHaveLength(1);
+  });
+
   test('are not there without a namespace, and not answered without a node', async ({ expect }) => {
     const node = scriptedNode();
     const gone = () => Promise.reject(new PlatformError('internal', 'scripted'));

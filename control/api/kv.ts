@@ -2,10 +2,12 @@
 import { z } from 'zod';
 import {
   createKvNamespaceSchema,
+  kvKeyQuerySchema,
   kvKeysSchema,
   kvNamespaceViewSchema,
   listOf,
   putKvValueSchema,
+  type PutKvValue,
 } from '#shared/contracts/api.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import { kvNamespaceNameSchema } from '#shared/ids.ts';
@@ -19,13 +21,18 @@ import {
 } from '../db/kv.ts';
 import type { NodePort } from '../nodes.ts';
 import type { ApiDeps } from './deps.ts';
-import { inAccount, noQuery, pageQuery, type AddOperation } from './operation.ts';
+import { inAccount, noQuery, pageQuery, type AddOperation, type Answer } from './operation.ts';
 
 const K = '/v1/accounts/{account}/kv-namespaces';
+const BY_PATH_NOTE =
+  'A key with `.` or `..` between slashes cannot be named this way: clients rewrite paths.';
 const NODE_TIMEOUT_MS = 10_000;
 
 const inNamespace = inAccount.extend({ namespace: kvNamespaceNameSchema });
-const inValue = inNamespace.extend({ key: z.string().min(1).max(512) });
+const inValue = inNamespace.extend(kvKeyQuerySchema.shape);
+const VALUE = `${K}/{namespace}/value`;
+/** The first form. Clients normalise paths, so keys with dot segments cannot be said in it. */
+const VALUE_BY_PATH = `${K}/{namespace}/values/{key+}`;
 const keysQuery = z.object({
   prefix: z.string().max(512).default(''),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
@@ -134,64 +141,112 @@ export function addKvReads(add: AddOperation, deps: ApiDeps): void {
       return { status: 200, body: await onNode(deps, (node, signal) => node.kv.keys(id, query, signal)) };
     },
   );
+  const read = async (ref: z.infer<typeof inNamespace>, key: string): Promise<Answer> => {
+    const id = await idOf(ref);
+    const value = await onNode(deps, (node, signal) => node.kv.get(id, key, signal));
+    if (value === undefined)
+      throw new PlatformError('not_found', 'no such key', { publicDetail: 'There is no such key.' });
+    return { status: 200, body: value };
+  };
   add(
     {
       id: 'getKvValue',
       method: 'get',
-      path: `${K}/{namespace}/values/{key+}`,
+      path: VALUE,
       summary: 'The bytes of a value.',
+      access: 'read',
+      params: inNamespace,
+      query: kvKeyQuerySchema,
+      replies: { 200: 'bytes' },
+    },
+    ({ params, query }) => read(params, query.key),
+  );
+  add(
+    {
+      id: 'getKvValueByPath',
+      method: 'get',
+      path: VALUE_BY_PATH,
+      summary: `The bytes of a value. ${BY_PATH_NOTE}`,
       access: 'read',
       params: inValue,
       query: noQuery,
       replies: { 200: 'bytes' },
+      deprecated: true,
     },
-    async ({ params }) => {
-      const id = await idOf(params);
-      const value = await onNode(deps, (node, signal) => node.kv.get(id, params.key, signal));
-      if (value === undefined)
-        throw new PlatformError('not_found', 'no such key', { publicDetail: 'There is no such key.' });
-      return { status: 200, body: value };
-    },
+    ({ params }) => read(params, params.key),
   );
 }
 
 export function addKvWrites(add: AddOperation, deps: ApiDeps): void {
   const idOf = idIn(deps);
+  const put = async (ref: z.infer<typeof inNamespace>, key: string, body: PutKvValue): Promise<Answer> => {
+    const id = await idOf(ref);
+    await onNode(deps, (node, signal) => node.kv.put(id, { key, account: ref.account, ...body }, signal));
+    return { status: 204 };
+  };
   add(
     {
       id: 'putKvValue',
       method: 'put',
-      path: `${K}/{namespace}/values/{key+}`,
+      path: VALUE,
       summary: 'Sets a value. Large ones are put by functions: a body here has at most 1 MiB.',
+      access: 'deploy',
+      params: inNamespace,
+      query: kvKeyQuerySchema,
+      body: putKvValueSchema,
+      replies: { 204: 'empty' },
+    },
+    ({ params, query, body }) => put(params, query.key, body),
+  );
+  add(
+    {
+      id: 'putKvValueByPath',
+      method: 'put',
+      path: VALUE_BY_PATH,
+      summary: `Sets a value. ${BY_PATH_NOTE}`,
       access: 'deploy',
       params: inValue,
       query: noQuery,
       body: putKvValueSchema,
       replies: { 204: 'empty' },
+      deprecated: true,
     },
-    async ({ params, body }) => {
-      const id = await idOf(params);
-      await onNode(deps, (node, signal) =>
-        node.kv.put(id, { key: params.key, account: params.account, ...body }, signal),
-      );
-      return { status: 204 };
-    },
+    ({ params, body }) => put(params, params.key, body),
   );
+}
+
+export function addKvRemovals(add: AddOperation, deps: ApiDeps): void {
+  const idOf = idIn(deps);
+  const remove = async (ref: z.infer<typeof inNamespace>, key: string): Promise<Answer> => {
+    const id = await idOf(ref);
+    await onNode(deps, (node, signal) => node.kv.remove(id, key, signal));
+    return { status: 204 };
+  };
   add(
     {
       id: 'deleteKvValue',
       method: 'delete',
-      path: `${K}/{namespace}/values/{key+}`,
+      path: VALUE,
       summary: 'Removes a key, whether it exists or not.',
+      access: 'deploy',
+      params: inNamespace,
+      query: kvKeyQuerySchema,
+      replies: { 204: 'empty' },
+    },
+    ({ params, query }) => remove(params, query.key),
+  );
+  add(
+    {
+      id: 'deleteKvValueByPath',
+      method: 'delete',
+      path: VALUE_BY_PATH,
+      summary: `Removes a key, whether it exists or not. ${BY_PATH_NOTE}`,
       access: 'deploy',
       params: inValue,
       query: noQuery,
       replies: { 204: 'empty' },
+      deprecated: true,
     },
-    async ({ params }) => {
-      const id = await idOf(params);
-      await onNode(deps, (node, signal) => node.kv.remove(id, params.key, signal));
-      return { status: 204 };
-    },
+    ({ params }) => remove(params, params.key),
   );
 }

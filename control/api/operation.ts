@@ -16,13 +16,13 @@ import {
 import type { Principal } from '../auth/authenticate.ts';
 import type { Upload } from '../publish/upload.ts';
 
-/** `read` and `deploy`: deployers and owners; `own`: owners. Invokers have nothing to do here. */
-type Access = 'read' | 'deploy' | 'own';
+/** `self`: every key, about itself. `read` and `deploy`: deployers and owners; `own`: owners. */
+type Access = 'self' | 'read' | 'deploy' | 'own';
 
 const GRANTS: Record<Role, readonly Access[]> = {
-  owner: ['read', 'deploy', 'own'],
-  deployer: ['read', 'deploy'],
-  invoker: [],
+  owner: ['self', 'read', 'deploy', 'own'],
+  deployer: ['self', 'read', 'deploy'],
+  invoker: ['self'],
 };
 
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
@@ -48,6 +48,8 @@ export interface Operation<
   /** Multipart body: schema of its `metadata` part, for the documentation. */
   readonly upload?: z.ZodType;
   readonly replies: Readonly<Record<number, Reply>>;
+  /** Documented as such: it answers as ever, and new clients have something better. */
+  readonly deprecated?: true;
 }
 
 interface Call<P, Q, B> {
@@ -104,7 +106,7 @@ export function authorize(
   const name = params['function'];
   const allowed =
     name === undefined
-      ? operation.access === 'read'
+      ? operation.access === 'read' || operation.access === 'self'
       : principal.functions.some((functionName) => functionName === name);
   if (!allowed)
     throw new PlatformError('forbidden', `${principal.keyId} is limited to other functions`, {

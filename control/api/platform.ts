@@ -1,6 +1,8 @@
 import { z } from 'zod';
-import { platformStatusSchema, propagationSchema } from '#shared/contracts/api.ts';
+import { platformStatusSchema, propagationSchema, whoamiSchema } from '#shared/contracts/api.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { findKey, keyView } from '../db/keys.ts';
 import type { ApiDeps } from './deps.ts';
 import { heldView } from './held.ts';
 import { noQuery, nowhere, type AddOperation } from './operation.ts';
@@ -13,6 +15,35 @@ async function nodeStatuses(deps: ApiDeps): Promise<readonly NodeStatus[]> {
     deps.nodes.map((node) => node.status(AbortSignal.timeout(STATUS_TIMEOUT_MS))),
   );
   return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+}
+
+export function addWhoami(add: AddOperation, deps: ApiDeps): void {
+  add(
+    {
+      id: 'whoami',
+      method: 'get',
+      path: '/v1/whoami',
+      summary: 'Account, role and limits of the key that makes this call, and where functions answer.',
+      access: 'self',
+      params: nowhere,
+      query: noQuery,
+      replies: { 200: whoamiSchema },
+    },
+    async ({ principal }) => {
+      const row = await deps.db.read((orm) => findKey(orm, principal.keyId));
+      if (row === undefined)
+        throw new PlatformError('key_not_found', `${principal.keyId} was revoked during its call`);
+      const url = await deps.gatewayUrl();
+      return {
+        status: 200,
+        body: {
+          account: principal.account,
+          key: keyView(row),
+          gateway: { baseDomain: deps.baseDomain, ...(url === undefined ? {} : { url }) },
+        },
+      };
+    },
+  );
 }
 
 export function addPlatform(add: AddOperation, deps: ApiDeps): void {

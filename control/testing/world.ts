@@ -332,6 +332,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     uploads: new Semaphore(4, 64),
     mapper: new StackMapper({ db, blobs, log }),
     baseDomain: 'localhost',
+    gatewayUrl: () => Promise.resolve('http://127.0.0.1:8787'),
     requestId: () => crypto.randomUUID(),
   };
   return new World({ deps, hub, owner, folder });

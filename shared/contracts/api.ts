@@ -25,6 +25,7 @@
  *   GET    A/secrets · PUT A/secrets/{secret} PutSecret → SecretView · DELETE A/secrets/{secret}
  *   GET    A/routes · POST A/routes CreateRoute → RouteView · DELETE A/routes/{id}
  *   GET    A/usage?from&to&function&granularity=hour|day|total   list of UsageView
+ *   GET    /v1/whoami                            → Whoami: the key of this call, and where functions answer
  *   GET    /v1/propagation?revision=N&waitMs=N   → Propagation; waits until every live consumer applied N
  *   GET    /v1/status                            → PlatformStatus
  */
@@ -188,6 +189,11 @@ export const kvKeysSchema = z.object({
   /** There are more keys: ask again with it. */
   cursor: z.string().optional(),
 });
+/**
+ * Keys are any text, and clients normalise paths (`a/../b` is `b` before it is sent): they travel as a query
+ * parameter, which nobody rewrites.
+ */
+export const kvKeyQuerySchema = z.object({ key: z.string().min(1).max(512) });
 export const putKvValueSchema = z.strictObject({
   value: z.string(),
   /** Of `value`. */
@@ -219,6 +225,18 @@ export const keyViewSchema = z.object({
 export const createdKeySchema = keyViewSchema.extend({
   secret: z.string().optional(),
   revision: z.number().int(),
+});
+
+/** Open to every key: what a client needs to know before it can do anything else. */
+export const whoamiSchema = z.object({
+  account: accountNameSchema,
+  key: keyViewSchema,
+  gateway: z.object({
+    /** As the platform itself knows it, which may be a loopback address behind a proxy; absent when it does not. */
+    url: z.url().optional(),
+    /** Functions answer at FUNCTION.BASE and FUNCTION.ACCOUNT.BASE. */
+    baseDomain: z.string(),
+  }),
 });
 
 /** Never returned by any call. It has to fit into a header. */
@@ -329,6 +347,7 @@ export type SecretView = z.infer<typeof secretViewSchema>;
 export type CreateRoute = z.infer<typeof createRouteSchema>;
 export type RouteView = z.infer<typeof routeViewSchema>;
 export type AccountView = z.infer<typeof accountViewSchema>;
+export type Whoami = z.infer<typeof whoamiSchema>;
 export type Propagation = z.infer<typeof propagationSchema>;
 export type UsageGranularity = (typeof USAGE_GRANULARITIES)[number];
 export type UsageView = z.infer<typeof usageViewSchema>;

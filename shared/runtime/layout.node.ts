@@ -20,8 +20,10 @@ export interface Layout {
   readonly keyEncryptionKey: string;
   /** As long: wraps secrets that nodes open. Nodes have no use for the key above. */
   readonly nodeKey: string;
-  /** Owner key of account `default` for the CLI, and the URLs of the running platform. */
+  /** Owner key of account `default` for the CLI. */
   readonly credentials: string;
+  /** The URLs of the running platform. */
+  readonly platformFile: string;
   /** Held (libSQL write lock) by the one platform that runs on this folder. */
   readonly lock: string;
   gatewaySnapshot(gatewayId: string): string;
@@ -50,6 +52,7 @@ export function layoutOf(dataDir: string): Layout {
     keyEncryptionKey: join(root, 'keys', 'kek'),
     nodeKey: join(root, 'keys', 'node'),
     credentials: join(root, 'credentials.json'),
+    platformFile: join(root, 'platform.json'),
     lock: join(root, 'lock.db'),
     gatewaySnapshot: (gatewayId) => join(root, 'gateways', `${gatewayId}.json`),
     schedulerSnapshot: join(root, 'scheduler', 'feed.json'),

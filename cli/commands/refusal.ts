@@ -1,0 +1,86 @@
+/** Tells an answer of the platform from one of the function. */
+import type { IncomingMessage } from 'node:http';
+import { z } from 'zod';
+import { aliasViewSchema, functionViewSchema } from '#shared/contracts/api.ts';
+import { VERSION } from '#shared/contracts/invoke.ts';
+import { fromProblem, isErrorCode, PlatformError, type ErrorCode } from '#shared/errors.ts';
+import type { ControlApi } from '../client/api.ts';
+import { withDetail } from '../client/guesses.ts';
+import { didYouMean } from '../guess.ts';
+
+/** The function ran, or tried to: its owner has to look. */
+const OF_THE_FUNCTION: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'function_error',
+  'startup_failed',
+  'cpu_exceeded',
+  'memory_exceeded',
+  'crashed',
+  'response_invalid',
+  'timeout',
+  'instance_lost',
+  'evicted',
+  'call_depth_exceeded',
+]);
+const PROBLEM_BYTES_MAX = 64 * 1_024;
+
+/**
+ * Reads the body of an answer that is the platform's own word, and only then: a function's answer carries its
+ * version, and stays unread.
+ *
+ * @returns the body when it was read and the function is to blame.
+ * @throws {PlatformError} the call never reached the function.
+ */
+export async function refusal(
+  response: IncomingMessage,
+  called: { readonly api: ControlApi; readonly name: string; readonly alias: string },
+): Promise<Buffer | undefined> {
+  if ((response.statusCode ?? 0) < 400 || response.headers[VERSION] !== undefined) return undefined;
+  if (response.headers['content-type']?.startsWith('application/problem+json') !== true) return undefined;
+  const body = await readAll(response);
+  const problem = parseJson(body);
+  const code: unknown =
+    typeof problem === 'object' && problem !== null ? Reflect.get(problem, 'code') : undefined;
+  if (!isErrorCode(code) || OF_THE_FUNCTION.has(code)) return body;
+  const error = fromProblem(problem, `the gateway answered ${response.statusCode}`);
+  throw code === 'function_not_found' ? await withWhatExists(error, called) : error;
+}
+
+async function readAll(response: IncomingMessage): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response as AsyncIterable<Uint8Array>) {
+    bytes += chunk.byteLength;
+    if (bytes > PROBLEM_BYTES_MAX) break;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The gateway says the same of an unknown function and an unknown alias; control can tell them apart. */
+async function withWhatExists(
+  refused: PlatformError,
+  { api, name, alias }: { readonly api: ControlApi; readonly name: string; readonly alias: string },
+): Promise<PlatformError> {
+  const page = z.object({ items: z.array(aliasViewSchema) });
+  const aliases = await api
+    .call(api.path(`/functions/${name}/aliases?limit=200`), page)
+    .catch(() => undefined);
+  if (aliases === undefined) {
+    const functions = z.object({ items: z.array(functionViewSchema) });
+    const found = await api.call(api.path('/functions?limit=200'), functions).catch(() => undefined);
+    const guess = didYouMean(name, found?.items.map((item) => item.name) ?? []);
+    return guess === '' ? refused : withDetail(refused, guess.trim());
+  }
+  const names = aliases.items.map((each) => each.name);
+  if (names.some((each) => each === alias)) return refused;
+  const message = `${name} has no alias ${alias}.${didYouMean(alias, names)}`;
+  return new PlatformError('alias_not_found', refused.message, { publicDetail: message });
+}

@@ -1,0 +1,45 @@
+import { describe, test } from 'vitest';
+import { whenText } from './output.ts';
+import { table } from './table.ts';
+
+describe('table', () => {
+  const rows = [
+    [
+      'hello',
+      'version 1 (90 %), version 2 (10 %)',
+      'a note that somebody wrote at length about this very change',
+    ],
+    ['x', 'version 1', ''],
+  ];
+
+  test('wraps prose so that lines fit, and loses none of it', ({ expect }) => {
+    const text = table(['FUNCTION', 'SERVES', 'MESSAGE'], rows, 60);
+    for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(60);
+    for (const word of rows.flat().join(' ').split(' ')) expect(text).toContain(word);
+  });
+
+  test('keeps names whole, whatever the terminal has', ({ expect }) => {
+    const name = 'a'.repeat(63);
+    expect(table(['FUNCTION', 'B'], [[name, 'b']], 40)).toContain(name);
+  });
+
+  test('is one line a row where there is room', ({ expect }) => {
+    expect(table(['A', 'B', 'C'], rows, 200).split('\n')).toHaveLength(3);
+  });
+});
+
+describe('whenText', () => {
+  const nowMs = Date.parse('2026-11-28T12:00:00Z');
+  test.for([
+    ['2026-11-28T11:59:59.500Z', 'now'],
+    ['2026-11-28T11:59:00Z', '60 s ago'],
+    ['2026-11-28T11:00:00Z', '60 min ago'],
+    ['2026-11-28T02:00:00Z', '10 h ago'],
+    ['2026-11-25T12:00:00Z', '3 d ago'],
+    ['2026-11-01T12:00:00Z', '2026-11-01'],
+    ['2026-11-28T12:05:00Z', 'in 5 min'],
+    ['2027-03-01T12:00:00Z', '2027-03-01'],
+  ] as const)('%s is %s', ([instant, text], { expect }) => {
+    expect(whenText(instant, nowMs)).toBe(text);
+  });
+});
