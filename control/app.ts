@@ -28,6 +28,7 @@ import { addSecrets } from './api/secrets.ts';
 import { addUsage } from './api/usage.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 import { Metrics } from './metrics.ts';
+import { isOwnName } from './names.ts';
 import { readUpload, UPLOAD_BYTES_MAX } from './publish/upload.ts';
 import { jsonOrRefuse, parseOrRefuse } from './validation.ts';
 
@@ -87,6 +88,11 @@ async function serve(
   c: Context<Env>,
 ): Promise<Response> {
   const request = c.req.raw;
+  if (!isOwnName(request.headers.get('host') ?? undefined, deps.ownNames()))
+    throw new PlatformError('misdirected', `called as ${request.headers.get('host')}`, {
+      publicDetail:
+        'The control API does not answer to this host. Its operator can add names to ISOPLANE_CONTROL_NAMES.',
+    });
   const caller = await deps.authenticator.authenticate(request);
   const { principal } = caller;
   const params = parseOrRefuse(operation.params, c.req.param(), 'bad_request');

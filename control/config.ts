@@ -11,6 +11,21 @@ const environmentSchema = z
     ISOPLANE_CONTROL_HOST: z.string().min(1).default('127.0.0.1'),
     /** 0 lets the system choose. */
     ISOPLANE_CONTROL_PORT: z.coerce.number().int().min(0).max(65_535).default(8788),
+    /**
+     * Further names by which clients call it, as their Host header says them, separated by commas:
+     * `control.example.com` behind a TLS terminator. Others are refused.
+     */
+    ISOPLANE_CONTROL_NAMES: z
+      .string()
+      .max(10_000)
+      .default('')
+      .transform((list) =>
+        list
+          .toLowerCase()
+          .split(',')
+          .map((name) => name.trim())
+          .filter((name) => name !== ''),
+      ),
     /** Node agents to ask, by id, separated by commas. */
     ISOPLANE_NODE_IDS: z
       .string()
@@ -24,6 +39,7 @@ const environmentSchema = z
     dataDir: environment.ISOPLANE_DATA_DIR,
     host: environment.ISOPLANE_CONTROL_HOST,
     port: environment.ISOPLANE_CONTROL_PORT,
+    names: environment.ISOPLANE_CONTROL_NAMES,
     nodeIds: environment.ISOPLANE_NODE_IDS,
     baseDomain: environment.ISOPLANE_BASE_DOMAIN,
   }));

@@ -94,6 +94,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   opened.defer(() => scheduler.close());
   const consumers = new Consumers(clock, timers);
   const hub = new FeedHub({ db, consumers, timers, log });
+  let port = config.port;
   const deps: ApiDeps = {
     db,
     blobs,
@@ -112,6 +113,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     mapper: new StackMapper({ db, blobs, log }),
     baseDomain: config.baseDomain,
     gatewayUrl: () => readGatewayUrl(layout.platformFile),
+    ownNames: () => ({ host: config.host, port, names: config.names }),
     requestId: () => crypto.randomUUID(),
   };
   const internal = await serveUnix(
@@ -120,7 +122,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   );
   opened.defer(() => closeServer(internal, 0));
   const server = await listen(createControl(deps).fetch, config.host, config.port);
-  const { port } = server.address() as AddressInfo;
+  ({ port } = server.address() as AddressInfo);
   const resources = opened.move();
   return {
     addresses: { api: `http://${config.host}:${port}`, internal: layout.sockets.control },

@@ -68,6 +68,11 @@ export const ERRORS = {
   },
   token_invalid: { status: 401, retry: 'never', message: 'The bearer token is not accepted.' },
   token_expired: { status: 401, retry: 'never', message: 'The bearer token has expired.' },
+  misdirected: {
+    status: 421,
+    retry: 'never',
+    message: 'The request is addressed to a host that this service does not answer for.',
+  },
   forbidden: { status: 403, retry: 'never', message: 'This key may not do that.' },
 
   // What is called
@@ -185,6 +190,12 @@ export const ERRORS = {
   secret_not_found: { status: 404, retry: 'never', message: 'There is no such secret.' },
   namespace_not_found: { status: 404, retry: 'never', message: 'There is no such KV namespace.' },
   blob_not_found: { status: 404, retry: 'never', message: 'There is no such blob.' },
+  host_taken: {
+    status: 409,
+    retry: 'never',
+    message:
+      'Another account has routes on this host or on a wildcard that holds it. The operator can list and delete them.',
+  },
   name_taken: { status: 409, retry: 'never', message: 'That name is already in use.' },
   in_use: {
     status: 409,

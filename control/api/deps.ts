@@ -4,6 +4,7 @@ import type { KeyEncryptionKey } from '#shared/seal.ts';
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { Consumers } from '../feed/consumers.ts';
 import type { StackMapper } from '../logs/merge.ts';
+import type { OwnNames } from '../names.ts';
 import type { PublishDeps } from '../publish/publish.ts';
 import type { SchedulerPort } from '../scheduler.ts';
 import type { Semaphore } from '../semaphore.ts';
@@ -24,5 +25,7 @@ export interface ApiDeps extends PublishDeps {
   readonly baseDomain: string;
   /** Where the gateways of this machine listen; undefined while nobody has said. */
   readonly gatewayUrl: () => Promise<string | undefined>;
+  /** Read anew for each call: the port is known once the server listens. */
+  readonly ownNames: () => OwnNames;
   readonly requestId: () => string;
 }

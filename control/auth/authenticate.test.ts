@@ -21,7 +21,7 @@ async function send(w: World, headers: Record<string, string>, body?: Uint8Array
   const path = body === undefined ? PATH : '/v1/accounts';
   const response = await w.app.request(ORIGIN + path, {
     method,
-    headers,
+    headers: { host: new URL(ORIGIN).host, ...headers },
     ...(body === undefined ? {} : { body }),
   });
   return { status: response.status, problem: (await response.json()) as Problem };

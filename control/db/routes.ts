@@ -1,4 +1,4 @@
-import { and, asc, eq, gt } from 'drizzle-orm';
+import { and, asc, eq, gt, ne } from 'drizzle-orm';
 import type { CreateRoute, RouteView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
@@ -45,7 +45,27 @@ async function requireRoute(orm: Orm, account: AccountName, id: string): Promise
   return row;
 }
 
-/** @throws {PlatformError} `name_taken` when any account has that host and path. */
+/** `*.example.org` and the hosts below it are one another's business; other hosts only their own. */
+export function hostsOverlap(left: string, right: string): boolean {
+  const covers = (pattern: string, host: string): boolean =>
+    pattern.startsWith('*.') && host.endsWith(pattern.slice(1));
+  return left === right || covers(left, right) || covers(right, left);
+}
+
+/**
+ * A host belongs to the account that has the first route on it, until its last one is deleted: visitors of one
+ * account must never reach a function of another.
+ */
+async function requireHost(orm: Orm, account: AccountName, host: string): Promise<void> {
+  const foreign = await orm
+    .selectDistinct({ host: routes.host })
+    .from(routes)
+    .where(ne(routes.account, account));
+  if (foreign.some((row) => hostsOverlap(row.host, host)))
+    throw new PlatformError('host_taken', `${host} belongs to another account than ${account}`);
+}
+
+/** @throws {PlatformError} `host_taken` by another account, `name_taken` when the account has that host and path. */
 export async function createRoute(
   tx: WriteTx,
   account: AccountName,
@@ -53,6 +73,7 @@ export async function createRoute(
   actor: string,
 ): Promise<RouteView> {
   await requireAlias(tx.orm, { account, functionName: wanted.function }, wanted.alias);
+  await requireHost(tx.orm, account, wanted.host);
   const [taken] = await tx.orm
     .select({ id: routes.id })
     .from(routes)

@@ -161,6 +161,7 @@ describe('what is refused', () => {
     const response = await w.app.request(`http://control.test${F}/versions`, {
       method: 'POST',
       headers: {
+        host: 'control.test',
         authorization: `Bearer ${token}`,
         'content-type': 'multipart/form-data; boundary=b',
       },

@@ -121,6 +121,8 @@ export interface CallOptions {
   readonly as?: SigningKey;
   /** No credentials at all. */
   readonly anonymous?: true;
+  /** Instead of {@link ORIGIN}: what the call is addressed to. */
+  readonly origin?: string;
 }
 
 export interface Reply<T = Record<string, unknown>> {
@@ -171,7 +173,8 @@ export class World implements AsyncDisposable {
     const body =
       options.raw ??
       (options.body === undefined ? undefined : new TextEncoder().encode(JSON.stringify(options.body)));
-    const url = ORIGIN + path;
+    const origin = options.origin ?? ORIGIN;
+    const url = origin + path;
     const headers: Record<string, string> = {
       ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
       ...options.headers,
@@ -186,6 +189,7 @@ export class World implements AsyncDisposable {
           { nowMs: this.deps.clock.wallMs() },
         ),
       );
+    headers['host'] = new URL(origin).host;
     return this.app.request(url, { method, headers, ...(body === undefined ? {} : { body }) });
   }
 
@@ -331,6 +335,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     authenticator: new Authenticator({ db, kek, clock }),
     uploads: new Semaphore(4, 64),
     mapper: new StackMapper({ db, blobs, log }),
+    ownNames: () => ({ host: '127.0.0.1', port: 8788, names: [new URL(ORIGIN).host] }),
     baseDomain: 'localhost',
     gatewayUrl: () => Promise.resolve('http://127.0.0.1:8787'),
     requestId: () => crypto.randomUUID(),
