@@ -1,7 +1,15 @@
 /** How the command ends. Exit codes are part of its interface: help.ts says what each means. */
 import { ERRORS, type PlatformError } from '#shared/errors.ts';
 
-export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, answered: 4, notServed: 5 } as const;
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  answered: 4,
+  notServed: 5,
+  interrupted: 130,
+} as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 export interface Problem {
@@ -53,6 +61,8 @@ const ADVICE: Partial<Record<string, string>> = {
   port_in_use:
     'Stop what uses the port, or choose others: --port for the gateway, --control-port for the control API.',
   data_folder_in_use: 'Stop the other platform, or choose another folder with --data.',
+  address_unusable: 'Choose another address or port: --host and --port, --control-host and --control-port.',
+  folder_not_private: 'Run `chmod 700` on the folder, or choose another with --data.',
   storage_full: 'Free disk space and repeat the command.',
   database_corrupt: 'Move the data folder away and restore a backup into its place.',
   function_not_found: '`isoplane functions list` shows what exists.',

@@ -6,8 +6,6 @@ import { createOutput } from './output.ts';
 import { usage } from './commands/arguments.ts';
 import { createProgram } from './program.ts';
 
-const INTERRUPTED = 130;
-
 // A reader that went away (`isoplane logs | head`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(EXIT.done);
@@ -25,7 +23,7 @@ try {
     process.exitCode = thrown.exitCode === 0 ? EXIT.done : EXIT.usage;
     if (json && thrown.exitCode !== 0) output.fail(usageOf(thrown));
   } else if (thrown instanceof DOMException && thrown.name === 'AbortError') {
-    process.exitCode = INTERRUPTED;
+    process.exitCode = EXIT.interrupted;
   } else {
     process.exitCode = output.fail(thrown);
   }

@@ -3,9 +3,9 @@
  * With `--json` stdout is one JSON value (or one a line for streams) and failures are JSON there too.
  */
 import process from 'node:process';
-import { spinner } from '@clack/prompts';
 import colors from 'picocolors';
 import { PlatformError } from '#shared/errors.ts';
+import { spin } from './spinner.ts';
 import { CliError, describePlatformError, EXIT, type Described, type ExitCode } from './failure.ts';
 
 export interface Output {
@@ -44,14 +44,15 @@ export function createOutput(options: { readonly json: boolean; readonly verbose
         note(done(value));
         return value;
       }
-      const progress = spinner({ output: process.stderr });
-      progress.start(label);
+      // The work first: who sees the label and interrupts it, interrupts what takes note of that.
+      const working = work();
+      const progress = spin(label, process.stderr);
       try {
-        const value = await work();
-        progress.stop(done(value));
+        const value = await working;
+        progress.done(done(value));
         return value;
       } catch (thrown) {
-        progress.error(label);
+        progress.failed();
         throw thrown;
       }
     },

@@ -3,49 +3,49 @@ import { z } from 'zod';
 import { nameSchema } from '#shared/ids.ts';
 import { readEnvironment } from '#shared/runtime/plane.node.ts';
 
-const environmentSchema = z
-  .object({
-    /** Folder of the database, blobs and keys. */
-    ISOPLANE_DATA_DIR: z.string().min(1),
-    /** Address of the API. Loopback unless told otherwise: it speaks plain HTTP. */
-    ISOPLANE_CONTROL_HOST: z.string().min(1).default('127.0.0.1'),
-    /** 0 lets the system choose. */
-    ISOPLANE_CONTROL_PORT: z.coerce.number().int().min(0).max(65_535).default(8788),
-    /**
-     * Further names by which clients call it, as their Host header says them, separated by commas:
-     * `control.example.com` behind a TLS terminator. Others are refused.
-     */
-    ISOPLANE_CONTROL_NAMES: z
-      .string()
-      .max(10_000)
-      .default('')
-      .transform((list) =>
-        list
-          .toLowerCase()
-          .split(',')
-          .map((name) => name.trim())
-          .filter((name) => name !== ''),
-      ),
-    /** Node agents to ask, by id, separated by commas. */
-    ISOPLANE_NODE_IDS: z
-      .string()
-      .default('node-1')
-      .transform((list) => list.split(',').map((id) => id.trim()))
-      .pipe(z.array(nameSchema).min(1).max(100)),
-    /** Functions answer at FUNCTION.BASE and FUNCTION.ACCOUNT.BASE; routes may not stand in front of them. */
-    ISOPLANE_BASE_DOMAIN: z.string().min(1).max(200).toLowerCase().default('localhost'),
-  })
-  .transform((environment) => ({
-    dataDir: environment.ISOPLANE_DATA_DIR,
-    host: environment.ISOPLANE_CONTROL_HOST,
-    port: environment.ISOPLANE_CONTROL_PORT,
-    names: environment.ISOPLANE_CONTROL_NAMES,
-    nodeIds: environment.ISOPLANE_NODE_IDS,
-    baseDomain: environment.ISOPLANE_BASE_DOMAIN,
-  }));
+export const controlEnvironmentSchema = z.object({
+  /** Folder of the database, blobs and keys. */
+  ISOPLANE_DATA_DIR: z.string().min(1),
+  /** Address of the API. Loopback unless told otherwise: it speaks plain HTTP. */
+  ISOPLANE_CONTROL_HOST: z.string().min(1).default('127.0.0.1'),
+  /** 0 lets the system choose. */
+  ISOPLANE_CONTROL_PORT: z.coerce.number().int().min(0).max(65_535).default(8788),
+  /**
+   * Further names by which clients call it, as their Host header says them, separated by commas:
+   * `control.example.com` behind a TLS terminator. Others are refused.
+   */
+  ISOPLANE_CONTROL_NAMES: z
+    .string()
+    .max(10_000)
+    .default('')
+    .transform((list) =>
+      list
+        .toLowerCase()
+        .split(',')
+        .map((name) => name.trim())
+        .filter((name) => name !== ''),
+    ),
+  /** Node agents to ask, by id, separated by commas. */
+  ISOPLANE_NODE_IDS: z
+    .string()
+    .default('node-1')
+    .transform((list) => list.split(',').map((id) => id.trim()))
+    .pipe(z.array(nameSchema).min(1).max(100)),
+  /** Functions answer at FUNCTION.BASE and FUNCTION.ACCOUNT.BASE; routes may not stand in front of them. */
+  ISOPLANE_BASE_DOMAIN: z.string().min(1).max(200).toLowerCase().default('localhost'),
+});
 
-export type ControlConfig = z.infer<typeof environmentSchema>;
+const configSchema = controlEnvironmentSchema.transform((environment) => ({
+  dataDir: environment.ISOPLANE_DATA_DIR,
+  host: environment.ISOPLANE_CONTROL_HOST,
+  port: environment.ISOPLANE_CONTROL_PORT,
+  names: environment.ISOPLANE_CONTROL_NAMES,
+  nodeIds: environment.ISOPLANE_NODE_IDS,
+  baseDomain: environment.ISOPLANE_BASE_DOMAIN,
+}));
+
+export type ControlConfig = z.infer<typeof configSchema>;
 
 export function readConfig(environment?: Readonly<Record<string, string | undefined>>): ControlConfig {
-  return readEnvironment(environmentSchema, environment);
+  return readEnvironment(configSchema, environment);
 }

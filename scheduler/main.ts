@@ -2,17 +2,15 @@
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import process from 'node:process';
-import { z } from 'zod';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { readEnvironment, runPlane, type RunningPlane } from '#shared/runtime/plane.node.ts';
+import { schedulerEnvironmentSchema } from './config.ts';
 import { startScheduler } from './start.ts';
 
-const environmentSchema = z.object({ ISOPLANE_DATA_DIR: z.string().min(1) });
-
 async function start(log: Log): Promise<RunningPlane> {
-  const environment = readEnvironment(environmentSchema, process.env);
+  const environment = readEnvironment(schedulerEnvironmentSchema, process.env);
   const layout = layoutOf(environment.ISOPLANE_DATA_DIR);
   for (const folder of [layout.runDir, layout.dataDir, dirname(layout.schedulerSnapshot)])
     await ensurePrivateFolder(folder);

@@ -275,6 +275,16 @@ export const ERRORS = {
     retry: 'never',
     message: 'Another platform is running on this data folder.',
   },
+  folder_not_private: {
+    status: 500,
+    retry: 'never',
+    message: 'A folder of the platform is not for its user alone.',
+  },
+  address_unusable: {
+    status: 500,
+    retry: 'never',
+    message: 'The platform cannot listen on that address.',
+  },
   port_in_use: { status: 500, retry: 'never', message: 'A port that the platform needs is in use.' },
   internal: {
     status: 500,

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { fromProblem, isErrorCode } from '#shared/errors.ts';
 import { importSigningKey, signRequest } from '#shared/signatures/sign.ts';
 import { CliError, EXIT } from '../failure.ts';
+import { whileChanging } from '../interrupt.ts';
 import type { AccessKey } from './key.ts';
 
 export interface Endpoint {
@@ -18,23 +19,30 @@ export interface CallOptions {
   readonly json?: unknown;
   readonly form?: FormData;
   readonly signal?: AbortSignal;
+  /** Of a change: what a person should know who interrupts it. */
+  readonly interrupted?: string;
 }
 
 /** Publishing waits for a trial start; nothing here takes longer than that plus the upload. */
 const CALL_TIMEOUT_MS = 120_000;
 
-export async function callControl<S extends z.ZodType>(
+export function callControl<S extends z.ZodType>(
   endpoint: Endpoint,
   path: string,
   schema: S,
   options: CallOptions = {},
 ): Promise<z.infer<S>> {
-  const response = await sendControl(endpoint, path, {
-    ...options,
-    signal: options.signal ?? AbortSignal.timeout(CALL_TIMEOUT_MS),
-  });
-  const text = await response.text();
-  return schema.parse(text === '' ? undefined : parseJson(text));
+  const signals = [options.signal ?? AbortSignal.timeout(CALL_TIMEOUT_MS)];
+  const call = async (signal: AbortSignal): Promise<z.infer<S>> => {
+    const response = await sendControl(endpoint, path, { ...options, signal });
+    const text = await response.text();
+    return schema.parse(text === '' ? undefined : parseJson(text));
+  };
+  if ((options.method ?? 'GET') === 'GET') return call(AbortSignal.any(signals));
+  return whileChanging(
+    (interruption) => call(AbortSignal.any([...signals, interruption])),
+    options.interrupted,
+  );
 }
 
 /** Gives answers of 2xx only. */

@@ -42,18 +42,36 @@ export interface Named {
   readonly account?: string;
 }
 
-/** The data folder to use; undefined when none was named and none lies on the way up. */
+/**
+ * The data folder to use; undefined when none was named and none lies on the way up. The nearest on which a
+ * platform runs: a folder that a platform has left must not hide one that serves further up.
+ */
 export async function findDataDir(named: string | undefined, from: string): Promise<string | undefined> {
   const explicit = named ?? setting('ISOPLANE_DATA_DIR');
   if (explicit !== undefined && explicit !== '') return resolve(from, explicit);
+  let nearest: string | undefined;
   let folder = resolve(from);
   for (;;) {
     const candidate = join(folder, DATA_FOLDER);
+    if (await isServed(candidate)) return candidate;
     // A project's own `.isoplane` (for example dev state) without platform files is passed over.
-    if (await isDataFolder(candidate)) return candidate;
+    if (nearest === undefined && (await isDataFolder(candidate))) nearest = candidate;
     const parent = dirname(folder);
-    if (parent === folder) return undefined;
+    if (parent === folder) return nearest;
     folder = parent;
+  }
+}
+
+/** Whether a platform runs there: its file names a process that lives. What cannot be read decides nothing. */
+async function isServed(path: string): Promise<boolean> {
+  const file = await readFile(join(path, 'platform.json'), 'utf8').catch(() => undefined);
+  if (file === undefined) return false;
+  try {
+    process.kill(platformFileSchema.parse(JSON.parse(file)).pid, 0);
+    return true;
+  } catch (thrown) {
+    // EPERM: it lives, and belongs to somebody else.
+    return (thrown as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

@@ -117,6 +117,7 @@ async function publish(
     return await api.call(api.path(`/functions/${project.name}/versions`), publishReplySchema, {
       method: 'POST',
       form,
+      interrupted: `The version may still go live: \`isoplane versions ${project.name}\` shows it, \`isoplane rollback ${project.name}\` takes it back.`,
     });
   } catch (thrown) {
     throw withMappedStack(thrown, bundle);

@@ -7,9 +7,11 @@ import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import type { Context } from '../context.ts';
 import { ERRORS, PlatformError } from '#shared/errors.ts';
 import { CliError, describePlatformError, EXIT } from '../failure.ts';
+import { SAME_SIGNAL_MS } from '../interrupt.ts';
 import { millisecondsText, plain } from '../output.ts';
 import { deferred } from './deferred.ts';
 import type { PlaneEvent } from './plane-process.ts';
+import { checkSettings } from './settings.ts';
 import { startPlatform, type Platform, type PlatformOptions } from './platform.ts';
 
 const optionsSchema = z.object({
@@ -25,14 +27,13 @@ const optionsSchema = z.object({
 
 /** A start that was told to end and does not is left to the planes, which stop when the supervisor is gone. */
 const ABORT_MS_MAX = 12_000;
-/** One Ctrl-C may arrive more than once: from the terminal, from npm, from the launcher. */
-const SAME_SIGNAL_MS = 1_000;
 
 export async function up(
   context: Context,
   _args: readonly string[],
   given: Record<string, unknown>,
 ): Promise<number> {
+  checkSettings(process.env, 'up');
   const options = optionsSchema.parse(given);
   const { output } = context;
   const stop = stopRequests();
@@ -42,7 +43,7 @@ export async function up(
   let isUp = false;
   const endStart = (): void => {
     abort.abort();
-    setTimeout(() => (isUp ? undefined : process.exit(EXIT.failed)), ABORT_MS_MAX).unref();
+    setTimeout(() => (isUp ? undefined : process.exit(EXIT.interrupted)), ABORT_MS_MAX).unref();
   };
   void stop.requested.then(endStart);
   const platform = await output.step(
@@ -58,6 +59,7 @@ export async function up(
         gateways: options.gateways,
         sandbox: options.sandbox,
         ...(options.slots === undefined ? {} : { slots: options.slots }),
+        settings: process.env,
         signal: abort.signal,
         onEvent: (event) => report(event, output.json),
       }),
@@ -113,7 +115,7 @@ function stopRequests(): { readonly requested: Promise<'signal'> } {
       requested.resolve('signal');
     } else if (nowMs - firstMs > SAME_SIGNAL_MS) {
       // A second Ctrl-C: the planes notice that the supervisor is gone and stop by themselves.
-      process.exit(EXIT.failed);
+      process.exit(EXIT.interrupted);
     }
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);

@@ -2,8 +2,10 @@
  * The supervisor with scripted planes: order, ports, restarts, the lock. The real planes are exercised
  * in test/e2e.
  */
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +15,8 @@ import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { lockDataFolder } from './data-lock.ts';
 import type { PlaneEvent } from './plane-process.ts';
-import { startPlatform, type Platform, type PlaneName } from './platform.ts';
+import type { PlaneName } from './planes.ts';
+import { startPlatform, type Platform } from './platform.ts';
 
 // Spelled out one by one, so that tools which look for unused files see the use.
 const SCRIPTED: Record<PlaneName, URL> = {
@@ -142,9 +145,55 @@ describe('startPlatform()', () => {
       });
   });
 
-  test('a folder that others may enter is refused', async ({ expect }) => {
+  test('a folder that others may enter is refused with what to do; an empty one is closed', async ({
+    expect,
+  }) => {
     await using folder = await tempFolder();
     await chmod(folder.path, 0o755);
-    await expect(start(folder.path)).rejects.toThrow('mode 0700');
+    await writeFile(join(folder.path, 'something'), '');
+    await expect(start(folder.path)).rejects.toMatchObject({
+      code: 'folder_not_private',
+      message: expect.stringContaining('mode 755') as unknown,
+    });
+    await rm(join(folder.path, 'something'));
+    await using _started = await start(folder.path);
+    expect((await stat(folder.path)).mode & 0o777).toBe(0o700);
+  });
+
+  test('a start that fails leaves no new folder, and an old one as it was', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const failing = (dataDir: string) =>
+      startPlatform({ dataDir, gatewayPort: port, controlPort: 0, mainOf });
+    const fresh = join(folder.path, 'fresh');
+    await expect(failing(fresh)).rejects.toMatchObject({ code: 'port_in_use' });
+    expect(existsSync(fresh)).toBe(false);
+    await mkdir(fresh, { mode: 0o700 });
+    await expect(failing(fresh)).rejects.toMatchObject({ code: 'port_in_use' });
+    expect(await readdir(fresh)).toEqual([]);
+    await writeFile(join(fresh, 'mine'), '');
+    await expect(failing(fresh)).rejects.toMatchObject({ code: 'port_in_use' });
+    expect(await readdir(fresh)).toContain('mine');
+    taken.close();
+  });
+
+  test('one port for two planes, and an address of another machine, are refused before anything starts', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as AddressInfo;
+    await new Promise((resolve) => probe.close(resolve));
+    const dataDir = join(folder.path, 'data');
+    await expect(
+      startPlatform({ dataDir, gatewayPort: port, controlPort: port, mainOf }),
+    ).rejects.toMatchObject({ code: 'port_in_use' });
+    await expect(
+      startPlatform({ dataDir, gatewayPort: port, gatewayHost: '192.0.2.1', controlPort: 0, mainOf }),
+    ).rejects.toMatchObject({ code: 'address_unusable' });
+    expect(existsSync(dataDir)).toBe(false);
   });
 });

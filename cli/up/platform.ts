@@ -5,10 +5,9 @@
  * Order: control and scheduler first, then the node that reports to them, then the gateways, so that the
  * first request that can arrive can also be served.
  */
-import { rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
 import type { PlatformFile } from '#shared/contracts/credentials.ts';
 import { nodeStatusSchema, type NodeStatus } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
@@ -17,8 +16,11 @@ import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layo
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { CliError } from '../failure.ts';
 import { deferred } from './deferred.ts';
-import { lockDataFolder } from './data-lock.ts';
+import { lockDataFolder, type DataLock } from './data-lock.ts';
 import { SupervisedPlane, type PlaneEvent } from './plane-process.ts';
+import { planeMain, type PlaneName } from './planes.ts';
+import { probePlaces, type Place } from './ports.ts';
+import { settingsOf } from './settings.ts';
 
 export interface PlatformOptions {
   readonly dataDir: string;
@@ -36,6 +38,8 @@ export interface PlatformOptions {
   readonly baseDomain?: string;
   /** Addresses that functions may reach though they are not public: CIDR ranges or `address:port`; for tests. */
   readonly egressAllowPrivate?: readonly string[];
+  /** Further settings of planes (settings.ts); each plane is given its own. */
+  readonly settings?: Readonly<Record<string, string | undefined>>;
   readonly onEvent?: (event: PlaneEvent) => void;
   /** Ends a start that is under way; later it means nothing. */
   readonly signal?: AbortSignal;
@@ -79,23 +83,28 @@ const QUIET_V8_FLAGS = [
   '--heap-growing-percent=100',
 ];
 
-export type PlaneName = 'control' | 'scheduler' | 'node' | 'gateway';
-
-/** File that runs a plane: TypeScript beside this one in the repository, JavaScript in an installed package. */
-export function planeMain(plane: PlaneName): string {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const folder = plane === 'node' ? 'nodes' : plane;
-  return fileURLToPath(new URL(`../../${folder}/main.${extension}`, import.meta.url));
-}
-
 /** @throws {PlatformError} the code of the part that could not start; everything started before is stopped. */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
   const layout = layoutOf(options.dataDir);
+  const before = await stateOf(layout.dataDir);
+  if (before !== 'used') await probePlaces(placesOf(options));
   await makeDataFolder(layout.dataDir);
-  options.signal?.throwIfAborted();
-  const lock = await lockDataFolder(layout.lock);
+  try {
+    options.signal?.throwIfAborted();
+    const lock = await lockDataFolder(layout.lock);
+    return await startLocked(layout, options, lock);
+  } catch (thrown) {
+    // A folder without a platform would hide the one of a folder above from every command.
+    if (before !== 'used') await forget(layout.dataDir, before);
+    throw thrown;
+  }
+}
+
+async function startLocked(layout: Layout, options: PlatformOptions, lock: DataLock): Promise<Platform> {
   const starting = new Starting(layout, options);
   try {
+    // Again for a folder in use, now that no other platform of this folder holds the ports.
+    await probePlaces(placesOf(options));
     // After the lock: the run folder belongs to whoever holds the data folder.
     await ensurePrivateFolder(layout.runDir);
     const endStart = (): void => void starting.stop();
@@ -136,6 +145,38 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     options.signal?.throwIfAborted();
     throw thrown;
   }
+}
+
+function placesOf(options: PlatformOptions): readonly Place[] {
+  return [
+    {
+      plane: 'the gateway',
+      host: options.gatewayHost ?? DEFAULTS.host,
+      port: options.gatewayPort ?? DEFAULTS.gatewayPort,
+    },
+    {
+      plane: 'control',
+      host: options.controlHost ?? DEFAULTS.host,
+      port: options.controlPort ?? DEFAULTS.controlPort,
+    },
+  ];
+}
+
+type FolderState = 'missing' | 'empty' | 'used';
+
+/** What cannot be read is somebody's: making it says why it cannot be the data folder. */
+async function stateOf(path: string): Promise<FolderState> {
+  try {
+    return (await readdir(path)).length === 0 ? 'empty' : 'used';
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === 'ENOENT' ? 'missing' : 'used';
+  }
+}
+
+/** Takes away what a start has made that did not come to anything. */
+async function forget(path: string, before: Exclude<FolderState, 'used'>): Promise<void> {
+  const made = before === 'missing' ? [path] : (await readdir(path)).map((name) => join(path, name));
+  for (const each of made) await rm(each, { recursive: true, force: true });
 }
 
 /** @throws {CliError} `folder_unreadable` when there is and can be no such folder. */
@@ -183,7 +224,7 @@ class Starting {
       ISOPLANE_CONTROL_PORT: String(options.controlPort ?? DEFAULTS.controlPort),
       ISOPLANE_NODE_IDS: NODE_ID,
     });
-    const scheduler = this.#plane('scheduler', 'scheduler', { ISOPLANE_NODE_IDS: NODE_ID });
+    const scheduler = this.#plane('scheduler', 'scheduler', {});
     const node = this.#plane('node', 'node', {
       ISOPLANE_NODE_ID: NODE_ID,
       ISOPLANE_SANDBOX: options.sandbox ?? 'auto',
@@ -253,6 +294,7 @@ class Starting {
         umask: plane === 'node' ? 0o022 : 0o077,
         logPath: join(this.#layout.dataDir, 'logs', `${name}.log`),
         environment: {
+          ...settingsOf(plane, this.#options.settings ?? {}),
           ISOPLANE_DATA_DIR: this.#layout.dataDir,
           ISOPLANE_BASE_DOMAIN: this.#options.baseDomain ?? DEFAULTS.baseDomain,
           ...environment,

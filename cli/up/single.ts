@@ -2,9 +2,11 @@
 import { pathToFileURL } from 'node:url';
 import process from 'node:process';
 import type { Context } from '../context.ts';
-import { planeMain, type PlaneName } from './platform.ts';
+import { checkSettings } from './settings.ts';
+import { planeMain, type PlaneName } from './planes.ts';
 
 export async function runAlone(plane: PlaneName, context: Context): Promise<void> {
+  checkSettings(process.env, plane);
   process.env['ISOPLANE_DATA_DIR'] ??= context.options.data ?? '.isoplane';
   if (plane !== 'node') process.umask(0o077);
   await import(pathToFileURL(planeMain(plane)).href);

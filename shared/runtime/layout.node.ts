@@ -3,7 +3,7 @@
  * a short run folder, because a Unix socket path holds at most 107 bytes.
  */
 import { createHash } from 'node:crypto';
-import { lstat, mkdir, stat } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
@@ -92,12 +92,24 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Creates a folder that only this user can enter, or refuses one that somebody else prepared. */
+/**
+ * Creates a folder that only this user can enter, or refuses one that somebody else prepared. An empty one of
+ * this user is closed: nobody can have left anything in it.
+ *
+ * @throws {PlatformError} `folder_not_private`.
+ */
 export async function ensurePrivateFolder(path: string): Promise<void> {
   await makeFolders(path);
   const info = await lstat(path);
   const uid = process.getuid?.();
-  if (!info.isDirectory() || (uid !== undefined && info.uid !== uid) || (info.mode & 0o077) !== 0) {
-    throw new PlatformError('internal', `${path} must be a folder of this user with mode 0700`);
-  }
+  const refuse = (why: string): never => {
+    throw new PlatformError('folder_not_private', `${path} ${why}`);
+  };
+  if (info.isSymbolicLink()) refuse('is a link: name the folder that it leads to');
+  if (!info.isDirectory()) refuse('is not a folder');
+  if (uid !== undefined && info.uid !== uid) refuse(`belongs to user ${info.uid}, not to this one (${uid})`);
+  if ((info.mode & 0o077) === 0) return;
+  if ((await readdir(path)).length > 0)
+    refuse(`may be entered by other users (mode ${(info.mode & 0o777).toString(8)}); it must have mode 700`);
+  await chmod(path, 0o700);
 }

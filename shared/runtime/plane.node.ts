@@ -25,12 +25,13 @@ const failedMessageSchema = z.object({
 export const planeMessageSchema = z.discriminatedUnion('type', [readyMessageSchema, failedMessageSchema]);
 export type PlaneMessage = z.infer<typeof planeMessageSchema>;
 
-/** Reads the environment against a schema and reports all problems at once. */
+/** Reads the environment against a schema and reports all problems at once. An empty value is an unset one. */
 export function readEnvironment<S extends z.ZodType>(
   schema: S,
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): z.infer<S> {
-  const result = schema.safeParse(environment);
+  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const result = schema.safeParse(set);
   if (result.success) return result.data;
   throw new PlatformError('config_invalid', `environment: ${z.prettifyError(result.error)}`, {
     cause: result.error,

@@ -25,11 +25,20 @@ export interface CliOptions {
   readonly timeoutMs?: number;
 }
 
+export const cliCommand = [userNode, launcher] as const;
+
+/** The shell of a person who has set nothing. */
+export function cliEnvironment(): Record<string, string | undefined> {
+  const { NODE_OPTIONS: _options, VITEST: _vitest, ...env } = process.env;
+  return Object.fromEntries(
+    Object.entries({ ...env, NO_COLOR: '1' }).filter(([name]) => !name.startsWith('ISOPLANE_')),
+  );
+}
+
 export function spawnCli(args: readonly string[], options: CliOptions = {}): ChildProcess {
-  const { NODE_OPTIONS: _options, VITEST: _vitest, ISOPLANE_DATA_DIR: _data, ...env } = process.env;
   return spawn(userNode, [launcher, ...args], {
     cwd: options.cwd ?? repositoryRoot,
-    env: { ...env, NO_COLOR: '1', ...options.env },
+    env: { ...cliEnvironment(), ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
 }

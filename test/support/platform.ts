@@ -106,7 +106,7 @@ export class TestPlatform implements AsyncDisposable {
 
   static async start(options: Partial<PlatformOptions> = {}): Promise<TestPlatform> {
     const folder = await tempFolder();
-    const dataDir = join(folder.path, 'data');
+    const dataDir = options.dataDir ?? join(folder.path, 'data');
     try {
       return new TestPlatform(folder, dataDir, options, await launch(dataDir, options));
     } catch (thrown) {

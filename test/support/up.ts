@@ -32,21 +32,14 @@ export class UpProcess implements AsyncDisposable {
     this.api = api;
   }
 
-  static async start(dataDir: string, args: readonly string[] = []): Promise<UpProcess> {
-    const child = spawnCli([
-      '--json',
-      '--data',
-      dataDir,
-      'up',
-      '--port',
-      '0',
-      '--control-port',
-      '0',
-      // Filling a large pool would only keep the machine from the tests.
-      '--slots',
-      '3',
-      ...args,
-    ]);
+  static async start(
+    dataDir: string,
+    args: readonly string[] = [],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<UpProcess> {
+    // Filling a large pool would only keep the machine from the tests.
+    const options = ['--port', '0', '--control-port', '0', '--slots', '3'];
+    const child = spawnCli(['--json', '--data', dataDir, 'up', ...options, ...args], { env });
     let errors = '';
     child.stderr?.on('data', (chunk: Buffer) => (errors += chunk.toString('utf8')));
     const line = await new Promise<string>((resolve, reject) => {
@@ -60,6 +53,11 @@ export class UpProcess implements AsyncDisposable {
       credentialsPath: join(dataDir, 'credentials.json'),
     });
     return new UpProcess(child, banner, api);
+  }
+
+  /** Process ids of the planes as they were started. */
+  get pids(): Readonly<Record<string, number>> {
+    return this.#banner.pids;
   }
 
   async serves(name: string, isExpected: (text: string) => boolean): Promise<void> {

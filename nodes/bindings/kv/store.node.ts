@@ -97,6 +97,7 @@ export class KvStore {
   /** Namespaces whose account the database knows. */
   readonly #claimed = new Set<string>();
   #writing: Promise<void> | undefined;
+  #prepared: Promise<void> | undefined;
 
   private constructor(options: KvStoreOptions) {
     const { url, authToken } = options;
@@ -113,20 +114,28 @@ export class KvStore {
       : this.#writer;
   }
 
-  /** @throws {PlatformError} `kv_unavailable`. */
+  /**
+   * A database that cannot be prepared now (a server that is away, a full disk) is prepared at a later write:
+   * functions that are bound to it start, and each call says what is wrong.
+   */
   static async open(options: KvStoreOptions): Promise<KvStore> {
     const store = new KvStore(options);
-    try {
-      await store.#retrying(async () => {
-        if (store.#isFile) await store.#writer.execute('PRAGMA journal_mode=WAL');
-        await store.#bound();
-        await store.#writer.batch(SCHEMA, 'write');
-      });
-      return store;
-    } catch (thrown) {
-      await store.close();
-      throw wrap(thrown);
-    }
+    const preparing = store.#prepare().catch(() => undefined);
+    // A server may take its time to be found missing; a file is there at once.
+    if (store.#isFile) await preparing;
+    return store;
+  }
+
+  #prepare(): Promise<void> {
+    this.#prepared ??= this.#retrying(async () => {
+      if (this.#isFile) await this.#writer.execute('PRAGMA journal_mode=WAL');
+      await this.#bound();
+      await this.#writer.batch(SCHEMA, 'write');
+    }).catch((thrown: unknown) => {
+      this.#prepared = undefined;
+      throw thrown;
+    });
+    return this.#prepared;
   }
 
   async get(namespace: string, key: Uint8Array): Promise<KvEntry | undefined> {
@@ -276,6 +285,7 @@ export class KvStore {
 
   async #commit(writes: readonly Write[]): Promise<void> {
     try {
+      await this.#prepare();
       const results = await this.#retrying(() =>
         this.#writer.batch(
           writes.map(({ statement }) => statement),
