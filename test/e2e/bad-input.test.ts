@@ -118,7 +118,7 @@ describe('the list of bad input', () => {
       const source = await readFile(join(repositoryRoot, file), 'utf8');
       expect([...testNames(source)], `${file} has no test of that name`).toContain(name);
       expect(source, 'a covering test must not be skipped').not.toMatch(
-        /\b(?:test|describe)\.(?:skip|todo|only)\b/,
+        /\b(?:test|describe)\.(?:skip|skipIf|runIf|todo|only|fails)\b/,
       );
     });
 });

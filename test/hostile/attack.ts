@@ -46,8 +46,11 @@ export interface Attack {
   readonly log?: LogMust;
   /** Afterwards the function itself answers this path again, in a new instance if need be. */
   readonly recovers?: string;
-  /** File of this repository without which the attack has nothing to attack yet. */
-  readonly needs?: string;
+  /**
+   * What a server of the suite must have heard because of this attack, once it is over: without that the attack
+   * was not carried out, and a server that is out of reach would pass for a closed door.
+   */
+  readonly heard?: RegExp;
 }
 
 /** Of the function that carries out an attack: readable, and as unique as the attack's own name. */

@@ -1,7 +1,6 @@
 /** What a function may try through its bindings: endless calls, forged identities, keys of others. */
 import { attack, door, functionNameOf, handler, type Attack } from './attack.ts';
 
-const NEEDS = { needs: 'nodes/bindings/host.node.ts' } as const;
 const DEEP = { limits: { timeoutMs: 30_000, cpuMs: 10_000 } };
 /** Functions and namespaces that bindings.test.ts makes. */
 export const MIRROR = 'mirror';
@@ -13,22 +12,21 @@ const circle = (name: string, body: string): Attack =>
     body,
     { status: [503, 508], code: ['call_depth_exceeded', 'queue_timeout'] },
     {
-      ...NEEDS,
       config: { ...DEEP, services: [{ binding: 'SELF', function: functionNameOf(`bindings: ${name}`) }] },
     },
   );
 
+/** Against a function that tells what it heard, and which must have heard it. */
 const viaMirror = (name: string, body: string, must: RegExp): Attack =>
   handler(
     `bindings: ${name}`,
     body,
     { status: 200, text: must },
-    { ...NEEDS, config: { ...DEEP, services: [{ binding: 'MIRROR', function: MIRROR }] } },
+    { config: { ...DEEP, services: [{ binding: 'MIRROR', function: MIRROR }] } },
   );
 
 const kv = (name: string, attempt: string, held: RegExp): Attack =>
   door(`bindings: ${name}`, attempt, held, {
-    ...NEEDS,
     config: { ...DEEP, kv: [{ binding: 'KV', namespace: NAMESPACES[0] }] },
   });
 
@@ -48,7 +46,6 @@ export default class extends WorkerEntrypoint {
 }`,
       { status: 200, text: /^held: / },
       {
-        ...NEEDS,
         config: {
           ...DEEP,
           services: [{ binding: 'SELF', function: functionNameOf('bindings: a circle of RPC') }],
@@ -59,12 +56,12 @@ export default class extends WorkerEntrypoint {
   viaMirror(
     'forging who calls',
     `const answer = await env.MIRROR.fetch('http://mirror/', { headers: { 'isoplane-principal': 'root', 'isoplane-claims': 'e30', 'isoplane-outcome': 'x' } }); return new Response(await answer.text());`,
-    /^(?!.*(?:root|e30|isoplane-outcome))/s,
+    /^\{"headers":(?!.*(?:root|e30|isoplane-outcome))/s,
   ),
   viaMirror(
     'forging what the runtime reads',
     `const answer = await env.MIRROR.fetch('http://mirror/', { headers: { 'isoplane-cf': '{"clientPid":1}', 'cf-blob': '{"clientPid":1}' } }); return new Response(await answer.text());`,
-    /"cf":null/,
+    /^\{"headers":.*"cf":null/s,
   ),
   viaMirror(
     'opening a raw connection to the other function',
@@ -80,7 +77,6 @@ export default class extends WorkerEntrypoint {
     'bindings: a function that it is not bound to',
     `return new Response(String(env.MIRROR ?? env.neighbour ?? 'held'));`,
     { status: 200, text: /^held$/ },
-    NEEDS,
   ),
   kv(
     'a key of another namespace',

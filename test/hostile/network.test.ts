@@ -3,7 +3,6 @@
  * against a victim that counts, with rules that allow everything else; where there is a proxy, a hostile
  * server and a hostile name server help.
  */
-import process from 'node:process';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { EGRESS_ATTACKS, NETWORK } from './network.ts';
 import { attackSuite } from './suite.ts';
@@ -15,11 +14,8 @@ let relay: Relay;
 beforeAll(async () => {
   victim = await Victim.open();
   relay = await Relay.open();
-  // The node has no option for it in code: operators set it in its environment.
-  process.env['ISOPLANE_EGRESS_DNS'] = relay.dnsAddress;
 });
 afterAll(async () => {
-  delete process.env['ISOPLANE_EGRESS_DNS'];
   await victim?.[Symbol.asyncDispose]();
   await relay?.[Symbol.asyncDispose]();
 });
@@ -27,7 +23,11 @@ afterAll(async () => {
 attackSuite('a way out by', [...NETWORK, ...EGRESS_ATTACKS], {
   pace: 'together',
   prepare: () => ({
-    platform: { egressAllowPrivate: [`127.0.0.1:${relay.port}`] },
+    platform: {
+      egressAllowPrivate: [`127.0.0.1:${relay.port}`],
+      settings: { ISOPLANE_EGRESS_DNS: relay.dnsAddress },
+    },
+    heard: () => relay.heard,
     facts: { victimPort: victim.port, relayPort: relay.port },
   }),
 });
@@ -35,5 +35,11 @@ attackSuite('a way out by', [...NETWORK, ...EGRESS_ATTACKS], {
 describe('the victim', () => {
   test('was never visited', ({ expect }) => {
     expect(victim.visits).toEqual([]);
+  });
+
+  test('would have noticed', async ({ expect }) => {
+    const answer = await fetch(`http://127.0.0.1:${victim.port}/`);
+    expect(await answer.text()).toBe('victim');
+    expect(victim.visits.length).toBeGreaterThan(0);
   });
 });

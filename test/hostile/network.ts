@@ -7,7 +7,8 @@ const PATIENCE = { ...OPEN, limits: { timeoutMs: 15_000, cpuMs: 5_000 } };
 /** Of the proxy; of workerd, where no proxy listens or the form never leaves it. */
 const REFUSED =
   /egress_denied|internal error|network connection lost|proxy request failed|cannot connect|not (?:allowed|permitted|implemented)|disallowed|Invalid URL|Fetch API cannot load|refused|failed|ENOTFOUND|ECONN|EPERM/i;
-const EGRESS = 'nodes/egress/slot-proxy.node.ts';
+/** The proxy's own word: it saw the request and its rules refused it. */
+const DENIED = /egress_denied/;
 
 /** Forms of loopback and this machine, and of networks that are nobody's business; `P` is the victim's port. */
 const HOSTS: readonly string[] = [
@@ -164,39 +165,137 @@ const NOWHERE: readonly Attack[] = [
 export const NETWORK: readonly Attack[] = [...FETCHES, ...SOCKETS, ...NOWHERE];
 
 /** With the proxy: what it must also refuse. The relay is a server that functions may reach, and that is hostile too. */
-const relayed = (name: string, body: string, held: RegExp = REFUSED): Attack =>
-  door(`egress: ${name}`, body, held, { config: PATIENCE, needs: EGRESS });
+const relayed = (name: string, body: string, held: RegExp, heard?: RegExp): Attack =>
+  door(`egress: ${name}`, body, held, { config: PATIENCE, ...(heard === undefined ? {} : { heard }) });
 const denied = (request: string): string =>
   `const answer = await fetch(${request}); const text = await answer.text(); if (answer.headers.has('isoplane-egress-error')) throw new Error('egress_denied ' + text); return answer.status + ' ' + text;`;
 const relay = `'http://127.0.0.1:' + env.FACTS.relayPort`;
 const to = (host: string): string => `encodeURIComponent('http://${host}:' + env.FACTS.victimPort + '/')`;
 
-export const EGRESS_ATTACKS: readonly Attack[] = [
+/** A redirect by the relay, which knows the attack by its tag. */
+const redirected = (
+  name: string,
+  tag: string,
+  {
+    status = 302,
+    target,
+    init = '',
+  }: { readonly status?: number; readonly target: string; readonly init?: string },
+): Attack =>
+  relayed(
+    name,
+    denied(`${relay} + '/${status}?by=${tag}&to=' + ${target}${init}`),
+    DENIED,
+    new RegExp(`^http (?:GET|POST) /${status}\\?by=${tag}&`),
+  );
+
+/** What the attacks do, towards a server that they may reach: a way that leads nowhere proves nothing. */
+const reaches = (way: string, tag: string, body: string, heard: RegExp): Attack =>
   handler(
-    'egress: the relay answers, so that the others mean something',
-    `return new Response(await (await fetch(${relay} + '/hello')).text());`,
-    { status: 200, text: /^relay hello$/ },
-    { config: PATIENCE, needs: EGRESS },
+    `egress: ${way} reaches what it may, so that the others mean something`,
+    body,
+    { status: 200, text: new RegExp(`^reached ${tag}$`) },
+    { config: PATIENCE, heard },
+  );
+
+const CONTROLS: readonly Attack[] = [
+  reaches(
+    'fetch',
+    'fetch',
+    `return new Response((await (await fetch(${relay} + '/by-fetch')).text()).replace('relay by-', 'reached '));`,
+    /^http GET \/by-fetch$/,
   ),
-  ...['127.0.0.1', '[::1]', 'localhost', '2130706433'].map((host) =>
-    relayed(`a redirect to ${host}`, denied(`${relay} + '/302?to=' + ${to(host)}`)),
+  reaches(
+    'connect()',
+    'connect',
+    `const { connect } = await import('cloudflare:sockets');
+    const socket = connect('127.0.0.1:' + env.FACTS.relayPort);
+    const writer = socket.writable.getWriter();
+    await writer.write(new TextEncoder().encode('GET /by-connect HTTP/1.1\\r\\nhost: relay\\r\\nconnection: close\\r\\n\\r\\n'));
+    const { value } = await socket.readable.getReader().read();
+    return new Response(new TextDecoder().decode(value).startsWith('HTTP/1.1 200') ? 'reached connect' : 'odd');`,
+    /^http GET \/by-connect$/,
   ),
-  relayed(
-    'a redirect of a POST that keeps its body',
-    denied(`${relay} + '/307?to=' + ${to('127.0.0.1')}, { method: 'POST', body: 'x' }`),
+  reaches(
+    'node:net',
+    'net',
+    `const { connect } = await import('node:net');
+    const text = await new Promise((resolve, reject) => {
+      const socket = connect(env.FACTS.relayPort, '127.0.0.1', () => socket.write('GET /by-net HTTP/1.1\\r\\nhost: relay\\r\\nconnection: close\\r\\n\\r\\n'));
+      socket.on('data', (chunk) => resolve(String(chunk))).on('error', reject);
+    });
+    return new Response(text.startsWith('HTTP/1.1 200') ? 'reached net' : 'odd');`,
+    /^http GET \/by-net$/,
   ),
-  relayed(
-    'a redirect to metadata',
-    denied(`${relay} + '/302?to=' + encodeURIComponent('http://169.254.169.254/')`),
+  reaches(
+    'node:http',
+    'http',
+    `const { get } = await import('node:http');
+    const status = await new Promise((resolve, reject) =>
+      get(${relay} + '/by-http', ({ statusCode }) => resolve(statusCode)).on('error', reject));
+    return new Response(status === 200 ? 'reached http' : 'odd ' + status);`,
+    /^http GET \/by-http$/,
   ),
-  relayed(
-    'a chain of redirects',
-    denied(`${relay} + '/302?to=' + encodeURIComponent(${relay} + '/302?to=' + ${to('127.0.0.1')})`),
+  reaches(
+    'a WebSocket',
+    'websocket',
+    `const socket = new WebSocket('ws://127.0.0.1:' + env.FACTS.relayPort + '/by-websocket');
+    await new Promise((resolve, reject) => {
+      socket.addEventListener('open', resolve);
+      socket.addEventListener('error', ({ message }) => reject(new Error(message)));
+    });
+    return new Response('reached websocket');`,
+    /^upgrade \/by-websocket$/,
   ),
+  reaches(
+    'an upgrade by fetch',
+    'upgrade',
+    `const answer = await fetch(${relay} + '/by-upgrade', { headers: { upgrade: 'websocket' } });
+    return new Response(answer.webSocket === null ? 'odd ' + answer.status : 'reached upgrade');`,
+    /^upgrade \/by-upgrade$/,
+  ),
+  handler(
+    'egress: a beacon asks what it may, so that the others mean something',
+    `navigator.sendBeacon(${relay} + '/by-beacon', 'x'); await scheduler.wait(500); return new Response('done');`,
+    { status: 200, text: /^done$/ },
+    { config: PATIENCE, heard: /^http POST \/by-beacon$/ },
+  ),
+  handler(
+    'egress: an event source asks what it may, so that the others mean something',
+    `const source = new EventSource(${relay} + '/by-source');
+    await new Promise((resolve) => { source.addEventListener('open', resolve); source.addEventListener('error', resolve); });
+    source.close();
+    return new Response('done');`,
+    { status: 200, text: /^done$/ },
+    { config: PATIENCE, heard: /^http GET \/by-source$/ },
+  ),
+];
+
+export const EGRESS_ATTACKS: readonly Attack[] = [
+  ...CONTROLS,
+  ...[
+    ['127.0.0.1', 'v4'],
+    ['[::1]', 'v6'],
+    ['localhost', 'name'],
+    ['2130706433', 'number'],
+  ].map(([host = '', tag = '']) => redirected(`a redirect to ${host}`, tag, { target: to(host) })),
+  redirected('a redirect of a POST that keeps its body', 'post', {
+    status: 307,
+    target: to('127.0.0.1'),
+    init: `, { method: 'POST', body: 'x' }`,
+  }),
+  redirected('a redirect to metadata', 'meta', {
+    target: `encodeURIComponent('http://169.254.169.254/')`,
+  }),
+  redirected('a chain of redirects', 'chain', {
+    target: `encodeURIComponent(${relay} + '/302?by=chained&to=' + ${to('127.0.0.1')})`,
+  }),
   ...['loop', 'meta', 'mapped', 'private'].map((name) =>
     relayed(
       `a name that resolves to ${name}`,
       denied(`'http://${name}.hostile.test:' + env.FACTS.victimPort + '/'`),
+      DENIED,
+      new RegExp(`^dns ${name}\\.hostile\\.test$`),
     ),
   ),
   relayed(
@@ -206,15 +305,18 @@ export const EGRESS_ATTACKS: readonly Attack[] = [
   ),
   handler(
     'egress: headers of the connection and of the proxy',
-    `return new Response(await (await fetch(${relay} + '/headers', { headers: { connection: 'x-keep', 'x-keep': '1', 'proxy-authorization': 'Basic x', 'transfer-encoding': 'gzip', te: 'trailers', 'isoplane-principal': 'root', 'isoplane-request-id': 'forged', expect: '100-continue', 'proxy-connection': 'keep-alive' } })).text());`,
+    `return new Response(await (await fetch(${relay} + '/headers?by=forger', { headers: { connection: 'x-keep', 'x-keep': '1', 'proxy-authorization': 'Basic x', 'transfer-encoding': 'gzip', te: 'trailers', 'isoplane-principal': 'root', 'isoplane-request-id': 'forged', expect: '100-continue', 'proxy-connection': 'keep-alive' } })).text());`,
     { status: 200, text: /^(?!.*(?:proxy-authorization|isoplane-|proxy-connection|gzip))/is },
-    { config: PATIENCE, needs: EGRESS },
+    { config: PATIENCE, heard: /^http GET \/headers\?by=forger$/ },
   ),
   handler(
     'egress: more subrequests than its limit',
-    `let done = 0; try { for (; done < 1_000_000; done += 1) await (await fetch(${relay} + '/hello')).text(); } catch (refusal) { return new Response(done + ' then ' + refusal); } return new Response('ESCAPED');`,
+    `let done = 0; try { for (; done < 1_000_000; done += 1) await (await fetch(${relay} + '/many')).text(); } catch (refusal) { return new Response(done + ' then ' + refusal); } return new Response('ESCAPED');`,
     { status: 200, text: /^50 then .*subrequests_exceeded/s },
-    { config: { ...OPEN, limits: { subrequests: 50, timeoutMs: 20_000, cpuMs: 10_000 } }, needs: EGRESS },
+    {
+      config: { ...OPEN, limits: { subrequests: 50, timeoutMs: 20_000, cpuMs: 10_000 } },
+      heard: /^http GET \/many$/,
+    },
   ),
   handler(
     'egress: ten thousand sockets',
@@ -226,7 +328,6 @@ export const EGRESS_ATTACKS: readonly Attack[] = [
     },
     {
       config: { ...OPEN, limits: { connections: 64, subrequests: 20_000, timeoutMs: 30_000, cpuMs: 20_000 } },
-      needs: EGRESS,
     },
   ),
 ];

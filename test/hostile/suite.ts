@@ -2,9 +2,7 @@
  * Runs a table of attacks on one running platform, beside a neighbour that is called all the time, and
  * looks at the platform afterwards: planes never restarted, no process, socket folder or zombie left.
  */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import type { PlatformOptions } from '#cli/up/platform.ts';
@@ -12,7 +10,6 @@ import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import { logEntrySchema, type LogEntry, type NodeStatus } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { ApiFailure } from '../support/api.ts';
-import { repositoryRoot } from '../support/paths.ts';
 import { TestPlatform, type CallAnswer, type CallOptions } from '../support/platform.ts';
 import { processTree } from '../support/proc.ts';
 import { answerProblem, functionNameOf, type Attack, type Target } from './attack.ts';
@@ -46,9 +43,10 @@ function factsOf({ platform }: TestPlatform): Readonly<Record<string, unknown>> 
 }
 
 export interface Prepared {
-  /** Options of features that may not be built yet are ignored by the platform. */
-  readonly platform?: Partial<PlatformOptions> & Readonly<Record<string, unknown>>;
+  readonly platform?: Partial<PlatformOptions>;
   readonly facts?: Readonly<Record<string, unknown>>;
+  /** What the servers of the suite have heard so far. */
+  readonly heard?: () => readonly string[];
   /** On the running platform, before the attacks. */
   readonly setUp?: (platform: TestPlatform) => Promise<void>;
 }
@@ -59,12 +57,14 @@ export class Arena implements AsyncDisposable {
   readonly #watching = new AbortController();
   readonly #watcher: Promise<void>;
   readonly #facts: Readonly<Record<string, unknown>>;
+  readonly #heard: () => readonly string[];
   neighbourCalls = 0;
   readonly neighbourFailures: CallAnswer[] = [];
 
-  private constructor(platform: TestPlatform, facts: Prepared['facts']) {
+  private constructor(platform: TestPlatform, { facts, heard }: Prepared) {
     this.platform = platform;
     this.#facts = { ...factsOf(platform), ...facts };
+    this.#heard = heard ?? (() => []);
     this.#pidsAtStart = platform.platform.pids();
     this.#watcher = this.#watchNeighbour();
   }
@@ -78,7 +78,7 @@ export class Arena implements AsyncDisposable {
         config: { auth: { mode: 'public' } },
       });
       await prepared.setUp?.(platform);
-      return new Arena(platform, prepared.facts);
+      return new Arena(platform, prepared);
     } catch (thrown) {
       await platform[Symbol.asyncDispose]();
       throw thrown;
@@ -116,6 +116,7 @@ export class Arena implements AsyncDisposable {
     };
     return (
       (await this.#outcome(attack, target)) ??
+      this.#notCarriedOut(attack) ??
       (await this.#logged(attack, name)) ??
       (await this.#recovered(attack, target))
     );
@@ -125,6 +126,13 @@ export class Arena implements AsyncDisposable {
     if (must.kind === 'check') return must.check(target);
     if (must.kind === 'refused_upload') return undefined;
     return answerProblem(await target.call(call), must.answer);
+  }
+
+  #notCarriedOut({ heard }: Attack): string | undefined {
+    if (heard === undefined) return undefined;
+    const entries = this.#heard();
+    if (entries.some((entry) => heard.test(entry))) return undefined;
+    return `it was not carried out: no server heard ${heard} (${entries.length} things were heard)`;
   }
 
   async #logged({ log }: Attack, name: string): Promise<string | undefined> {
@@ -239,9 +247,7 @@ export function attackSuite(title: string, attacks: readonly Attack[], options: 
 
   describe(title, { concurrent: options.pace === 'together' }, () => {
     for (const attack of attacks)
-      test(attack.name, { timeout: ATTACK_MS_MAX }, async ({ skip }) => {
-        if (attack.needs !== undefined && !existsSync(join(repositoryRoot, attack.needs)))
-          skip(`SKIPPED: there is no ${attack.needs} to attack yet`);
+      test(attack.name, { timeout: ATTACK_MS_MAX }, async () => {
         await arena.run(attack);
       });
   });

@@ -1,4 +1,5 @@
 /** Servers on loopback that attackers aim at: one must never be reached, the other is an accomplice. */
+import { createHash } from 'node:crypto';
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server } from 'node:net';
@@ -79,14 +80,30 @@ function dnsAnswer(question: Buffer): Buffer {
   return Buffer.concat([head, record]);
 }
 
+function nameIn(question: Buffer): string {
+  const labels: string[] = [];
+  for (let at = 12; (question[at] ?? 0) > 0; at += 1 + (question[at] ?? 0))
+    labels.push(question.toString('latin1', at + 1, at + 1 + (question[at] ?? 0)));
+  return labels.join('.').toLowerCase();
+}
+
+/** RFC 6455 section 4.2.2. */
+function handshake(key: string): string {
+  const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  return `HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ${accept}\r\n\r\n`;
+}
+
 /** Functions may reach it: it redirects them, tells what it heard, and resolves names for the node. */
 export class Relay implements AsyncDisposable {
   readonly #http: HttpServer;
   readonly #dns: DatagramSocket;
   readonly port: number;
   readonly dnsAddress: string;
+  readonly #heard: readonly string[];
 
-  private constructor(http: HttpServer, dns: DatagramSocket, port: number) {
+  private constructor(http: HttpServer, dns: DatagramSocket, heard: readonly string[]) {
+    const { port } = http.address() as AddressInfo;
+    this.#heard = heard;
     this.#http = http;
     this.#dns = dns;
     this.port = port;
@@ -94,7 +111,9 @@ export class Relay implements AsyncDisposable {
   }
 
   static async open(): Promise<Relay> {
+    const heard: string[] = [];
     const http = createHttpServer((request, response) => {
+      heard.push(`http ${request.method} ${request.url}`);
       const url = new URL(request.url ?? '/', 'http://relay');
       const status = /^\/(30[1278])$/.exec(url.pathname)?.[1];
       if (status !== undefined)
@@ -102,11 +121,23 @@ export class Relay implements AsyncDisposable {
       else if (url.pathname === '/headers') response.end(request.rawHeaders.join('\n'));
       else response.end(`relay ${url.pathname.slice(1)}`);
     });
-    const port = await listening(http, '127.0.0.1');
+    http.on('upgrade', (request, socket) => {
+      heard.push(`upgrade ${request.url}`);
+      socket.on('error', () => undefined).end(handshake(request.headers['sec-websocket-key'] ?? ''));
+    });
+    await listening(http, '127.0.0.1');
     const dns = createSocket('udp4');
-    dns.on('message', (question, from) => dns.send(dnsAnswer(question), from.port, from.address));
+    dns.on('message', (question, from) => {
+      heard.push(`dns ${nameIn(question)}`);
+      dns.send(dnsAnswer(question), from.port, from.address);
+    });
     await new Promise<void>((resolve) => dns.bind(0, '127.0.0.1', resolve));
-    return new Relay(http, dns, port);
+    return new Relay(http, dns, heard);
+  }
+
+  /** `http METHOD TARGET`, `upgrade TARGET`, `dns NAME`, in order. */
+  get heard(): readonly string[] {
+    return this.#heard;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
