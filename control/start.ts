@@ -24,6 +24,7 @@ import { createInternal } from './internal.ts';
 import { StackMapper } from './logs/merge.ts';
 import { unixNode, type NodePort } from './nodes.ts';
 import { LATEST_COMPATIBILITY_DATE } from './publish/compatibility.ts';
+import { sealStoredSecrets } from './publish/stored-secrets.ts';
 import { unixScheduler } from './scheduler.ts';
 import { Semaphore } from './semaphore.ts';
 import { UsageLedger } from './usage/ledger.ts';
@@ -88,6 +89,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   const kek = await loadKeyEncryptionKey(layout.keyEncryptionKey);
   const nodeKey = await loadKeyEncryptionKey(layout.nodeKey);
   await ensureOwner(layout, db, kek, log);
+  await sealStoredSecrets(db, kek);
   const nodes = overrides.nodes ?? config.nodeIds.map((id) => unixNode(id, layout.sockets.node(id)));
   opened.defer(() => Promise.all(nodes.map((node) => node.close())).then(() => undefined));
   const scheduler = unixScheduler(layout.sockets.scheduler, log);

@@ -17,6 +17,7 @@ import { createAccount, getAccount, listAccounts, setCeilings, setIssuer } from 
 import { deleteKey, insertKey, keyView, listKeys } from '../db/keys.ts';
 import { instant } from '../db/page.ts';
 import { createRoute, deleteRoute, listRoutes } from '../db/routes.ts';
+import { sealJwks } from '../publish/jwks.ts';
 import type { ApiDeps } from './deps.ts';
 import {
   inAccount,
@@ -69,7 +70,7 @@ export function addAccounts(add: AddOperation, { db }: ApiDeps): void {
   );
 }
 
-export function addAccountDetails(add: AddOperation, { db }: ApiDeps): void {
+export function addAccountDetails(add: AddOperation, { db, kek }: ApiDeps): void {
   add(
     {
       id: 'getAccount',
@@ -103,8 +104,9 @@ export function addAccountDetails(add: AddOperation, { db }: ApiDeps): void {
         throw new PlatformError('forbidden', `${principal.keyId} may not set ceilings`);
       if (issuer !== undefined && account !== principal.account)
         throw new PlatformError('forbidden', `${principal.keyId} may not set the issuer of ${account}`);
+      const sealed = issuer == null ? issuer : { ...issuer, jwks: await sealJwks(kek, account, issuer.jwks) };
       const body = await db.write(async (tx) => {
-        if (issuer !== undefined) await setIssuer(tx, account, issuer, principal.keyId);
+        if (sealed !== undefined) await setIssuer(tx, account, sealed, principal.keyId);
         if (ceilings !== undefined) await setCeilings(tx, account, ceilings, principal.keyId);
         return getAccount(tx.orm, account);
       });

@@ -10,7 +10,6 @@ import type { SchedulerPort } from '../scheduler.ts';
 import type { Semaphore } from '../semaphore.ts';
 
 export interface ApiDeps extends PublishDeps {
-  readonly kek: KeyEncryptionKey;
   /** Seals what nodes open. */
   readonly nodeKey: KeyEncryptionKey;
   readonly authenticator: Authenticator;

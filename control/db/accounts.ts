@@ -3,6 +3,7 @@ import type { AccountView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Ceilings } from '#shared/contracts/provision.ts';
 import { versionIdSchema, type AccountName } from '#shared/ids.ts';
+import { shownJwks } from '../publish/jwks.ts';
 import { liveVersionIds } from '../feed/items.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
@@ -13,7 +14,7 @@ type AccountRow = typeof accounts.$inferSelect;
 function view(row: AccountRow): AccountView {
   return {
     name: row.name,
-    ...(row.issuer == null ? {} : { issuer: row.issuer }),
+    ...(row.issuer == null ? {} : { issuer: { ...row.issuer, jwks: shownJwks(row.issuer.jwks) } }),
     ...(row.ceilings == null ? {} : { ceilings: row.ceilings }),
     createdAt: instant(row.createdAt),
   };

@@ -1,6 +1,7 @@
 import { and, desc, eq, lt } from 'drizzle-orm';
 import type { VersionView } from '#shared/contracts/api.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
+import { shownConfig } from '../publish/jwks.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { PlatformError } from '#shared/errors.ts';
@@ -29,7 +30,7 @@ export function versionView(row: VersionRow): VersionView {
     digest: row.digest,
     main: row.main,
     modules: row.modules,
-    config: row.config,
+    config: shownConfig(row.config),
     createdAt: instant(row.createdAt),
     createdBy: row.createdBy,
     ...(row.message === null ? {} : { message: row.message }),

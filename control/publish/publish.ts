@@ -15,6 +15,7 @@ import type { Runnable } from '#shared/contracts/feed.ts';
 import type { CheckReply } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { Digest } from '#shared/ids.ts';
+import type { KeyEncryptionKey } from '#shared/seal.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { sha256, type BlobStore } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
@@ -36,6 +37,7 @@ import { mapStack } from '../logs/source-maps.ts';
 import type { NodePort } from '../nodes.ts';
 import { parseOrRefuse } from '../validation.ts';
 import { overCeilings } from './ceilings.ts';
+import { refuseBadJwks, sealConfig } from './jwks.ts';
 import {
   planLayer,
   planVersion,
@@ -49,6 +51,8 @@ export interface PublishDeps {
   readonly db: Database;
   readonly blobs: BlobStore;
   readonly nodes: readonly NodePort[];
+  /** Seals secrets of token issuers. */
+  readonly kek: KeyEncryptionKey;
   readonly log: Log;
   /** YYYY-MM-DD. */
   readonly latestDate: string;
@@ -182,6 +186,7 @@ export async function publishVersion(
   actor: string,
 ): Promise<PublishReply> {
   const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
+  refuseBadJwks((upload.metadata as { readonly config: { readonly auth?: unknown } }).config.auth);
   const ceilings = await deps.db.read((orm) => ceilingsOf(orm, ref.account));
   const over = overCeilings(metadata.config, ceilings);
   if (over !== undefined) throw over;
@@ -203,7 +208,7 @@ export async function publishVersion(
     main: metadata.main,
     modules: plan.modules,
     maps: plan.maps,
-    config: metadata.config,
+    config: await sealConfig(deps.kek, ref.account, metadata.config),
     kv: plan.kv,
     message: metadata.message,
   };

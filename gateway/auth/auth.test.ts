@@ -1,11 +1,12 @@
 /** Who gets in, and the code each refusal has. Time stands unless a test moves it. */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
+import { exportJWK, exportPKCS8, generateKeyPair, importPKCS8, SignJWT, UnsecuredJWT } from 'jose';
 import { describe, test } from 'vitest';
 import type { Auth } from '#shared/contracts/config.ts';
+import { jwkContext, jwksSchema } from '#shared/contracts/jwks.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { toBase64Url } from '#shared/seal.ts';
+import { importKeyEncryptionKey, seal, toBase64Url, type KeyEncryptionKey } from '#shared/seal.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { importSigningKey, signRequest, type SigningKey } from '#shared/signatures/sign.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
@@ -24,14 +25,14 @@ const signingKey: SigningKey = await importSigningKey({
   secret: toBase64Url(pair.privateKey.export({ format: 'der', type: 'pkcs8' })),
 });
 
-function setUp(items: readonly FeedItem[], noncesMax = 100) {
+function setUp(items: readonly FeedItem[], noncesMax = 100, kek?: KeyEncryptionKey) {
   const clock = new FakeClock();
   const state = stateOf(items);
   const router = new Router({ state: () => state, baseDomain: 'localhost', random: () => 0 });
   const authenticate = createAuthenticator({
     clock,
     nonces: new NonceCache({ clock, entriesMax: noncesMax }),
-    keys: createKeyRing(() => Promise.resolve(undefined)),
+    keys: createKeyRing(() => Promise.resolve(kek)),
     findKey: (id) => state.get('key', id),
   });
   const verdict = async (call: Call): Promise<string> => {
@@ -162,12 +163,14 @@ describe('mode jwt', async () => {
   const ec = await generateKeyPair('ES256', { extractable: true });
   const ed = await generateKeyPair('EdDSA', { extractable: true });
   const publicRsa = await exportJWK(rsa.publicKey);
-  const keys = [
-    { kty: 'oct' as const, kid: 'hs', k: toBase64Url(secret) },
-    { ...publicRsa, kty: 'RSA' as const, kid: 'rs' },
-    { ...(await exportJWK(ec.publicKey)), kty: 'EC' as const, kid: 'es' },
-    { ...(await exportJWK(ed.publicKey)), kty: 'OKP' as const, kid: 'ed' },
-  ];
+  const { keys } = jwksSchema.parse({
+    keys: [
+      { kty: 'oct', kid: 'hs', k: toBase64Url(secret) },
+      { ...publicRsa, kid: 'rs' },
+      { ...(await exportJWK(ec.publicKey)), kid: 'es' },
+      { ...(await exportJWK(ed.publicKey)), kid: 'ed' },
+    ],
+  });
   const auth: Auth = { mode: 'jwt', jwks: { keys }, issuer: 'me', audience: 'hello' };
   const signers = { HS256: secret, RS256: rsa.privateKey, ES256: ec.privateKey, EdDSA: ed.privateKey };
   const kids = { HS256: 'hs', RS256: 'rs', ES256: 'es', EdDSA: 'ed' };
@@ -209,6 +212,36 @@ describe('mode jwt', async () => {
   ] as const)('refuses a token with %s', async ([, parts], { expect }) => {
     const { clock, verdict } = setUp(functionItems('hello', { auth }));
     expect(await verdict(await bearer(clock, parts))).toBe('token_invalid');
+  });
+
+  test('accepts the name that RFC 9864 gives to EdDSA, and RSA keys for each of their algorithms', async ({
+    expect,
+  }) => {
+    const { clock, verdict } = setUp(functionItems('hello', { auth }));
+    for (const [alg, kid, key] of [
+      ['Ed25519', 'ed', ed.privateKey],
+      ['PS256', 'rs', await importPKCS8(await exportPKCS8(rsa.privateKey), 'PS256')],
+    ] as const) {
+      const token = await new SignJWT({ iss: 'me', aud: 'hello', sub: 'ada' })
+        .setProtectedHeader({ alg, kid })
+        .setExpirationTime(Math.floor(clock.wallMs() / 1000) + 60)
+        .sign(key);
+      expect(await verdict(fakeCall({ headers: { authorization: `Bearer ${token}` } }))).toBe('verified ada');
+    }
+  });
+
+  test('opens a sealed secret, and defers where it cannot', async ({ expect }) => {
+    const kek = await importKeyEncryptionKey(toBase64Url(randomBytes(32)));
+    const sealed = await seal(kek, secret, jwkContext('default'));
+    const jwks = { keys: [{ kty: 'oct' as const, kid: 'hs', sealed }] };
+    const items = functionItems('hello', { auth: { ...auth, jwks } });
+    const here = setUp(items, 100, kek);
+    expect(await here.verdict(await bearer(here.clock, { alg: 'HS256' }))).toBe('verified ada');
+    expect(await here.verdict(await bearer(here.clock, { alg: 'HS256', key: randomBytes(32) }))).toBe(
+      'token_invalid',
+    );
+    const edge = setUp(items);
+    expect(await edge.verdict(await bearer(edge.clock, { alg: 'HS256' }))).toBe('deferred ');
   });
 
   test('refuses alg none, malformed and missing tokens', async ({ expect }) => {

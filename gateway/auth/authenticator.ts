@@ -10,7 +10,7 @@ export type Authenticate = (call: Call, target: Target) => AuthOutcome | Promise
 const ANYONE: AuthOutcome = { kind: 'verified', principal: undefined, claims: undefined };
 
 export function createAuthenticator(deps: SignedDeps): Authenticate {
-  const tokens = new JwtAuthenticator(deps.clock);
+  const tokens = new JwtAuthenticator(deps.clock, deps.keys.openJwk);
   return (call, { functionItem, version, account }) => {
     const { auth } = version;
     switch (auth.mode) {

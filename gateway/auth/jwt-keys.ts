@@ -5,43 +5,27 @@
  * (HS256 needs an `oct` key, so a public key never serves as a shared secret), and `none` fits none.
  */
 import { importJWK, type CryptoKey, type JWK, type JWTHeaderParameters } from 'jose';
-import type { JWT_ALGORITHMS } from '#shared/contracts/config.ts';
-
-export type JwtAlgorithm = (typeof JWT_ALGORITHMS)[number];
-/** As the configuration holds it. */
-export interface KeySet {
-  readonly keys: readonly (Readonly<Record<string, unknown>> & { readonly kty: string })[];
-}
-
-const FIT: Record<JwtAlgorithm, { readonly kty: string; readonly crv?: string }> = {
-  EdDSA: { kty: 'OKP', crv: 'Ed25519' },
-  ES256: { kty: 'EC', crv: 'P-256' },
-  RS256: { kty: 'RSA' },
-  HS256: { kty: 'oct' },
-};
-/** Members of a private key. A key set that holds one by mistake still only verifies. */
-const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth'] as const;
-const imported = new WeakMap<object, Promise<CryptoKey | Uint8Array>>();
+import {
+  algorithmsOf,
+  plainSecretOf,
+  type Jwk,
+  type Jwks,
+  type JwtAlgorithm,
+} from '#shared/contracts/jwks.ts';
 
 export type KeyPick =
-  | { readonly kind: 'key'; readonly jwk: KeySet['keys'][number]; readonly algorithm: JwtAlgorithm }
+  | { readonly kind: 'key'; readonly jwk: Jwk; readonly algorithm: JwtAlgorithm }
   | { readonly kind: 'refused'; readonly reason: string };
 
 export function pickKey(
-  set: KeySet,
+  set: Jwks,
   header: Pick<JWTHeaderParameters, 'alg' | 'kid'>,
   allowed: readonly JwtAlgorithm[],
 ): KeyPick {
   const algorithm = allowed.find((name) => name === header.alg);
   if (algorithm === undefined) return { kind: 'refused', reason: 'the algorithm is not allowed' };
-  const fit = FIT[algorithm];
   const candidates = set.keys.filter(
-    (key) =>
-      key.kty === fit.kty &&
-      (fit.crv === undefined || key['crv'] === fit.crv) &&
-      (key['alg'] === undefined || key['alg'] === algorithm) &&
-      (key['use'] === undefined || key['use'] === 'sig') &&
-      (header.kid === undefined || key['kid'] === header.kid),
+    (key) => (header.kid === undefined || key.kid === header.kid) && algorithmsOf(key).includes(algorithm),
   );
   const [jwk] = candidates;
   if (jwk === undefined)
@@ -54,12 +38,36 @@ export function pickKey(
   return { kind: 'key', jwk, algorithm };
 }
 
-export function loadKey(pick: Extract<KeyPick, { kind: 'key' }>): Promise<CryptoKey | Uint8Array> {
-  const known = imported.get(pick.jwk);
-  if (known !== undefined) return known;
-  const publicPart: Record<string, unknown> = { ...pick.jwk };
-  for (const member of PRIVATE_MEMBERS) delete publicPart[member];
-  const key = importJWK(publicPart as JWK, pick.algorithm);
-  imported.set(pick.jwk, key);
-  return key;
+type Imported = Promise<CryptoKey | Uint8Array | undefined>;
+
+/** Opens the sealed secret of an account's key; undefined where the key-encryption key is not. */
+export type OpenJwk = (account: string, sealed: string) => Promise<Uint8Array | undefined>;
+
+/** One import per key and algorithm: a key of the Web Crypto API is bound to its hash. */
+export class JwtKeys {
+  readonly #open: OpenJwk;
+  readonly #imported = new WeakMap<Jwk, Map<JwtAlgorithm, Imported>>();
+
+  constructor(open: OpenJwk) {
+    this.#open = open;
+  }
+
+  /** undefined: this gateway cannot check tokens of that key. */
+  load(account: string, { jwk, algorithm }: Extract<KeyPick, { kind: 'key' }>): Imported {
+    const known = this.#imported.get(jwk) ?? new Map<JwtAlgorithm, Imported>();
+    this.#imported.set(jwk, known);
+    let key = known.get(algorithm);
+    if (key === undefined) {
+      key = this.#import(account, jwk, algorithm);
+      known.set(algorithm, key);
+      // A failure may be the key file's; the next token tries again.
+      key.catch(() => known.delete(algorithm));
+    }
+    return key;
+  }
+
+  async #import(account: string, jwk: Jwk, algorithm: JwtAlgorithm): Imported {
+    if (jwk.kty !== 'oct') return importJWK(jwk as JWK, algorithm);
+    return jwk.sealed === undefined ? plainSecretOf(jwk) : this.#open(account, jwk.sealed);
+  }
 }

@@ -7,13 +7,15 @@
  */
 import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
-import { JWT_ALGORITHMS, type JwtAuth } from '#shared/contracts/config.ts';
+import type { JwtAuth } from '#shared/contracts/config.ts';
+import { JWT_ALGORITHMS, type Jwks } from '#shared/contracts/jwks.ts';
 import type { AccountItem, VersionItem } from '#shared/contracts/feed.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import { parseVersionId } from '#shared/ids.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import { toBase64Url } from '#shared/seal.ts';
 import type { Call } from '../ports.ts';
-import { loadKey, pickKey, type KeySet } from './jwt-keys.ts';
+import { JwtKeys, pickKey, type OpenJwk } from './jwt-keys.ts';
 import type { AuthOutcome } from './outcome.ts';
 
 const TOKEN_CHARACTERS_MAX = 8_192;
@@ -24,7 +26,7 @@ const LEEWAY_S = 5;
 
 interface Remembered {
   readonly outcome: Extract<AuthOutcome, { kind: 'verified' }>;
-  readonly keys: KeySet;
+  readonly keys: Jwks;
   readonly notBeforeMs: number;
   readonly expiresMs: number;
 }
@@ -42,8 +44,11 @@ export class JwtAuthenticator {
   /** By version, because versions differ in audience and issuer. */
   readonly #remembered = new LRUCache<string, Remembered>({ max: TOKENS_REMEMBERED_MAX });
 
-  constructor(clock: Clock) {
+  readonly #keys: JwtKeys;
+
+  constructor(clock: Clock, open: OpenJwk) {
     this.#clock = clock;
+    this.#keys = new JwtKeys(open);
   }
 
   get size(): number {
@@ -58,7 +63,7 @@ export class JwtAuthenticator {
   ): AuthOutcome | Promise<AuthOutcome> {
     const header = call.header('authorization');
     if (header === undefined) return refused('token_missing', 'no Authorization header');
-    const keys: KeySet | undefined = auth.jwks ?? account?.issuer?.jwks;
+    const keys: Jwks | undefined = auth.jwks ?? account?.issuer?.jwks;
     if (keys === undefined)
       return refused('token_invalid', 'neither the function nor its account has keys for tokens');
     const entry = `${version.id} ${header}`;
@@ -72,12 +77,12 @@ export class JwtAuthenticator {
     if (token === undefined)
       return refused('token_invalid', 'the Authorization header holds no bearer token');
     const issuer = auth.issuer ?? (auth.jwks === undefined ? account?.issuer?.issuer : undefined);
-    return this.#verify(token, { auth, keys, issuer, entry });
+    return this.#verify(token, { auth, keys, issuer, entry, owner: parseVersionId(version.id).account });
   }
 
   async #verify(
     token: string,
-    from: { auth: JwtAuth; keys: KeySet; issuer: string | undefined; entry: string },
+    from: { auth: JwtAuth; keys: Jwks; issuer: string | undefined; entry: string; owner: string },
   ): Promise<AuthOutcome> {
     try {
       const pick = pickKey(
@@ -86,7 +91,9 @@ export class JwtAuthenticator {
         from.auth.algorithms ?? JWT_ALGORITHMS,
       );
       if (pick.kind === 'refused') return refused('token_invalid', pick.reason);
-      const { payload } = await jwtVerify(token, await loadKey(pick), {
+      const key = await this.#keys.load(from.owner, pick);
+      if (key === undefined) return { kind: 'deferred' };
+      const { payload } = await jwtVerify(token, key, {
         algorithms: [pick.algorithm],
         audience: from.auth.audience,
         ...(from.issuer === undefined ? {} : { issuer: from.issuer }),

@@ -42,8 +42,9 @@ import {
   versionNumberSchema,
 } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
-import { functionConfigSchema, jwksSchema } from './config.ts';
+import { functionConfigSchema } from './config.ts';
 import { ROLES, skippedItemSchema } from './feed.ts';
+import { givenJwksSchema, jwksSchema } from './jwks.ts';
 import { moduleRefSchema, moduleTypeSchema } from './modules.ts';
 import { nodeStatusSchema } from './nodes.ts';
 import { ceilingsSchema, provisionSchema } from './provision.ts';
@@ -269,9 +270,10 @@ export const routeViewSchema = createRouteSchema.extend({
 
 export const createAccountSchema = z.strictObject({ name: accountNameSchema });
 const issuerSchema = z.strictObject({ issuer: z.string().min(1).max(1_024), jwks: jwksSchema });
+const givenIssuerSchema = issuerSchema.extend({ jwks: givenJwksSchema });
 /** `ceilings` replaces them all; null removes them. For the operator alone. */
 export const patchAccountSchema = z.strictObject({
-  issuer: issuerSchema.nullable().optional(),
+  issuer: givenIssuerSchema.nullable().optional(),
   ceilings: ceilingsSchema.nullable().optional(),
 });
 export const accountViewSchema = z.object({

@@ -7,15 +7,7 @@ import { layerNameSchema, versionNumberSchema } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { entrypointNameSchema, kvBindingsSchema, servicesSchema } from './bindings.ts';
 import { egressSchema } from './egress.ts';
-
-const jwkSchema = z.looseObject({
-  kty: z.enum(['OKP', 'EC', 'RSA', 'oct']),
-  kid: z.string().optional(),
-  alg: z.string().optional(),
-});
-export const jwksSchema = z.strictObject({ keys: z.array(jwkSchema).min(1).max(20) });
-
-export const JWT_ALGORITHMS = ['EdDSA', 'ES256', 'RS256', 'HS256'] as const;
+import { JWT_ALGORITHMS, jwksSchema } from './jwks.ts';
 
 /** Who may call the function. `signed` is the default: nothing unauthenticated reaches code by accident. */
 export const authSchema = z.discriminatedUnion('mode', [

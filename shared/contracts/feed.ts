@@ -24,17 +24,9 @@ import {
   versionNumberSchema,
 } from '../ids.ts';
 import { bindingNameSchema, entrypointNameSchema, serviceBindingSchema } from './bindings.ts';
-import {
-  authSchema,
-  hooksSchema,
-  jwksSchema,
-  limitsSchema,
-  scalingSchema,
-  STYLES,
-  TIERS,
-  varsSchema,
-} from './config.ts';
+import { authSchema, hooksSchema, limitsSchema, scalingSchema, STYLES, TIERS, varsSchema } from './config.ts';
 import { egressRulesSchema } from './egress.ts';
+import { jwksSchema } from './jwks.ts';
 import { moduleRefSchema } from './modules.ts';
 import { ceilingsSchema, provisionSchema } from './provision.ts';
 
