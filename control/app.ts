@@ -41,12 +41,18 @@ interface Env {
 
 /** Chunks of the body; the signature is complete when the last one was taken. */
 async function* bodyOf(request: Request, caller: Authenticated): AsyncGenerator<Uint8Array> {
-  if (request.body !== null)
-    for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
-      caller.hashBody(chunk);
-      yield chunk;
-    }
-  caller.bodyRead();
+  let whole = false;
+  try {
+    if (request.body !== null)
+      for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
+        caller.hashBody(chunk);
+        yield chunk;
+      }
+    caller.bodyRead();
+    whole = true;
+  } finally {
+    if (!whole) caller.abandon();
+  }
 }
 
 async function readBody(request: Request, caller: Authenticated): Promise<unknown> {

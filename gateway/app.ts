@@ -10,6 +10,7 @@ import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { FeedState } from '#shared/feed/state.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import type { Shares } from '#shared/shares.ts';
 import type { NonceCache } from '#shared/signatures/replay.ts';
 import { addChallenge, createAuthenticator } from './auth/authenticator.ts';
 import type { KeyRing } from './auth/keys.ts';
@@ -32,6 +33,8 @@ export interface GatewayDeps<E extends Env> {
   readonly newRequestId: () => string;
   readonly newSessionId: () => string;
   readonly nonces: NonceCache;
+  /** Requests in hand, by the account that is called. */
+  readonly requests: Shares;
   readonly keys: KeyRing;
   readonly leases: LeaseSource;
   readonly agent: AgentPort;
@@ -78,6 +81,8 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
   };
 
   const serve = async (call: Call, target: Target, requestId: string): Promise<Response> => {
+    const { account } = target.functionItem;
+    if (!deps.requests.take(account, 1)) return refuse(deps.requests.full(account), requestId);
     metrics.inFlight += 1;
     try {
       const verifying = authenticate(call, target);
@@ -89,6 +94,8 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
     } catch (thrown) {
       return refuse(thrown, requestId);
     } finally {
+      call.close();
+      deps.requests.give(account, 1);
       metrics.inFlight -= 1;
     }
   };

@@ -54,19 +54,24 @@ const UNREACHABLE_RETRIES_MAX = 5;
 const UNREACHABLE_PAUSE_MS = 10;
 /** Read whole and kept while it is answered, so that it can be repeated. */
 const REPLAY_BODY_BYTES_MAX = 64 * 1024;
+/** Of another body so much must be here before it takes a place at an instance. */
+const BODY_AHEAD_BYTES = 16 * 1024;
 const BYSTANDER_RETRIED = 'bystander_retried';
 
 /** undefined: the client has gone, so nobody reads an answer. */
 export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<Response | undefined> {
   const { call, target } = invocation;
   const session = sessionOf(call, target.version.scaling, deps.newSessionId);
-  if (mustKeep(call) && (await call.buffer(REPLAY_BODY_BYTES_MAX)).kind === 'gone') return undefined;
+  if (call.bodyBytes !== 0 && !(await bodyReady(call, target))) return undefined;
   let resends = 0;
   let reached = false;
   for (let unreachable = 0; ;) {
     const admitted = await admit(deps, invocation, session);
-    if (admitted.kind === 'refused') throw admitted.error;
-    if (admitted.kind === 'cancelled') return undefined;
+    if (admitted.kind !== 'admitted') {
+      if (!reached) invocation.caller.release?.();
+      if (admitted.kind === 'refused') throw admitted.error;
+      return undefined;
+    }
     const { permit } = admitted;
     let again: 'answered' | 'resend' | 'unreachable';
     let outcome: ForwardOutcome;
@@ -108,6 +113,16 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
     const pauseMs = UNREACHABLE_PAUSE_MS * 2 ** (unreachable - 1);
     await new Promise<void>((resolve) => deps.timers.after(pauseMs, resolve));
   }
+}
+
+/** False: the client has gone. */
+async function bodyReady(call: Call, { functionItem, version }: Target): Promise<boolean> {
+  const wanted = { account: functionItem.account, bytesMax: version.limits.requestBodyBytes };
+  const problem = await call.ready(wanted, mustKeep(call) ? REPLAY_BODY_BYTES_MAX + 1 : BODY_AHEAD_BYTES);
+  if (problem === undefined) return true;
+  if (problem.kind === 'failed') throw problem.error;
+  if (problem.kind === 'too_large') throw new PlatformError('body_too_large', 'the body passed its bound');
+  return false;
 }
 
 /** A body streams through; one that may have to be sent again is kept, when it is small. */
@@ -195,6 +210,8 @@ async function settle(
       throw new PlatformError('function_error', 'the handler threw');
     case 'response_invalid':
       throw new PlatformError('response_invalid', 'the head of the response was refused');
+    case 'body_failed':
+      throw outcome.error;
     case 'body_too_large':
       throw new PlatformError('body_too_large', 'the request body passed its bound while streaming');
     case 'timeout':

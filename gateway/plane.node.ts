@@ -12,6 +12,7 @@ import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
+import { Shares } from '#shared/shares.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
@@ -32,12 +33,11 @@ export interface GatewayPlaneOptions {
   readonly log: Log;
 }
 
-/** Signed requests within the lifetime of a signature: about 100 bytes each. */
-const NONCES_MAX = 500_000;
-
 export interface GatewayPlane extends RunningPlane {
   readonly port: number;
   readonly gateway: Gateway<NodeEnv>;
+  /** How full everything is that accounts share here. */
+  readonly shares: Readonly<Record<'connections' | 'requests' | 'bodies' | 'nonces', Shares>>;
 }
 
 export async function startGateway(options: GatewayPlaneOptions): Promise<GatewayPlane> {
@@ -55,6 +55,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   const leases = new LeaseManager({ scheduler, clock: systemClock, timers: systemTimers, log });
   const client = new SocketClient(systemClock);
   let state = new FeedState();
+  const shares = newShares();
   const gateway = createGateway<NodeEnv>({
     state: () => state,
     baseDomain: options.baseDomain,
@@ -63,15 +64,16 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     random: Math.random,
     newRequestId: randomUUID,
     newSessionId: () => randomBytes(16).toString('base64url'),
-    nonces: new NonceCache({ clock: systemClock, entriesMax: NONCES_MAX }),
+    nonces: new NonceCache({ clock: systemClock, shares: shares.nonces }),
+    requests: shares.requests,
     keys: createKeyRing(keyEncryptionKey(layout.keyEncryptionKey)),
     leases,
     agent,
-    callOf: nodeCallOf({ client, watch: new Watch(systemClock, systemTimers) }),
+    callOf: nodeCallOf({ client, watch: new Watch(systemClock, systemTimers), bodies: shares.bodies }),
     mayDefer: false,
     log,
   });
-  const server = createNodeServer(gateway.app, randomUUID);
+  const server = createNodeServer(gateway.app, randomUUID, shares.connections);
   const port = await listen(server.server, options);
   const controlPeer = new UnixPeer(layout.sockets.control);
   const feed: FeedConsumer = await startFeedConsumer({
@@ -96,6 +98,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   return {
     port,
     gateway,
+    shares,
     addresses: { gateway: `http://${options.host}:${port}` },
     close: async (graceMs) => {
       await Promise.all([feed.close(), server.close(graceMs)]);
@@ -103,6 +106,15 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
       await usage.close();
       await Promise.all([client.close(), scheduler.close(), agent.close(), controlPeer.close()]);
     },
+  };
+}
+
+function newShares(): GatewayPlane['shares'] {
+  return {
+    connections: new Shares('gateway.connections'),
+    requests: new Shares('gateway.requests'),
+    bodies: new Shares('gateway.bodies'),
+    nonces: new Shares('gateway.nonces'),
   };
 }
 

@@ -3,13 +3,22 @@
  * it; nothing here names either.
  */
 import type { VersionItem } from '#shared/contracts/feed.ts';
+import type { PlatformError } from '#shared/errors.ts';
 import type { Lease } from '#shared/contracts/leases.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 
 export type BodyRead =
   | { readonly kind: 'body'; readonly bytes: Uint8Array<ArrayBuffer> }
-  | { readonly kind: 'too_large' }
-  | { readonly kind: 'gone' };
+  | { readonly kind: 'too_large' | 'gone' }
+  /** It came too slowly, or the share of the account is used up. */
+  | { readonly kind: 'failed'; readonly error: PlatformError };
+
+export interface BodyWanted {
+  /** Whose share holds it. */
+  readonly account: string;
+  /** More is refused. */
+  readonly bytesMax: number;
+}
 
 /** One request of a client. The head is read in place: building Request and Headers objects costs more than routing. */
 export interface Call {
@@ -28,7 +37,14 @@ export interface Call {
   /** All values of a field, joined by `, `; undefined when absent. `name` is lower case. */
   header(name: string): string | undefined;
   /** Reads the whole body and keeps it, so that {@link forward} still sends it. May be asked again. */
-  buffer(bytesMax: number): Promise<BodyRead>;
+  buffer(wanted: BodyWanted): Promise<BodyRead>;
+  /**
+   * Waits until the body is here or flows: all of it, or its first `enough` bytes. What is slower than that
+   * must not hold an instance.
+   */
+  ready(wanted: BodyWanted, enough: number): Promise<Exclude<BodyRead, { kind: 'body' }> | undefined>;
+  /** The request is over: gives back what its body holds. */
+  close(): void;
   /** Runs `listener` when the client goes before it was answered. At most one listener at a time. */
   onGone(listener: (() => void) | undefined): void;
   /** Sends the request to an instance and the response to the client; settles when both are over. */
@@ -64,4 +80,5 @@ export type ForwardOutcome =
   /** What the instance answered cannot be passed on. */
   | { readonly kind: 'response_invalid' }
   | { readonly kind: 'body_too_large' }
+  | { readonly kind: 'body_failed'; readonly error: PlatformError }
   | { readonly kind: 'client_gone' };

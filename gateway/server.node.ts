@@ -1,11 +1,12 @@
 /** The gateway on Node: HTTP server, strict parsing, upgrades, and refusals below the app. */
 import { createServer, STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { getRequestListener } from '@hono/node-server';
 import type { Context, Hono } from 'hono';
 import { PlatformError, problemResponse, type ErrorCode } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
+import type { Shares } from '#shared/shares.ts';
 import { closeServer } from '#shared/runtime/unix-http.node.ts';
 import { checkRequestHeaders } from './forward/headers.ts';
 import { NodeCall, type NodeBindings, type NodeRuntime } from './forward/node-call.node.ts';
@@ -63,7 +64,20 @@ export interface NodeServer {
   close(graceMs: number): Promise<void>;
 }
 
-export function createNodeServer(app: Hono<NodeEnv>, newRequestId: () => string): NodeServer {
+/** One address must not take all connections. One too many is closed: it has not asked anything yet. */
+function shareConnections(server: Server, connections: Shares): void {
+  server.on('connection', (socket: Socket) => {
+    const address = socket.remoteAddress ?? '';
+    if (!connections.take(address, 1)) return void socket.destroy();
+    socket.once('close', () => connections.give(address, 1));
+  });
+}
+
+export function createNodeServer(
+  app: Hono<NodeEnv>,
+  newRequestId: () => string,
+  connections: Shares,
+): NodeServer {
   const listener = getRequestListener((request, env) => app.fetch(request, env), {
     overrideGlobalObjects: false,
     // Raised before the app is reached: no usable Host or target.
@@ -86,6 +100,7 @@ export function createNodeServer(app: Hono<NodeEnv>, newRequestId: () => string)
     },
     (incoming, outgoing) => void listener(incoming, outgoing),
   );
+  shareConnections(server, connections);
   // Node drops headers beyond its default of 2,000 in silence; the bound in bytes is enough.
   server.maxHeadersCount = 0;
   // The app decides when the client may send its body: not before it was let in.

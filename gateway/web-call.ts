@@ -1,7 +1,10 @@
 /** {@link Call} over web standards: the gateway in front of another gateway. */
 import { HEADER_PREFIX } from '#shared/contracts/invoke.ts';
+import type { Shares } from '#shared/shares.ts';
 import type { LeaseSource } from '#shared/leases/ports.ts';
-import type { BodyRead, Call, ForwardOutcome } from './ports.ts';
+import type { BodyRead, BodyWanted, Call, ForwardOutcome } from './ports.ts';
+
+const CAPACITY_MIN = 4_096;
 
 /** Where requests go: a regional gateway that routes and checks again. */
 export interface Origin {
@@ -17,13 +20,17 @@ export class WebCall implements Call {
   readonly bodyBytes: number | undefined;
   readonly #request: Request;
   readonly #origin: Origin;
+  readonly #bodies: Shares;
+  #account = '';
+  #charged = 0;
   #buffered: Uint8Array<ArrayBuffer> | undefined;
 
-  constructor(request: Request, origin: Origin) {
+  constructor(request: Request, origin: Origin, bodies: Shares) {
     const url = new URL(request.url);
     const length = request.headers.get('content-length');
     this.#request = request;
     this.#origin = origin;
+    this.#bodies = bodies;
     this.method = request.method;
     this.scheme = url.protocol === 'https:' ? 'https' : 'http';
     // On workerd the URL carries the host; a Host header may be that of the hop before.
@@ -46,23 +53,37 @@ export class WebCall implements Call {
     // Nothing waits here: leases are the origin's.
   }
 
-  async buffer(bytesMax: number): Promise<BodyRead> {
+  async buffer({ account, bytesMax }: BodyWanted): Promise<BodyRead> {
     if (this.#buffered !== undefined) return { kind: 'body', bytes: this.#buffered };
-    const chunks: Uint8Array[] = [];
-    let bytes = 0;
+    this.#account = account;
+    let kept = new Uint8Array(0);
+    let length = 0;
     for await (const chunk of this.#request.body ?? []) {
-      bytes += chunk.byteLength;
-      if (bytes > bytesMax) return { kind: 'too_large' };
-      chunks.push(chunk);
+      const needed = length + chunk.byteLength;
+      if (needed > bytesMax) return { kind: 'too_large' };
+      if (needed > kept.byteLength) {
+        const grown = new Uint8Array(Math.max(needed, CAPACITY_MIN, 2 * kept.byteLength));
+        if (!this.#bodies.take(account, grown.byteLength - kept.byteLength))
+          return { kind: 'failed', error: this.#bodies.full(account) };
+        this.#charged = grown.byteLength;
+        grown.set(kept.subarray(0, length));
+        kept = grown;
+      }
+      kept.set(chunk, length);
+      length = needed;
     }
-    const whole = new Uint8Array(bytes);
-    let at = 0;
-    for (const chunk of chunks) {
-      whole.set(chunk, at);
-      at += chunk.byteLength;
-    }
-    this.#buffered = whole;
-    return { kind: 'body', bytes: whole };
+    this.#buffered = kept.subarray(0, length);
+    return { kind: 'body', bytes: this.#buffered };
+  }
+
+  /** No instance waits here: places are the origin's. */
+  ready(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  close(): void {
+    this.#bodies.give(this.#account, this.#charged);
+    this.#charged = 0;
   }
 
   /** With the client's own credentials: the origin trusts nothing that an edge says. */

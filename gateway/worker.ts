@@ -11,6 +11,7 @@ import { FeedState } from '#shared/feed/state.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { createLog } from '#shared/runtime/log.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { Shares } from '#shared/shares.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
@@ -32,7 +33,8 @@ interface WorkerEnv {
 /** How long a snapshot is used before it is asked for again. */
 const SNAPSHOT_MS = 5_000;
 /** Smaller than a regional gateway's: an isolate has 128 MB. */
-const NONCES_MAX = 50_000;
+const NONCES_MAX = 100_000;
+const BODY_BYTES_MAX = 48 * 1024 * 1024;
 const SNAPSHOT_BYTES_MAX = 32 * 1024 * 1024;
 
 interface Running {
@@ -45,6 +47,7 @@ interface Running {
 let running: Running | undefined;
 
 function start(env: WorkerBindings): Running {
+  const bodies = new Shares('gateway.bodies', { total: BODY_BYTES_MAX });
   const state = new FeedState();
   const gateway = createGateway<WorkerEnv>({
     state: () => state,
@@ -54,11 +57,15 @@ function start(env: WorkerBindings): Running {
     random: Math.random,
     newRequestId: () => crypto.randomUUID(),
     newSessionId: () => crypto.randomUUID(),
-    nonces: new NonceCache({ clock: systemClock, entriesMax: NONCES_MAX }),
+    nonces: new NonceCache({
+      clock: systemClock,
+      shares: new Shares('gateway.nonces', { total: NONCES_MAX }),
+    }),
+    requests: new Shares('gateway.requests'),
     keys: createKeyRing(() => Promise.resolve(undefined)),
     leases: unlimitedLeases,
     agent: { exit: () => Promise.resolve(undefined), overdue: () => undefined, slow: () => undefined },
-    callOf: (context) => new WebCall(context.req.raw, context.env.ORIGIN),
+    callOf: (context) => new WebCall(context.req.raw, context.env.ORIGIN, bodies),
     mayDefer: true,
     // oxlint-disable-next-line no-console -- a Worker's log is its console
     log: createLog({ write: (line) => console.log(line), clock: systemClock }),

@@ -29,6 +29,11 @@ export const ERRORS = {
     retry: 'never',
     message: 'The request body is larger than this function accepts.',
   },
+  body_too_slow: {
+    status: 408,
+    retry: 'later',
+    message: 'The request body arrived too slowly, so the request was given up.',
+  },
   method_not_allowed: { status: 405, retry: 'never', message: 'This resource does not accept that method.' },
   not_found: { status: 404, retry: 'never', message: 'There is nothing at this address.' },
 
@@ -58,7 +63,8 @@ export const ERRORS = {
   replay_window_full: {
     status: 503,
     retry: 'later',
-    message: 'Too many signed requests are remembered to rule out replays. Retry after the given time.',
+    message:
+      'Too many signed requests of this key or account are remembered to rule out replays. Retry after the given time, or sign for shorter.',
   },
   digest_mismatch: { status: 401, retry: 'never', message: 'The Content-Digest does not match the body.' },
   token_missing: {
@@ -78,6 +84,11 @@ export const ERRORS = {
   // What is called
   function_not_found: { status: 404, retry: 'never', message: 'No function answers at this address.' },
   function_disabled: { status: 403, retry: 'never', message: 'The function is disabled.' },
+  share_full: {
+    status: 429,
+    retry: 'later',
+    message: 'The account uses its whole share of what all accounts share. Retry after the given time.',
+  },
   queue_full: {
     status: 429,
     retry: 'later',

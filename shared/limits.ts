@@ -30,6 +30,16 @@ export const LIMITS = {
   headerBytesMax: 32 * KIB,
   /** Bodies that must be read whole to check a Content-Digest. */
   digestBodyBytesMax: 8 * MIB,
+  /**
+   * Slower bodies are given up: after the grace, the mean since the body began. Kestrel's rates; higher while
+   * an instance waits for it.
+   */
+  bodyGraceMs: 5_000,
+  bodyBytesPerSecondMin: 240,
+  bodyInstanceGraceMs: 10_000,
+  bodyInstanceBytesPerSecondMin: 4 * KIB,
+  /** A client that takes nothing of its response for this long is cut off: it holds an instance. */
+  clientStalledMsMax: 60_000,
 
   // Per-function limits: defaults and platform maxima
   cpuMsDefault: 1_000,

@@ -1,8 +1,8 @@
 /**
  * Who calls the control API: RFC 9421 signature or bearer token.
  *
- * The head is checked before the body is read. A signed body is hashed while it is read; the caller must
- * call `bodyRead` after its last byte and before any effect: that compares the digest and claims the nonce.
+ * The head is checked, and the nonce claimed, before the body is read. A signed body is hashed while it is read;
+ * the caller must call `bodyRead` after its last byte and before any effect: that compares the digest.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { parseDictionary } from 'structured-headers';
@@ -12,6 +12,7 @@ import type { AccountName, FunctionName } from '#shared/ids.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
 import { requestHead, type RequestHead } from '#shared/signatures/components.ts';
+import { Shares } from '#shared/shares.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import {
   equalBytes,
@@ -22,8 +23,6 @@ import {
 import type { Database } from '../db/database.ts';
 import { findKey, type KeyRow } from '../db/keys.ts';
 import { tokenKeyId, tokenMatches, verifyKeyOf } from './keys.ts';
-
-const NONCES_MAX = 200_000;
 
 export interface Principal {
   readonly keyId: string;
@@ -37,8 +36,10 @@ export interface Authenticated {
   readonly principal: Principal;
   /** Takes each chunk of the body. */
   hashBody(chunk: Uint8Array): void;
-  /** @throws {PlatformError} `digest_mismatch`, `signature_invalid`, `signature_replayed`. */
+  /** @throws {PlatformError} `digest_mismatch`, `signature_invalid`. */
   bodyRead(): void;
+  /** The body was not read to its end: the signature may be used again. */
+  abandon(): void;
 }
 
 export interface AuthenticatorDeps {
@@ -72,7 +73,7 @@ export class Authenticator {
 
   constructor(deps: AuthenticatorDeps) {
     this.#deps = deps;
-    this.#nonces = new NonceCache({ clock: deps.clock, entriesMax: NONCES_MAX });
+    this.#nonces = new NonceCache({ clock: deps.clock, shares: new Shares('control.nonces') });
     this.#startedMs = deps.clock.wallMs();
   }
 
@@ -92,7 +93,12 @@ export class Authenticator {
       throw new PlatformError('token_invalid', `token of ${keyId} does not match`);
     if (isExpired(row, this.#deps.clock.wallMs()))
       throw new PlatformError('token_expired', `token ${keyId} has expired`);
-    return { principal: principalOf(row), hashBody: () => undefined, bodyRead: () => undefined };
+    return {
+      principal: principalOf(row),
+      hashBody: () => undefined,
+      bodyRead: () => undefined,
+      abandon: () => undefined,
+    };
   }
 
   async #signed(request: Request): Promise<Authenticated> {
@@ -115,52 +121,54 @@ export class Authenticator {
       throw new PlatformError('signature_expired', `key ${row.id} has expired`, {
         publicDetail: 'The key has expired.',
       });
-    return this.#withBody(principalOf(row), signature, head.header('content-digest'));
+    const principal = principalOf(row);
+    // Before a byte of the body is read: a spent signature costs nothing.
+    const abandon = this.#claim(principal, signature);
+    return { ...withBody(signature, head.header('content-digest')), principal, abandon };
   }
 
-  #withBody(
-    principal: Principal,
-    signature: ParsedSignature,
-    digestHeader: string | undefined,
-  ): Authenticated {
-    const hash: Hash = createHash('sha256');
-    let bytes = 0;
-    return {
-      principal,
-      hashBody: (chunk) => {
-        bytes += chunk.byteLength;
-        hash.update(chunk);
-      },
-      bodyRead: () => {
-        if (bytes > 0 && !signature.coversDigest)
-          throw new PlatformError('signature_invalid', 'body without covered content-digest', {
-            publicDetail: 'A request with a body must cover content-digest.',
-          });
-        if (signature.coversDigest) {
-          const claimed = claimedDigest(digestHeader);
-          if (claimed === undefined || !equalBytes(claimed, hash.digest()))
-            throw new PlatformError('digest_mismatch', 'content-digest is not that of the body');
-        }
-        this.#claim(signature);
-      },
-    };
-  }
-
-  #claim(signature: ParsedSignature): void {
-    const claim = this.#nonces.claim(signature.keyId, signature.nonce, signature.expiresMs);
-    switch (claim) {
+  /** @returns what releases it again. */
+  #claim({ account, keyId }: Principal, signature: ParsedSignature): () => void {
+    const claim = this.#nonces.claim({ account, keyId }, signature.nonce, signature.expiresMs);
+    switch (claim.kind) {
       case 'fresh':
-        return;
+        return claim.release;
       case 'replayed':
         throw new PlatformError('signature_replayed', `nonce of ${signature.keyId} was used`);
       case 'too_old':
         throw new PlatformError('signature_expired', 'the signature is older than the nonce memory');
       case 'full':
-        throw new PlatformError('control_unavailable', 'the nonce memory is full', { retryAfterMs: 5_000 });
+        throw new PlatformError('replay_window_full', `the share of ${keyId} is used up`, {
+          retryAfterMs: 5_000,
+        });
     }
   }
 }
 
 function headOf(request: Request): RequestHead {
   return requestHead(request.method, request.url, Object.fromEntries(request.headers));
+}
+
+function withBody(
+  signature: ParsedSignature,
+  digestHeader: string | undefined,
+): Pick<Authenticated, 'hashBody' | 'bodyRead'> {
+  const hash: Hash = createHash('sha256');
+  let bytes = 0;
+  return {
+    hashBody: (chunk) => {
+      bytes += chunk.byteLength;
+      hash.update(chunk);
+    },
+    bodyRead: () => {
+      if (bytes > 0 && !signature.coversDigest)
+        throw new PlatformError('signature_invalid', 'body without covered content-digest', {
+          publicDetail: 'A request with a body must cover content-digest.',
+        });
+      if (!signature.coversDigest) return;
+      const claimed = claimedDigest(digestHeader);
+      if (claimed === undefined || !equalBytes(claimed, hash.digest()))
+        throw new PlatformError('digest_mismatch', 'content-digest is not that of the body');
+    },
+  };
 }

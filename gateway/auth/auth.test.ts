@@ -7,6 +7,7 @@ import { jwkContext, jwksSchema } from '#shared/contracts/jwks.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { importKeyEncryptionKey, seal, toBase64Url, type KeyEncryptionKey } from '#shared/seal.ts';
+import { Shares } from '#shared/shares.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { importSigningKey, signRequest, type SigningKey } from '#shared/signatures/sign.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
@@ -31,7 +32,7 @@ function setUp(items: readonly FeedItem[], noncesMax = 100, kek?: KeyEncryptionK
   const router = new Router({ state: () => state, baseDomain: 'localhost', random: () => 0 });
   const authenticate = createAuthenticator({
     clock,
-    nonces: new NonceCache({ clock, entriesMax: noncesMax }),
+    nonces: new NonceCache({ clock, shares: new Shares('gateway.nonces', { total: noncesMax }) }),
     keys: createKeyRing(() => Promise.resolve(kek)),
     findKey: (id) => state.get('key', id),
   });

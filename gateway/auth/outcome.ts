@@ -6,6 +6,8 @@ export type AuthOutcome =
       readonly kind: 'verified';
       readonly principal: string | undefined;
       readonly claims: string | undefined;
+      /** The call reached no instance: its signature may be used again. */
+      readonly release?: () => void;
     }
   | {
       readonly kind: 'refused';

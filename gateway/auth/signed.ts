@@ -58,7 +58,7 @@ function headOf(call: Call): RequestHead {
   };
 }
 
-/** Order matters (shared/signatures/verify.ts): signature, permission, body, and the nonce last. */
+/** Order matters (shared/signatures/verify.ts): signature, permission, nonce, and only then the body. */
 export async function authenticateSigned(
   deps: SignedDeps,
   call: Call,
@@ -81,31 +81,40 @@ export async function authenticateSigned(
     return refused('signature_invalid', 'the signature does not match the request');
   if (item.functions !== undefined && !item.functions.includes(called.name))
     return refused('forbidden', 'this key is not allowed to invoke this function');
-  const body = await checkBody(call, signature);
-  if (body !== undefined) return body;
-  return claimNonce(deps, signature);
+  const claimed = claimNonce(deps, item, signature);
+  if (claimed.kind !== 'verified') return claimed;
+  const body = await checkBody(call, called.account, signature);
+  if (body === undefined) return claimed;
+  claimed.release?.();
+  return body;
 }
 
-async function checkBody(call: Call, signature: ParsedSignature): Promise<AuthOutcome | undefined> {
+async function checkBody(
+  call: Call,
+  account: string,
+  signature: ParsedSignature,
+): Promise<AuthOutcome | undefined> {
   const hasBody = call.bodyBytes !== 0;
   if (!hasBody && !signature.coversDigest) return undefined;
   if (!signature.coversDigest) return refused('signature_invalid', 'the signature must cover content-digest');
   const tooLarge = `signed bodies are read whole to check their digest, so at most ${LIMITS.digestBodyBytesMax} bytes`;
   if (call.bodyBytes !== undefined && call.bodyBytes > LIMITS.digestBodyBytesMax)
     return refused('body_too_large', tooLarge);
-  const read = await call.buffer(LIMITS.digestBodyBytesMax);
+  const read = await call.buffer({ account, bytesMax: LIMITS.digestBodyBytesMax });
   if (read.kind === 'gone') return { kind: 'gone' };
-  if (read.kind === 'too_large') return refused('body_too_large', tooLarge);
+  if (read.kind === 'failed') return { kind: 'refused', error: read.error, challenge: 'none' };
+  if (read.kind !== 'body') return refused('body_too_large', tooLarge);
   const header = call.header('content-digest');
   return header !== undefined && (await digestMatches(header, read.bytes))
     ? undefined
     : refused('digest_mismatch', 'content-digest is not the sha-256 of the body');
 }
 
-function claimNonce(deps: SignedDeps, signature: ParsedSignature): AuthOutcome {
-  switch (deps.nonces.claim(signature.keyId, signature.nonce, signature.expiresMs)) {
+function claimNonce(deps: SignedDeps, { account, id }: KeyItem, signature: ParsedSignature): AuthOutcome {
+  const claim = deps.nonces.claim({ account, keyId: id }, signature.nonce, signature.expiresMs);
+  switch (claim.kind) {
     case 'fresh':
-      return { kind: 'verified', principal: signature.keyId, claims: undefined };
+      return { kind: 'verified', principal: signature.keyId, claims: undefined, release: claim.release };
     case 'replayed':
       return refused('signature_replayed', 'this nonce was used before');
     case 'too_old':
@@ -113,8 +122,7 @@ function claimNonce(deps: SignedDeps, signature: ParsedSignature): AuthOutcome {
     case 'full':
       return {
         kind: 'refused',
-        error: new PlatformError('replay_window_full', 'the nonce cache is full', {
-          publicDetail: 'Too many signed requests within the lifetime of their signatures.',
+        error: new PlatformError('replay_window_full', `the share of ${id} is used up`, {
           retryAfterMs: 5_000,
         }),
         challenge: 'none',

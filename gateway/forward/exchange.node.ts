@@ -7,8 +7,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { OUTCOME } from '#shared/contracts/invoke.ts';
+import type { PlatformError } from '#shared/errors.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
+import { LIMITS } from '#shared/limits.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
+import type { Intake, IntakeSink } from './intake.node.ts';
 import type {
   UpstreamClient,
   UpstreamExchange,
@@ -37,12 +40,11 @@ export interface ExchangeRequest {
   readonly outgoing: ServerResponse;
   readonly target: string;
   readonly bodyBytes: number | undefined;
-  /** The body, when it had to be read whole. */
-  readonly buffered: Uint8Array | undefined;
-  readonly expectsContinue: boolean;
+  /** undefined: there is no body. */
+  readonly intake: Intake | undefined;
 }
 
-export class Exchange implements UpstreamHandler, Watched {
+export class Exchange implements UpstreamHandler, Watched, IntakeSink {
   readonly #request: ExchangeRequest;
   readonly #plan: ForwardPlan;
   readonly #watch: Watch;
@@ -54,6 +56,8 @@ export class Exchange implements UpstreamHandler, Watched {
   #reportAtMs = SLOW_MS;
   #bodyBytes = 0;
   #pumping = false;
+  /** The response waits for the client to take it. */
+  #clientBlocked = false;
   #headSent = false;
   /** True until the read that brought the response head has been worked off. */
   #headFresh = false;
@@ -76,7 +80,7 @@ export class Exchange implements UpstreamHandler, Watched {
   }
 
   start(client: UpstreamClient): void {
-    const { incoming, outgoing, target, bodyBytes, buffered } = this.#request;
+    const { incoming, outgoing, target, bodyBytes, intake } = this.#request;
     outgoing.on('close', this.#clientClosed);
     this.#startedMs = this.#watch.add(this);
     this.#upstream = client.send(
@@ -85,29 +89,28 @@ export class Exchange implements UpstreamHandler, Watched {
         method: incoming.method ?? 'GET',
         target,
         headers: requestHeaders(incoming.rawHeaders, this.#plan.requestHeaders),
-        bodyBytes: buffered === undefined ? bodyBytes : buffered.byteLength,
+        bodyBytes: intake?.whole?.byteLength ?? bodyBytes,
       },
       this,
     );
   }
 
   onReady(): void {
-    const { incoming, outgoing, bodyBytes, buffered, expectsContinue } = this.#request;
-    if (this.#over || bodyBytes === 0) return;
-    if (buffered !== undefined) {
-      if (buffered.byteLength > 0) this.#upstream?.write(buffered);
-      this.#plan.meter.requestBytes += buffered.byteLength;
+    const { intake } = this.#request;
+    if (this.#over || intake === undefined) return;
+    const { whole } = intake;
+    if (whole !== undefined) {
+      if (whole.byteLength > 0) this.#upstream?.write(whole);
+      this.#plan.meter.requestBytes += whole.byteLength;
       this.#upstream?.end();
       return;
     }
     this.#pumping = true;
-    if (expectsContinue) outgoing.writeContinue();
-    incoming.on('data', this.#bodyChunk);
-    incoming.on('end', this.#bodyEnd);
+    intake.flow(this);
   }
 
   onDrain(): void {
-    if (this.#pumping) this.#request.incoming.resume();
+    if (this.#pumping) this.#request.intake?.resume();
   }
 
   onHead(status: number, reason: string, raw: readonly string[]): void {
@@ -128,6 +131,7 @@ export class Exchange implements UpstreamHandler, Watched {
   onData(chunk: Buffer): boolean {
     if (this.#discarding) return true;
     this.#plan.meter.responseBytes += chunk.byteLength;
+    if (this.#pumping) this.#request.intake?.credit(chunk.byteLength);
     if (this.#headFresh && this.#firstChunk === undefined) {
       this.#firstChunk = chunk;
       return true;
@@ -135,6 +139,7 @@ export class Exchange implements UpstreamHandler, Watched {
     this.#writeFirstChunk();
     this.#lastActiveMs = this.#watch.coarseMs;
     if (this.#request.outgoing.write(chunk)) return true;
+    this.#clientBlocked = true;
     this.#request.outgoing.once('drain', this.#clientDrained);
     return false;
   }
@@ -163,7 +168,10 @@ export class Exchange implements UpstreamHandler, Watched {
   tick(nowMs: number): void {
     const { limits } = this.#plan.version;
     if (this.#headSent) {
-      if (nowMs - this.#lastActiveMs < limits.streamIdleMs) return;
+      const silenceMsMax = this.#clientBlocked
+        ? Math.min(limits.streamIdleMs, LIMITS.clientStalledMsMax)
+        : limits.streamIdleMs;
+      if (nowMs - this.#lastActiveMs < silenceMsMax) return;
       this.#upstream?.abort();
       return this.#cut();
     }
@@ -187,12 +195,8 @@ export class Exchange implements UpstreamHandler, Watched {
     if (this.#over) return;
     this.#over = true;
     this.#watch.delete(this);
-    const { incoming, outgoing } = this.#request;
-    outgoing.off('close', this.#clientClosed);
-    if (this.#pumping) {
-      incoming.off('data', this.#bodyChunk);
-      incoming.off('end', this.#bodyEnd);
-    }
+    this.#request.outgoing.off('close', this.#clientClosed);
+    if (this.#pumping) this.#request.intake?.stop();
     this.#settle(outcome);
   }
 
@@ -213,6 +217,7 @@ export class Exchange implements UpstreamHandler, Watched {
 
   readonly #clientDrained = (): void => {
     if (this.#over) return;
+    this.#clientBlocked = false;
     this.#lastActiveMs = this.#watch.coarseMs;
     this.#upstream?.resume();
   };
@@ -227,20 +232,28 @@ export class Exchange implements UpstreamHandler, Watched {
     );
   };
 
-  readonly #bodyChunk = (chunk: Buffer): void => {
+  /** Of the request. */
+  chunk(bytes: Buffer): boolean {
     this.#lastActiveMs = this.#watch.coarseMs;
-    this.#bodyBytes += chunk.byteLength;
-    this.#plan.meter.requestBytes += chunk.byteLength;
+    this.#bodyBytes += bytes.byteLength;
+    this.#plan.meter.requestBytes += bytes.byteLength;
     if (this.#bodyBytes > this.#plan.version.limits.requestBodyBytes) {
       this.#upstream?.abort();
       if (this.#headSent) this.#cut();
       else this.#finish({ kind: 'body_too_large' });
-      return;
+      return false;
     }
-    if (this.#upstream?.write(chunk) === false) this.#request.incoming.pause();
-  };
+    return this.#upstream?.write(bytes) !== false;
+  }
 
-  readonly #bodyEnd = (): void => {
+  end(): void {
     this.#upstream?.end();
-  };
+  }
+
+  failed(error: PlatformError): void {
+    if (this.#over) return;
+    this.#upstream?.abort();
+    if (this.#headSent) this.#cut();
+    else this.#finish({ kind: 'body_failed', error });
+  }
 }

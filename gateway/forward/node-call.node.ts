@@ -1,13 +1,17 @@
 /** {@link Call} over Node's request and response objects. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { BodyRead, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
+import type { BodyRead, BodyWanted, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { Exchange } from './exchange.node.ts';
+import { Intake } from './intake.node.ts';
 import { tunnel } from './tunnel.node.ts';
 import type { UpstreamClient } from '#shared/upstream/upstream.ts';
 import type { Watch } from '#shared/leases/watch.ts';
+import type { Shares } from '#shared/shares.ts';
 
 export interface NodeRuntime {
+  /** Bytes of bodies in hand. */
+  readonly bodies: Shares;
   readonly client: UpstreamClient;
   readonly watch: Watch;
 }
@@ -35,7 +39,7 @@ export class NodeCall implements Call {
   readonly bodyBytes: number | undefined;
   readonly #runtime: NodeRuntime;
   readonly #bindings: NodeBindings;
-  #buffered: Uint8Array<ArrayBuffer> | undefined;
+  #intake: Intake | undefined;
   #goneListener: (() => void) | undefined;
 
   /** @param url - absolute, as the server normalised it. */
@@ -75,13 +79,37 @@ export class NodeCall implements Call {
     if (listener !== undefined) emitter?.on('close', listener);
   }
 
-  async buffer(bytesMax: number): Promise<BodyRead> {
+  async buffer({ account, bytesMax }: BodyWanted): Promise<BodyRead> {
+    const read = await this.#intakeFor(account).read(bytesMax);
+    if (read.kind === 'whole') return { kind: 'body', bytes: new Uint8Array(read.bytes) };
+    return read.kind === 'more' ? { kind: 'too_large' } : read;
+  }
+
+  async ready(
+    { account, bytesMax }: BodyWanted,
+    enough: number,
+  ): Promise<Exclude<BodyRead, { kind: 'body' }> | undefined> {
+    if (this.#bindings.upgrade !== undefined) return undefined;
+    const read = await this.#intakeFor(account).read(bytesMax, enough);
+    return read.kind === 'whole' || read.kind === 'more' ? undefined : read;
+  }
+
+  close(): void {
     const { incoming, outgoing } = this.#bindings;
-    if (this.#buffered !== undefined) return { kind: 'body', bytes: this.#buffered };
-    if (this.#expectsContinue) outgoing?.writeContinue();
-    const read = await readWhole(incoming, bytesMax);
-    if (read.kind === 'body') this.#buffered = read.bytes;
-    return read;
+    this.#intake?.stop();
+    // Of other methods the listener throws away what is left of the body, for a while.
+    if (this.bodyBytes !== 0 && !incoming.complete && (this.method === 'GET' || this.method === 'HEAD'))
+      outgoing?.once('finish', () => incoming.socket.destroySoon());
+  }
+
+  #intakeFor(account: string): Intake {
+    const { incoming, outgoing } = this.#bindings;
+    if (this.#intake === undefined) {
+      if (this.#expectsContinue) outgoing?.writeContinue();
+      const { watch, bodies } = this.#runtime;
+      this.#intake = new Intake({ incoming, watch, shares: bodies, account });
+    }
+    return this.#intake;
   }
 
   forward(plan: ForwardPlan): Promise<ForwardOutcome> {
@@ -96,8 +124,7 @@ export class NodeCall implements Call {
           outgoing,
           target,
           bodyBytes: this.bodyBytes,
-          buffered: this.#buffered,
-          expectsContinue: this.#expectsContinue,
+          intake: this.#intake,
         },
         plan,
         this.#runtime.watch,
@@ -105,27 +132,4 @@ export class NodeCall implements Call {
       ).start(this.#runtime.client);
     });
   }
-}
-
-function readWhole(incoming: IncomingMessage, bytesMax: number): Promise<BodyRead> {
-  return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    const finish = (read: BodyRead): void => {
-      incoming.off('data', onData);
-      incoming.off('end', onEnd);
-      incoming.off('close', onClose);
-      resolve(read);
-    };
-    const onData = (chunk: Buffer): void => {
-      bytes += chunk.byteLength;
-      if (bytes > bytesMax) finish({ kind: 'too_large' });
-      else chunks.push(chunk);
-    };
-    const onEnd = (): void => finish({ kind: 'body', bytes: new Uint8Array(Buffer.concat(chunks)) });
-    const onClose = (): void => finish({ kind: 'gone' });
-    incoming.on('data', onData);
-    incoming.on('end', onEnd);
-    incoming.on('close', onClose);
-  });
 }

@@ -11,11 +11,17 @@ export interface FakeCallParts {
   readonly answer?: (plan: ForwardPlan) => ForwardOutcome;
 }
 
-export function fakeCall(parts: FakeCallParts = {}): Call & { readonly plans: ForwardPlan[] } {
+export function fakeCall(parts: FakeCallParts = {}): Call & {
+  readonly plans: ForwardPlan[];
+  /** Bounds of the body reads that were asked for. */
+  readonly reads: readonly number[];
+} {
   const url = new URL(parts.url ?? 'http://hello.localhost/');
   const plans: ForwardPlan[] = [];
+  const reads: number[] = [];
   return {
     plans,
+    reads,
     method: parts.method ?? 'GET',
     scheme: 'http',
     host: url.host,
@@ -24,12 +30,16 @@ export function fakeCall(parts: FakeCallParts = {}): Call & { readonly plans: Fo
     bodyBytes: parts.body === undefined ? 0 : parts.chunked === true ? undefined : parts.body.byteLength,
     gone: false,
     header: (name) => parts.headers?.[name],
-    buffer: (bytesMax): Promise<BodyRead> =>
-      Promise.resolve(
+    buffer: ({ bytesMax }): Promise<BodyRead> => {
+      reads.push(bytesMax);
+      return Promise.resolve(
         parts.body !== undefined && parts.body.byteLength > bytesMax
           ? { kind: 'too_large' }
           : { kind: 'body', bytes: parts.body ?? new Uint8Array() },
-      ),
+      );
+    },
+    ready: () => Promise.resolve(undefined),
+    close: () => undefined,
     onGone: () => undefined,
     forward: (plan) => {
       plans.push(plan);

@@ -4,6 +4,7 @@ import { type InnerList, parseDictionary } from 'structured-headers';
 import { FakeClock } from '../testing/fakes.ts';
 import { fromBase64Url, toBase64Url } from '../seal.ts';
 import { normalAuthority, requestHead, signatureBase } from './components.ts';
+import { Shares } from '../shares.ts';
 import { NonceCache } from './replay.ts';
 import { contentDigest, importSigningKey, signRequest, type SigningKey } from './sign.ts';
 import { digestMatches, importEd25519, importHmac, parseSignature, verifySignature } from './verify.ts';
@@ -166,36 +167,39 @@ describe('normalAuthority()', () => {
 });
 
 describe('NonceCache', () => {
-  const cache = (entriesMax = 100) => {
+  const cache = (total = 100) => {
     const clock = new FakeClock(1_000_000);
-    return { clock, cache: new NonceCache({ clock, entriesMax }) };
+    const nonces = new NonceCache({ clock, shares: new Shares('gateway.nonces', { total }) });
+    const claim = (keyId: string, nonce: string, expiresMs: number): string =>
+      nonces.claim({ account: 'a', keyId }, nonce, expiresMs).kind;
+    return { clock, nonces, claim };
   };
   test('accepts a nonce once per key', ({ expect }) => {
-    const { clock, cache: nonces } = cache();
+    const { clock, claim } = cache();
     const expires = clock.wallMs() + 60_000;
-    expect([
-      nonces.claim('k', 'n', expires),
-      nonces.claim('k', 'n', expires),
-      nonces.claim('other', 'n', expires),
-    ]).toEqual(['fresh', 'replayed', 'fresh']);
+    expect([claim('k', 'n', expires), claim('k', 'n', expires), claim('other', 'n', expires)]).toEqual([
+      'fresh',
+      'replayed',
+      'fresh',
+    ]);
   });
   test('refuses when full instead of forgetting, and recovers when entries age', ({ expect }) => {
-    const { clock, cache: nonces } = cache(2);
-    const claim = (nonce: string) => nonces.claim('k', nonce, clock.wallMs() + 1_000);
-    expect([claim('a'), claim('b'), claim('c'), claim('a')]).toEqual(['fresh', 'fresh', 'full', 'replayed']);
-    clock.advance(70_000);
-    expect([claim('c'), nonces.size]).toEqual(['fresh', 1]);
+    const { clock, nonces, claim } = cache(8);
+    const ask = (nonce: string) => claim('k', nonce, clock.wallMs() + 1_000);
+    expect([ask('a'), ask('b'), ask('c'), ask('a')]).toEqual(['fresh', 'fresh', 'full', 'replayed']);
+    clock.advance(100_000);
+    expect([ask('c'), nonces.size]).toEqual(['fresh', 1]);
   });
   test('never accepts a replay after the clock jumped back', ({ expect }) => {
     for (const jumpMs of [1_000, 59_000, 61_000, 3_600_000]) {
-      const { clock, cache: nonces } = cache();
+      const { clock, claim } = cache();
       const expires = clock.wallMs() + 60_000;
-      expect(nonces.claim('k', 'n', expires)).toBe('fresh');
+      expect(claim('k', 'n', expires)).toBe('fresh');
       // The signature dies and its nonce is forgotten; other traffic goes on.
       clock.advance(200_000);
-      nonces.claim('k', 'm', clock.wallMs() + 60_000);
+      claim('k', 'm', clock.wallMs() + 60_000);
       clock.jumpWall(-jumpMs - 200_000);
-      expect(nonces.claim('k', 'n', expires), `jump of ${jumpMs} ms`).not.toBe('fresh');
+      expect(claim('k', 'n', expires), `jump of ${jumpMs} ms`).not.toBe('fresh');
     }
   });
 });

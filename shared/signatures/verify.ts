@@ -4,8 +4,9 @@
  * The caller goes through four steps and must not leave one out:
  *   1. {@link parseSignature} — shape, coverage and time;
  *   2. look the key up by `keyId` and {@link verifySignature};
- *   3. {@link digestMatches} when the request has a body;
- *   4. claim the nonce (replay.ts), last, so that a forged request cannot burn someone's nonce.
+ *   3. claim the nonce (replay.ts), after the signature, so that a forged request cannot burn someone's nonce,
+ *      and before a byte of the body is read, so that a spent signature costs nothing;
+ *   4. {@link digestMatches} when the request has a body.
  */
 import { type InnerList, parseDictionary } from 'structured-headers';
 import type { ErrorCode } from '../errors.ts';

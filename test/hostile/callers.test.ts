@@ -5,6 +5,7 @@
  */
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { LIMITS } from '#shared/limits.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { hostOf } from '../support/platform.ts';
 import { rawExchange } from '../support/raw.ts';
@@ -73,9 +74,9 @@ describe('a crowd of callers', () => {
     const text = await rawExchange(
       arena.platform.gatewayUrl,
       `POST /body HTTP/1.1\r\nhost: ${host}\r\ncontent-length: 500\r\n\r\nhalf`,
-      4_000,
+      LIMITS.bodyGraceMs + 3_000,
     );
-    expect(text).toMatch(/"code":"timeout"/);
+    expect(text).toMatch(/"code":"body_too_slow"/);
   });
 });
 

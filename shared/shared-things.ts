@@ -1,0 +1,52 @@
+/**
+ * Everything bounded that accounts share, in one place: how much there is, and how it is divided. A bound in
+ * the code that stands neither here nor among those of one account, one request or one process fails
+ * test/architecture/bounds.test.ts; a thing here without an attack fails test/hostile/shares.test.ts.
+ */
+import type { ErrorCode } from './errors.ts';
+
+interface SharedThing {
+  /** For whom who reads a refusal: "The share of this account is used up: WHAT." */
+  readonly what: string;
+  readonly unit: 'bytes' | 'entries';
+  readonly total: number;
+  /** A holder that has no more than this may take while anything is free; see shares.ts. */
+  readonly floor: number;
+  readonly fullCode: ErrorCode;
+}
+
+const KIB = 1_024;
+const MIB = 1_024 * KIB;
+
+const entries = (total: number, what: string, floor = 1): SharedThing => ({
+  what,
+  unit: 'entries',
+  total,
+  floor,
+  fullCode: 'share_full',
+});
+const bytes = (total: number, what: string, floor = 64 * KIB): SharedThing => ({
+  ...entries(total, what, floor),
+  unit: 'bytes',
+});
+
+export const SHARED = {
+  // Gateway
+  /** Held by client addresses: whose a connection is shows only with its first request. */
+  'gateway.connections': entries(32_768, 'connections of this address'),
+  'gateway.requests': entries(32_768, 'requests in hand at a gateway'),
+  /** With what Node keeps unread of them (gateway/forward/intake.node.ts). */
+  'gateway.bodies': bytes(128 * MIB, 'bytes of request bodies that a gateway holds'),
+  'gateway.nonces': {
+    ...entries(2_000_000, 'signatures that are remembered so that none is used twice'),
+    fullCode: 'replay_window_full',
+  },
+
+  // Control
+  'control.nonces': {
+    ...entries(200_000, 'signatures that are remembered so that none is used twice'),
+    fullCode: 'replay_window_full',
+  },
+} as const satisfies Record<string, SharedThing>;
+
+export type SharedName = keyof typeof SHARED;
