@@ -20,7 +20,7 @@ interface Standing {
 }
 
 /** The rule. */
-export function mayTake({ total, floor, used, own }: Standing, amount: number): boolean {
+function mayTake({ total, floor, used, own }: Standing, amount: number): boolean {
   const free = total - used - amount;
   return free >= 0 && (own + amount <= free || own + amount <= floor);
 }
