@@ -3,7 +3,7 @@
  * leases on demand, an agent that answers what the test tells it, and instances that are HTTP servers.
  * Its snapshot comes from disk: there is no control plane, as after a restart without one.
  */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -16,6 +16,7 @@ import {
   type ExitReport,
   type OverdueReport,
 } from '#shared/contracts/nodes.ts';
+import { FeedJournal } from '#shared/feed/journal.node.ts';
 import { layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
 import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
@@ -75,7 +76,8 @@ export async function startHarness(items: readonly FeedItem[]): Promise<Harness>
   await mkdir(layout.runDir, { recursive: true, mode: 0o700 });
   const journal = layout.gatewaySnapshot('gateway-1');
   await mkdir(dirname(journal), { recursive: true, mode: 0o700 });
-  await writeFile(journal, `${JSON.stringify(stateOf(items).toSnapshot())}\n`, { mode: 0o600 });
+  const known = stateOf(items);
+  await new FeedJournal(journal).append(known.toSnapshot(), known);
   const script: Script = {
     grants: [],
     grantError: new PlatformError('no_capacity', 'scripted', { retryAfterMs: 1_000 }),
