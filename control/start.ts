@@ -7,6 +7,7 @@ import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { diskRoom } from '#shared/runtime/disk.node.ts';
 import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
@@ -116,6 +117,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     baseDomain: config.baseDomain,
     gatewayUrl: () => readGatewayUrl(layout.platformFile),
     ownNames: () => ({ host: config.host, port, names: config.names }),
+    disk: () => diskRoom(layout.dataDir),
     requestId: () => crypto.randomUUID(),
   };
   const internal = await serveUnix(

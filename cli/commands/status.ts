@@ -1,7 +1,8 @@
 /** `isoplane status`: what runs, and who has applied which revision. */
 import colors from 'picocolors';
-import { platformStatusSchema } from '#shared/contracts/api.ts';
+import { platformStatusSchema, type PlatformStatus } from '#shared/contracts/api.ts';
 import type { Context } from '../context.ts';
+import { bytesText } from '../output.ts';
 import { table } from '../table.ts';
 import { heldLines } from './held.ts';
 
@@ -39,7 +40,24 @@ export async function status(context: Context): Promise<void> {
           String(node.capacity),
         ]),
       ),
+      ...storageLines(state),
       ...heldLines(state.held),
     ].join('\n'),
   );
+}
+
+/** Nothing while there is room. */
+function storageLines({ storage, nodes }: PlatformStatus): readonly string[] {
+  const lost = nodes.reduce((sum, node) => sum + (node.logEntriesLost ?? 0), 0);
+  return [
+    ...(storage?.full === true
+      ? [
+          '',
+          colors.red(
+            `storage_full: the disk of the data folder has ${bytesText(storage.freeBytes)} left. Functions are served; deploys, KV puts and logs are not kept until there is room.`,
+          ),
+        ]
+      : []),
+    ...(lost > 0 ? [colors.yellow(`${lost} log entries could not be written`)] : []),
+  ];
 }

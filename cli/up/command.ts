@@ -36,6 +36,8 @@ export async function up(
   checkSettings(process.env, 'up');
   const options = optionsSchema.parse(given);
   const { output } = context;
+  // A log file on a full disk, or a reader that went away, ends no platform.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const stop = stopRequests();
   const startedMs = performance.now();
   const dataDir = resolve(context.options.data ?? process.env['ISOPLANE_DATA_DIR'] ?? '.isoplane');
@@ -160,6 +162,13 @@ function report(event: PlaneEvent, json: boolean): void {
       return;
     case 'ready':
       if (event.restarted) write(`${event.plane} serves again (pid ${event.pid})`);
+      return;
+    case 'storage_full':
+      write(
+        colors.red(
+          'storage_full: the disk of the data folder is full. What is there is served; changes are refused.',
+        ),
+      );
       return;
     case 'gave_up':
       write(

@@ -1,11 +1,12 @@
 /**
  * One platform per data folder.
  *
- * A libSQL write transaction is held open on a database that stays empty: the kernel drops the lock when
- * the process dies, `kill -9` included, so there is no stale lock to clean up and no pid to compare.
+ * A libSQL write transaction is held open on a database that never changes: the kernel drops the lock when
+ * the process dies, `kill -9` included, so there is no stale lock to clean up and no pid to compare. It has one
+ * table, since the first write transaction of an empty database writes, which a full disk refuses.
  */
 import { chmod, open } from 'node:fs/promises';
-import { createClient } from '@libsql/client';
+import { createClient, LibsqlError } from '@libsql/client';
 import { PlatformError } from '#shared/errors.ts';
 
 export interface DataLock {
@@ -15,10 +16,12 @@ export interface DataLock {
 /** @throws {PlatformError} `data_folder_in_use` while another process (or this one) holds it. */
 export async function lockDataFolder(lockPath: string): Promise<DataLock> {
   const file = await open(lockPath, 'a', 0o600);
+  const { size } = await file.stat();
   await file.close();
   await chmod(lockPath, 0o600);
   const client = createClient({ url: `file:${lockPath}` });
   try {
+    if (size === 0) await client.execute('CREATE TABLE IF NOT EXISTS lock (held INTEGER)');
     const transaction = await client.transaction('write');
     return {
       async release() {
@@ -33,6 +36,8 @@ export async function lockDataFolder(lockPath: string): Promise<DataLock> {
         cause: thrown,
       });
     }
+    if (thrown instanceof LibsqlError && thrown.code.startsWith('SQLITE_FULL'))
+      throw new PlatformError('storage_full', `no space to lock ${lockPath}`, { cause: thrown });
     throw thrown;
   }
 }

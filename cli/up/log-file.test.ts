@@ -1,5 +1,5 @@
 /** The log of a plane stays within its bound on disk. */
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { tempFolder } from '#shared/testing/temp.node.ts';
@@ -25,6 +25,28 @@ describe('LogFile', () => {
     log.write('x'.repeat(200_000));
     log.close();
     expect((await stat(path)).size).toBeLessThan(70_000);
+  });
+});
+
+describe('LogFile on a full disk', () => {
+  test('loses lines, counts them, and says so with the first one that there is room for', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const path = join(folder.path, 'plane.log');
+    // Every write to it fails with ENOSPC.
+    await symlink('/dev/full', path);
+    const log = new LogFile(path);
+    log.write('one');
+    log.write('two');
+    expect(log.lost).toBe(2);
+    log.close();
+    await rm(path);
+    log.write('three');
+    log.close();
+    expect(log.lost).toBe(0);
+    const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
+    expect(lines).toEqual([expect.stringContaining('"count":2'), 'three']);
   });
 });
 

@@ -11,45 +11,54 @@ const LINE_BYTES_MAX = 64 * 1024;
 export class LogFile {
   readonly #path: string;
   readonly #bytesMax: number;
-  #descriptor: number;
-  #bytes: number;
+  #descriptor: number | undefined;
+  #bytes = 0;
   /** Lines the disk refused since the last one it took. */
   #lost = 0;
 
   constructor(path: string, bytesMax: number = LOG_BYTES_MAX) {
     this.#path = path;
     this.#bytesMax = bytesMax;
-    this.#descriptor = openSync(path, 'a', 0o600);
-    this.#bytes = fstatSync(this.#descriptor).size;
   }
 
   get lost(): number {
     return this.#lost;
   }
 
+  /** The first line after a loss says how many there were before it. */
   write(line: string): void {
     const cut = line.length > LINE_BYTES_MAX ? `${line.slice(0, LINE_BYTES_MAX)}…` : line;
-    const bytes = Buffer.from(`${cut}\n`);
     try {
-      if (this.#bytes + bytes.byteLength > this.#bytesMax && this.#bytes > 0) this.#rotate();
-      writeSync(this.#descriptor, bytes);
-      this.#bytes += bytes.byteLength;
+      if (this.#lost > 0) this.#append(`{"level":"warn","event":"log_lines_lost","count":${this.#lost}}\n`);
       this.#lost = 0;
+      this.#append(`${cut}\n`);
     } catch {
       this.#lost += 1;
     }
   }
 
   close(): void {
-    closeSync(this.#descriptor);
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+
+  #append(text: string): void {
+    const bytes = Buffer.from(text);
+    if (this.#descriptor === undefined) this.#open();
+    if (this.#bytes + bytes.byteLength > this.#bytesMax && this.#bytes > 0) this.#rotate();
+    if (this.#descriptor !== undefined) writeSync(this.#descriptor, bytes);
+    this.#bytes += bytes.byteLength;
+  }
+
+  #open(): void {
+    this.#descriptor = openSync(this.#path, 'a', 0o600);
+    this.#bytes = fstatSync(this.#descriptor).size;
   }
 
   #rotate(): void {
     renameSync(this.#path, `${this.#path}.1`);
-    const next = openSync(this.#path, 'a', 0o600);
-    closeSync(this.#descriptor);
-    this.#descriptor = next;
-    this.#bytes = 0;
+    this.close();
+    this.#open();
   }
 }
 

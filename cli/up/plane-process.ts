@@ -36,6 +36,7 @@ export type PlaneEvent =
   | { readonly type: 'line'; readonly plane: string; readonly line: string }
   | { readonly type: 'ready'; readonly plane: string; readonly restarted: boolean; readonly pid: number }
   | { readonly type: 'ended'; readonly plane: string; readonly how: string; readonly restartInMs: number }
+  | { readonly type: 'storage_full'; readonly plane: string }
   | { readonly type: 'gave_up'; readonly plane: string; readonly error: PlatformError };
 
 export interface PlaneDeps {
@@ -168,7 +169,7 @@ export class SupervisedPlane {
 
   #ended(how: string, failure?: PlatformError): void {
     if (this.#stopping) return;
-    const verdict = afterExit(this.#history, this.#deps.clock.monotonicMs());
+    const verdict = afterExit(this.#history, this.#deps.clock.monotonicMs(), failure?.code);
     this.#history = verdict.history;
     if (verdict.kind === 'give_up') {
       const error = failure ?? new PlatformError('internal', `${this.name} keeps ending: ${how}`);

@@ -12,9 +12,11 @@ import type { PlatformFile } from '#shared/contracts/credentials.ts';
 import { nodeStatusSchema, type NodeStatus } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { meansDiskFull } from '#shared/runtime/disk.node.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { CliError } from '../failure.ts';
+import { releaseBallast, takeBallast } from './ballast.ts';
 import { deferred } from './deferred.ts';
 import { lockDataFolder, type DataLock } from './data-lock.ts';
 import { SupervisedPlane, type PlaneEvent } from './plane-process.ts';
@@ -70,7 +72,7 @@ export const DEFAULTS = {
 } as const;
 
 const NODE_ID = 'n1';
-const KEEP_ALIVE_MS = 3_600_000;
+const KEEP_MS = 30_000;
 
 /**
  * Planes that wait more than they work: V8 would let the young generation of each grow to 48 MB after one
@@ -91,6 +93,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   await makeDataFolder(layout.dataDir);
   try {
     options.signal?.throwIfAborted();
+    if (await releaseBallast(layout.ballast, layout.dataDir))
+      options.onEvent?.({ type: 'storage_full', plane: 'up' });
     const lock = await lockDataFolder(layout.lock);
     return await startLocked(layout, options, lock);
   } catch (thrown) {
@@ -110,14 +114,11 @@ async function startLocked(layout: Layout, options: PlatformOptions, lock: DataL
     const endStart = (): void => void starting.stop();
     options.signal?.addEventListener('abort', endStart);
     const urls = await starting.run().finally(() => options.signal?.removeEventListener('abort', endStart));
-    const { platformFile } = layout;
-    await writePlatformFile(platformFile, {
-      ...urls,
-      baseDomain: options.baseDomain ?? DEFAULTS.baseDomain,
-      pid: process.pid,
-    });
-    // When every plane is down at once, only restart timers are left, and those do not keep a process alive.
-    const keepAlive = setInterval(() => undefined, KEEP_ALIVE_MS);
+    const file = { ...urls, baseDomain: options.baseDomain ?? DEFAULTS.baseDomain, pid: process.pid };
+    const noted = new Noted(layout, file);
+    if (!(await noted.keep())) options.onEvent?.({ type: 'storage_full', plane: 'up' });
+    // Also keeps the process alive: when every plane is down at once, only restart timers are left, which do not.
+    const keepNoted = setInterval(() => void noted.keep().catch(() => undefined), KEEP_MS);
     let closing: Promise<void> | undefined;
     return {
       ...urls,
@@ -129,8 +130,8 @@ async function startLocked(layout: Layout, options: PlatformOptions, lock: DataL
       gaveUp: starting.gaveUp,
       close() {
         closing ??= (async () => {
-          clearInterval(keepAlive);
-          await rm(platformFile, { force: true });
+          clearInterval(keepNoted);
+          await noted.remove();
           await starting.stop();
           await rm(layout.runDir, { recursive: true, force: true });
           await lock.release();
@@ -327,6 +328,39 @@ function urlOf(addresses: Readonly<Record<string, string>> | undefined): string 
   const url = Object.values(addresses ?? {}).find((address) => address.startsWith('http'));
   if (url === undefined) throw new PlatformError('internal', 'a plane is ready but names no URL');
   return url.replace(/\/$/, '');
+}
+
+/** What the running platform keeps in its data folder itself: where it listens, and room for a bad day. */
+class Noted {
+  readonly #layout: Layout;
+  readonly #file: PlatformFile;
+  #written = false;
+  #removed = false;
+
+  constructor(layout: Layout, file: PlatformFile) {
+    this.#layout = layout;
+    this.#file = file;
+  }
+
+  /** @returns false: the disk has no room even for the addresses, so that commands cannot find the platform. */
+  async keep(): Promise<boolean> {
+    const { platformFile, ballast, dataDir } = this.#layout;
+    try {
+      if (!this.#written && !this.#removed) await writePlatformFile(platformFile, this.#file);
+      this.#written = true;
+    } catch (thrown) {
+      await rm(`${platformFile}.new`, { force: true });
+      if (!meansDiskFull(thrown)) throw thrown;
+      return false;
+    }
+    if (!this.#removed) await takeBallast(ballast, dataDir);
+    return true;
+  }
+
+  async remove(): Promise<void> {
+    this.#removed = true;
+    await rm(this.#layout.platformFile, { force: true });
+  }
 }
 
 async function writePlatformFile(path: string, content: PlatformFile): Promise<void> {

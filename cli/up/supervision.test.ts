@@ -38,6 +38,13 @@ describe('afterExit()', () => {
     ).toBe('give_up');
   });
 
+  test('never gives up for what passes by itself: the other planes go on meanwhile', ({ expect }) => {
+    const tired: PlaneHistory = { shortRuns: 90, failedStarts: 90, readyAtMs: undefined };
+    for (const code of ['storage_full', 'database_busy'])
+      expect(afterExit(tired, 0, code)).toMatchObject({ kind: 'restart', delayMs: SUPERVISION.backoffMsMax });
+    expect(afterExit(tired, 0, 'port_in_use').kind).toBe('give_up');
+  });
+
   test('a start that became ready clears the count of failed ones', ({ expect }) => {
     expect(afterReady({ shortRuns: 4, failedStarts: 4, readyAtMs: undefined }, 5)).toEqual({
       shortRuns: 4,

@@ -34,14 +34,21 @@ export function afterReady(history: PlaneHistory, nowMs: number): PlaneHistory {
   return { ...history, failedStarts: 0, readyAtMs: nowMs };
 }
 
-/** @param nowMs - monotonic time at which the process ended. */
-export function afterExit(history: PlaneHistory, nowMs: number): Verdict {
+/** What passes by itself, and ends nothing meanwhile: the other planes go on with what they have. */
+const PASSING: ReadonlySet<string> = new Set(['storage_full', 'database_busy']);
+
+/**
+ * @param nowMs - monotonic time at which the process ended.
+ * @param code - with which it could not start, when it said so.
+ */
+export function afterExit(history: PlaneHistory, nowMs: number, code?: string): Verdict {
   const wasReady = history.readyAtMs !== undefined;
   const healthy = wasReady && nowMs - (history.readyAtMs ?? nowMs) >= SUPERVISION.healthyAfterMs;
   const shortRuns = healthy ? 0 : history.shortRuns + 1;
   const failedStarts = wasReady ? 0 : history.failedStarts + 1;
   const next: PlaneHistory = { shortRuns, failedStarts, readyAtMs: undefined };
-  if (failedStarts >= SUPERVISION.failedStartsMax) return { kind: 'give_up', history: next };
+  if (failedStarts >= SUPERVISION.failedStartsMax && !PASSING.has(code ?? ''))
+    return { kind: 'give_up', history: next };
   const doublings = Math.min(Math.max(0, shortRuns - 1), 16);
   const delayMs = Math.min(SUPERVISION.backoffMsMax, SUPERVISION.backoffMsMin * 2 ** doublings);
   return { kind: 'restart', delayMs, history: next };

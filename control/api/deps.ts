@@ -1,5 +1,6 @@
 /** Everything that the operations need. Made once, in start.ts. */
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import type { DiskRoom } from '#shared/runtime/disk.node.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { Consumers } from '../feed/consumers.ts';
@@ -26,5 +27,7 @@ export interface ApiDeps extends PublishDeps {
   readonly gatewayUrl: () => Promise<string | undefined>;
   /** Read anew for each call: the port is known once the server listens. */
   readonly ownNames: () => OwnNames;
+  /** Of the disk under the data folder; undefined when nobody can say. */
+  readonly disk: () => Promise<DiskRoom | undefined>;
   readonly requestId: () => string;
 }

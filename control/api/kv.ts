@@ -40,7 +40,12 @@ const keysQuery = z.object({
 });
 
 /** Answers that another node would repeat. */
-const FINAL: ReadonlySet<ErrorCode> = new Set(['kv_invalid', 'kv_value_too_large', 'kv_full']);
+const FINAL: ReadonlySet<ErrorCode> = new Set([
+  'kv_invalid',
+  'kv_value_too_large',
+  'kv_full',
+  'storage_full',
+]);
 
 /** Asks the nodes in turn: all of a platform see the same values. */
 async function onNode<T>(

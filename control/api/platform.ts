@@ -3,6 +3,7 @@ import { platformStatusSchema, propagationSchema, whoamiSchema } from '#shared/c
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { findKey, keyView } from '../db/keys.ts';
+import { FULL_BELOW_BYTES } from '#shared/runtime/disk.node.ts';
 import type { ApiDeps } from './deps.ts';
 import { heldView } from './held.ts';
 import { noQuery, nowhere, type AddOperation } from './operation.ts';
@@ -78,7 +79,11 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
       replies: { 200: platformStatusSchema },
     },
     async ({ principal }) => {
-      const [nodes, held] = await Promise.all([nodeStatuses(deps), deps.scheduler.held(principal.account)]);
+      const [nodes, held, disk] = await Promise.all([
+        nodeStatuses(deps),
+        deps.scheduler.held(principal.account),
+        deps.disk(),
+      ]);
       const nowMs = deps.clock.wallMs();
       return {
         status: 200,
@@ -86,6 +91,7 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
           revision: deps.db.revision,
           consumers: deps.consumers.status(),
           nodes,
+          ...(disk === undefined ? {} : { storage: { ...disk, full: disk.freeBytes < FULL_BELOW_BYTES } }),
           ...(held === undefined ? {} : { held: held.map((version) => heldView(version, nowMs)) }),
         },
       };

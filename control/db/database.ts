@@ -8,11 +8,13 @@
  * synchronous stays FULL (libSQL's default): an answered change is on the disk.
  */
 import { open, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { createClient, type Client, type Transaction } from '@libsql/client';
 import { drizzle, type LibSQLDatabase } from 'drizzle-orm/libsql';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
+import { isDiskFull } from '#shared/runtime/disk.node.ts';
 import { Semaphore } from '../semaphore.ts';
 import { migrate, readMigrations } from './migrate.ts';
 import { audits, changes, meta, type ChangeKind } from './schema.ts';
@@ -72,7 +74,7 @@ function isBusy(thrown: unknown): boolean {
   return sqliteCode(thrown)?.startsWith('SQLITE_BUSY') === true;
 }
 
-function wrap(thrown: unknown, path: string): unknown {
+async function wrap(thrown: unknown, path: string): Promise<unknown> {
   const code = sqliteCode(thrown);
   if (code === undefined || thrown instanceof PlatformError) return thrown;
   // The cause's text may quote parameters, which may hold secrets: keep the code only.
@@ -80,9 +82,15 @@ function wrap(thrown: unknown, path: string): unknown {
     return new PlatformError('database_busy', `another process holds a lock on ${path} (${code})`, {
       retryAfterMs: 1_000,
     });
-  if (code.startsWith('SQLITE_FULL')) return new PlatformError('storage_full', `no space to write ${path}`);
+  if (code.startsWith('SQLITE_FULL') || (ofFiles(code) && (await isDiskFull(dirname(path)))))
+    return new PlatformError('storage_full', `no space to write ${path} (${code})`, { retryAfterMs: 60_000 });
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') return corrupt(path, code);
   return new PlatformError('internal', `database failure ${code}`, { cause: new Error(code) });
+}
+
+/** What SQLite says when it cannot make or grow one of its files, for whatever cause. */
+function ofFiles(code: string): boolean {
+  return code.startsWith('SQLITE_IOERR') || code.startsWith('SQLITE_CANTOPEN');
 }
 
 function corrupt(path: string, reason: string): PlatformError {
@@ -142,7 +150,7 @@ export class Database {
     } catch (thrown) {
       // No checkpoint here: a damaged file must be left as it is.
       if (database !== undefined) database.#abandon();
-      throw wrap(thrown, options.path);
+      throw await wrap(thrown, options.path);
     }
   }
 
@@ -193,7 +201,7 @@ export class Database {
         tx = await this.#reader.transaction('read');
         return await work(ormOn(tx));
       } catch (thrown) {
-        throw wrap(thrown, this.#options.path);
+        throw await wrap(thrown, this.#options.path);
       } finally {
         tx?.close();
       }
@@ -216,7 +224,7 @@ export class Database {
         }
         return result;
       } catch (thrown) {
-        throw wrap(thrown, this.#options.path);
+        throw await wrap(thrown, this.#options.path);
       }
     });
   }

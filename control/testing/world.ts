@@ -338,6 +338,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     ownNames: () => ({ host: '127.0.0.1', port: 8788, names: [new URL(ORIGIN).host] }),
     baseDomain: 'localhost',
     gatewayUrl: () => Promise.resolve('http://127.0.0.1:8787'),
+    disk: () => Promise.resolve(undefined),
     requestId: () => crypto.randomUUID(),
   };
   return new World({ deps, hub, owner, folder });

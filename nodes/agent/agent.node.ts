@@ -159,6 +159,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     freeSlots: pools.standard.waiting,
     capacity: options.capacity,
     feedRevision: feed.state.revision,
+    logEntriesLost: logs.lost,
   });
   const app = createAgentApp({
     instances,

@@ -11,6 +11,9 @@ const SHAPE = /^[a-f0-9]{32}:1$/;
 
 /** Made by the first node that starts. */
 export async function ensureRpcHost(path: string): Promise<string> {
+  const known = await readFile(path, 'utf8').catch(() => undefined);
+  // No write where there is one: a full disk must not keep a node from starting.
+  if (known !== undefined) return checked(path, known);
   const own = `${path}.${randomBytes(8).toString('hex')}`;
   await writeFile(own, `${randomBytes(16).toString('hex')}:1`, { mode: 0o600, flag: 'wx' });
   try {
@@ -21,7 +24,10 @@ export async function ensureRpcHost(path: string): Promise<string> {
   } finally {
     await rm(own, { force: true });
   }
-  const text = await readFile(path, 'utf8');
+  return checked(path, await readFile(path, 'utf8'));
+}
+
+function checked(path: string, text: string): string {
   if (!SHAPE.test(text)) throw new PlatformError('internal', `${path} is damaged; delete it`);
   return text;
 }

@@ -58,6 +58,8 @@ export class LogStore {
   #flushTimer: Timer | undefined;
   #flushing: Promise<void> = Promise.resolve();
 
+  #lost = 0;
+
   private constructor(options: LogStoreOptions) {
     this.#options = options;
   }
@@ -73,6 +75,11 @@ export class LogStore {
     const { bucket } = this.#functionOf(keyOf(versionId));
     bucket.setRate(bytesPerSecond);
     return bucket;
+  }
+
+  /** Entries that the disk refused. */
+  get lost(): number {
+    return this.#lost;
   }
 
   append(entry: LogEntry): void {
@@ -242,7 +249,8 @@ export class LogStore {
       try {
         await this.#write(log.key, text);
       } catch (thrown) {
-        this.#options.log.warn('logs_not_persisted', { error: thrown });
+        this.#lost += batch.length;
+        this.#options.log.warn('logs_not_persisted', { entries: batch.length, error: thrown });
       }
     }
   }

@@ -323,6 +323,10 @@ export const platformStatusSchema = z.object({
     }),
   ),
   nodes: z.array(nodeStatusSchema),
+  /** Of the disk under the data folder. `full`: changes and KV puts are refused (storage_full), serving goes on. */
+  storage: z
+    .object({ freeBytes: z.number().int(), totalBytes: z.number().int(), full: z.boolean() })
+    .optional(),
   /** Of the caller's account. Absent while the scheduler is not there. */
   held: z.array(heldViewSchema).optional(),
 });

@@ -144,6 +144,8 @@ export const nodeStatusSchema = z.object({
   freeSlots: z.number().int(),
   capacity: z.number().int(),
   feedRevision: z.number().int(),
+  /** Entries of functions' logs that the disk refused since the agent started. */
+  logEntriesLost: z.number().int().optional(),
 });
 
 export type ExitReason = z.infer<typeof exitReasonSchema>;

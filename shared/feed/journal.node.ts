@@ -46,7 +46,15 @@ export class FeedJournal {
       }
       state.apply(parsed);
     }
-    if (state.epoch !== '') await this.#rewrite(state);
+    if (state.epoch === '') return state;
+    try {
+      await this.#rewrite(state);
+    } catch (thrown) {
+      // A full disk: what was read is right, and the file is as it was. The next line rewrites it.
+      this.#snapshotBytes = 0;
+      this.#deltaBytes = COMPACT_BYTES_MIN;
+      log.error('feed_journal_write_failed', { error: thrown });
+    }
     return state;
   }
 

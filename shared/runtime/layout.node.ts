@@ -24,6 +24,8 @@ export interface Layout {
   readonly credentials: string;
   /** The URLs of the running platform. */
   readonly platformFile: string;
+  /** Room that is given up when the disk is full. */
+  readonly ballast: string;
   /** Held (libSQL write lock) by the one platform that runs on this folder. */
   readonly lock: string;
   gatewaySnapshot(gatewayId: string): string;
@@ -53,6 +55,7 @@ export function layoutOf(dataDir: string): Layout {
     nodeKey: join(root, 'keys', 'node'),
     credentials: join(root, 'credentials.json'),
     platformFile: join(root, 'platform.json'),
+    ballast: join(root, 'ballast'),
     lock: join(root, 'lock.db'),
     gatewaySnapshot: (gatewayId) => join(root, 'gateways', `${gatewayId}.json`),
     schedulerSnapshot: join(root, 'scheduler', 'feed.json'),

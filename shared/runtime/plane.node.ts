@@ -7,7 +7,8 @@
  */
 import process from 'node:process';
 import { z } from 'zod';
-import { PlatformError } from '../errors.ts';
+import { PlatformError, type ErrorCode } from '../errors.ts';
+import { meansDiskFull } from './disk.node.ts';
 import { createLog, type Log } from './log.ts';
 import { systemClock } from './clock.ts';
 
@@ -39,6 +40,8 @@ export function readEnvironment<S extends z.ZodType>(
 }
 
 function planeLog(plane: string): Log {
+  // The disk under a log file is full, or its reader is gone: never a reason to end.
+  process.stderr.on('error', () => undefined);
   const level = z
     .enum(['debug', 'info', 'warn', 'error'])
     .catch('info')
@@ -59,6 +62,11 @@ export interface RunningPlane {
 
 const SHUTDOWN_GRACE_MS = 5_000;
 
+function codeOf(thrown: unknown): ErrorCode {
+  if (thrown instanceof PlatformError && thrown.code !== 'internal') return thrown.code;
+  return meansDiskFull(thrown) ? 'storage_full' : 'internal';
+}
+
 /** Runs a plane until SIGTERM, SIGINT or the end of the supervisor. Exit code 1 when it cannot start. */
 export async function runPlane(plane: string, start: (log: Log) => Promise<RunningPlane>): Promise<void> {
   const log = planeLog(plane);
@@ -69,7 +77,7 @@ export async function runPlane(plane: string, start: (log: Log) => Promise<Runni
   try {
     running = await start(log);
   } catch (thrown) {
-    const code = thrown instanceof PlatformError ? thrown.code : 'internal';
+    const code = codeOf(thrown);
     log.error('start_failed', { code, error: thrown });
     tell({ type: 'failed', code, message: thrown instanceof Error ? thrown.message : String(thrown) });
     process.exitCode = 1;

@@ -23,6 +23,8 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
   readonly timeoutMs?: number;
+  /** Descriptor that the error output goes to. */
+  readonly stderr?: number;
 }
 
 export const cliCommand = [userNode, launcher] as const;
@@ -39,7 +41,7 @@ export function spawnCli(args: readonly string[], options: CliOptions = {}): Chi
   return spawn(userNode, [launcher, ...args], {
     cwd: options.cwd ?? repositoryRoot,
     env: { ...cliEnvironment(), ...options.env },
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', options.stderr ?? 'pipe'],
   });
 }
 

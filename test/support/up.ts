@@ -1,4 +1,5 @@
 /** `isoplane up` in processes of its own, to be killed. */
+import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { ChildProcess } from 'node:child_process';
@@ -36,10 +37,15 @@ export class UpProcess implements AsyncDisposable {
     dataDir: string,
     args: readonly string[] = [],
     env: Readonly<Record<string, string>> = {},
+    /** File that its error output goes to. */
+    stderr?: string,
   ): Promise<UpProcess> {
     // Filling a large pool would only keep the machine from the tests.
     const options = ['--port', '0', '--control-port', '0', '--slots', '3'];
-    const child = spawnCli(['--json', '--data', dataDir, 'up', ...options, ...args], { env });
+    const child = spawnCli(['--json', '--data', dataDir, 'up', ...options, ...args], {
+      env,
+      ...(stderr === undefined ? {} : { stderr: openSync(stderr, 'w') }),
+    });
     let errors = '';
     child.stderr?.on('data', (chunk: Buffer) => (errors += chunk.toString('utf8')));
     const line = await new Promise<string>((resolve, reject) => {

@@ -7,8 +7,10 @@
  *
  * Keys are BLOBs, so that they sort by their UTF-8 bytes and every string is allowed.
  */
+import { dirname } from 'node:path';
 import { createClient, LibsqlError, type Client, type InStatement, type Row } from '@libsql/client';
 import { PlatformError } from '#shared/errors.ts';
+import { isDiskFull } from '#shared/runtime/disk.node.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import { claimStatement, putStatement, QUOTA_SCHEMA, type Within } from './quota.ts';
 import { afterPrefix, type KvEntry, type ListRequest } from './rules.ts';
@@ -65,9 +67,17 @@ function isBusy(thrown: unknown): boolean {
   return thrown instanceof LibsqlError && thrown.code.startsWith('SQLITE_BUSY');
 }
 
-function wrap(thrown: unknown): PlatformError {
+/** @param path - of the database file; a server speaks for itself. */
+async function wrap(thrown: unknown, path: string | undefined, bytes = 0): Promise<PlatformError> {
   if (thrown instanceof PlatformError) return thrown;
   const code = thrown instanceof LibsqlError ? thrown.code : 'unknown';
+  // SQLite says the same of a full disk and of its own bound.
+  if (
+    /^SQLITE_(?:FULL|IOERR|CANTOPEN)/.test(code) &&
+    path !== undefined &&
+    (await isDiskFull(dirname(path), bytes))
+  )
+    return new PlatformError('storage_full', `no disk space for KV (${code})`, { retryAfterMs: 60_000 });
   if (code.startsWith('SQLITE_FULL')) return new PlatformError('kv_full', 'the KV database is full');
   // The text of the cause may quote values: keep the code only.
   return new PlatformError('kv_unavailable', `the KV database failed (${code})`, { retryAfterMs: 1_000 });
@@ -219,6 +229,10 @@ export class KvStore {
     this.#writer.close();
   }
 
+  get #path(): string | undefined {
+    return this.#isFile ? this.#options.url.slice('file:'.length) : undefined;
+  }
+
   #nowSeconds(): number {
     return Math.floor(this.#options.clock.wallMs() / 1_000);
   }
@@ -237,7 +251,7 @@ export class KvStore {
     try {
       return await this.#reader.execute({ sql, args });
     } catch (thrown) {
-      throw wrap(thrown);
+      throw await wrap(thrown, this.#path);
     }
   }
 
@@ -296,7 +310,7 @@ export class KvStore {
     } catch (thrown) {
       const [only, ...others] = writes;
       if (only === undefined) return;
-      if (others.length === 0) return only.reject(wrap(thrown));
+      if (others.length === 0) return only.reject(await wrap(thrown, this.#path, only.bytes));
       // One of them may be to blame for all: each gets its own answer.
       for (const write of writes) await this.#commit([write]);
     }
