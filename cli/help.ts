@@ -5,7 +5,7 @@ import { EXIT } from './failure.ts';
 import { didYouMean } from './guess.ts';
 import { usage } from './commands/arguments.ts';
 
-const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] = [
+export const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] = [
   [EXIT.done, 'done'],
   [EXIT.failed, 'failed: the platform refused, or the project has a fault'],
   [EXIT.usage, 'the command line is wrong'],

@@ -1,7 +1,10 @@
 /** All commands and options in one place. Each command's code is loaded when it runs, so help stays fast. */
 import { readFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
+import { join } from 'node:path';
+import { Argument, Command, Option } from 'commander';
 import { USAGE_GRANULARITIES } from '#shared/contracts/api.ts';
+import { COMPLETION_SETUP, SHELLS } from './completion/scripts.ts';
+import { packageFolder } from './package-folder.ts';
 import { collect, integer, run } from './run.ts';
 import { addAccessCommands } from './access-commands.ts';
 import { addHelp } from './help.ts';
@@ -31,7 +34,7 @@ export function createProgram(json = false): Command {
   program.commandsGroup('The platform:');
   addPlatformCommands(program);
   program.commandsGroup('Help:');
-  addHelp(program);
+  addHelpCommands(program);
   // Whoever reads JSON reads failures as JSON, too: main.ts writes them.
   const output = json ? { writeErr: () => undefined } : {};
   for (const command of [program, ...allCommands(program)]) command.exitOverride().configureOutput(output);
@@ -46,29 +49,50 @@ function* allCommands(command: Command): Generator<Command> {
 }
 
 function packageVersion(): string {
-  for (const place of ['../package.json', '../../package.json']) {
-    try {
-      const manifest: unknown = JSON.parse(readFileSync(new URL(place, import.meta.url), 'utf8'));
-      if (typeof manifest === 'object' && manifest !== null && 'version' in manifest)
-        return String(manifest.version);
-    } catch {
-      // The other place: the compiled command lies one folder deeper.
-    }
-  }
-  return 'unknown';
+  const manifest: unknown = JSON.parse(readFileSync(join(packageFolder(), 'package.json'), 'utf8'));
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : 'unknown';
+}
+
+function addHelpCommands(program: Command): void {
+  addHelp(program);
+  program
+    .command('docs')
+    .argument('[topic]', 'a page; without it the list')
+    .argument('[section]', 'a part of the page, like the name of a field')
+    .description('read the documentation')
+    .action(run(async () => (await import('./commands/docs.ts')).docs));
+  program
+    .command('completion')
+    .addArgument(new Argument('<shell>', 'shell to complete commands in').choices(SHELLS))
+    .description('print what a shell loads to complete commands, options and names')
+    .addHelpText('after', COMPLETION_SETUP)
+    .action(run(async () => (await import('./commands/completion.ts')).completion));
+  program
+    .command('complete', { hidden: true })
+    .argument('[words...]')
+    .description('candidates for the last word; the completion scripts call it')
+    .action(
+      run(async () => {
+        const { completeWords } = await import('./commands/completion.ts');
+        return (_context, words) => completeWords(program, words);
+      }),
+    );
 }
 
 function addProjectCommands(program: Command): void {
   program
     .command('init')
     .description('make a new project')
-    .argument('[folder]', 'folder to create; its name is the name of the function')
+    .argument('[folder]', 'folder to create or to add to; its name is the name of the function')
     .addOption(
       new Option('--style <style>', 'kind of function').choices(['module', 'event']).default('module'),
     )
     .addOption(
       new Option('--template <template>', 'what to start from').choices(['hello', 'event', 'streaming']),
     )
+    .option('--name <name>', 'name of the function (default: that of the folder)')
     .option('--wrangler', 'write wrangler.toml instead of isoplane.jsonc')
     .action(run(async () => (await import('./commands/init.ts')).init));
   program

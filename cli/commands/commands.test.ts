@@ -8,7 +8,6 @@ import { describe, test } from 'vitest';
 import { onTerminal } from '../testing/terminal.ts';
 import { fakeControl, type Answer, type SeenCall } from '../testing/fake-control.ts';
 import { isoplane } from '../testing/run-command.ts';
-import { tempFolder } from '#shared/testing/temp.node.ts';
 import { tempProject } from '../testing/temp-project.ts';
 
 const NOW = '2026-11-23T00:00:00.000Z';
@@ -402,28 +401,5 @@ describe('the command line', () => {
       expect((await isoplane(args)).code, args.join(' ')).toBe(2);
     expect((await isoplane(['--help'])).stdout).toContain('Exit codes:');
     expect((await isoplane(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
-  });
-
-  test('init makes a project that deploys as it stands, and never overwrites', async ({ expect }) => {
-    await using folder = await tempFolder();
-    for (const args of [
-      ['a'],
-      ['b', '--style', 'event'],
-      ['c', '--template', 'streaming'],
-      ['d', '--wrangler'],
-    ]) {
-      const made = await isoplane(['init', ...args, '--json'], { cwd: folder.path });
-      expect(made.code, made.stderr + made.stdout).toBe(0);
-      const bundled = await isoplane(['deploy', args[0] ?? '', '--dry-run', '--json'], { cwd: folder.path });
-      expect(bundled, args.join(' ')).toMatchObject({ code: 0, stderr: '' });
-      expect(bundled.json()).toMatchObject({
-        function: args[0],
-        modules: [{ name: 'index.js', type: 'esm' }],
-      });
-    }
-    const again = await isoplane(['init', 'a', '--json'], { cwd: folder.path });
-    expect(again.code).toBe(1);
-    expect(again.json()).toMatchObject({ error: { code: 'would_overwrite' } });
-    expect((await isoplane(['init', 'Bad_Name'], { cwd: folder.path })).code).toBe(2);
   });
 });

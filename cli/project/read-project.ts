@@ -10,7 +10,7 @@ import { projectFileSchema } from './schema.ts';
 import { translateWrangler } from './wrangler.ts';
 
 /** In this order; the first that exists is the project's. */
-const FILE_NAMES = [
+export const FILE_NAMES = [
   'isoplane.jsonc',
   'isoplane.json',
   'wrangler.jsonc',
@@ -87,7 +87,7 @@ function invalid(name: string, problems: readonly Problem[]): CliError {
     `${name} has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}.`,
     {
       problems: problems.map((problem) => (problem.at === undefined ? { at: name, ...problem } : problem)),
-      advice: 'docs/config.md lists every key with its range and default.',
+      advice: '`isoplane docs config` lists every key with its range and default.',
     },
   );
 }

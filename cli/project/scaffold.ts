@@ -17,6 +17,8 @@ export interface ScaffoldOptions {
   readonly name: string;
   readonly template: Template;
   readonly format: 'isoplane' | 'wrangler';
+  /** Where editors find the JSON schema of isoplane.jsonc: a path from the project, or an absolute one. */
+  readonly schema?: string;
 }
 
 const VARS: Readonly<Record<Template, Readonly<Record<string, string>>>> = {
@@ -70,12 +72,13 @@ const TSCONFIG = {
 
 const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
 
-function isoplaneJsonc({ name, template }: ScaffoldOptions): string {
+function isoplaneJsonc({ name, template, schema }: ScaffoldOptions): string {
   const vars = Object.entries(VARS[template]).map(
     ([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`,
   );
   return [
     '{',
+    ...(schema === undefined ? [] : [`  "$schema": ${JSON.stringify(schema)},`]),
     `  "name": ${JSON.stringify(name)},`,
     '  "main": "src/index.ts",',
     ...(template === 'event' ? ['  "style": "event",'] : []),

@@ -11,10 +11,11 @@ const STYLE = `
   :root { color-scheme: light dark }
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
   code, pre { font: 13px/1.5 ui-monospace, monospace }
-  pre { overflow: auto; max-height: 30rem; padding: 1rem; border: 1px solid #8885; border-radius: 6px }
+  pre { overflow: auto; max-height: 30rem; max-width: 100%; box-sizing: border-box; padding: 1rem; border: 1px solid #8885; border-radius: 6px }
   details { border-top: 1px solid #8885; padding: .5rem 0 }
-  summary { cursor: pointer }
-  .method { display: inline-block; width: 4rem; font-weight: 700; text-transform: uppercase }
+  summary { cursor: pointer; overflow-wrap: anywhere }
+  p { overflow-wrap: anywhere }
+  .method { display: inline-block; min-width: 4rem; font-weight: 700; text-transform: uppercase }
 `;
 
 interface Described {

@@ -19,8 +19,11 @@ export const entrypointNameSchema = z
 
 /** `env.BINDING.fetch()` and RPC to another function of the same account. */
 export const serviceBindingSchema = z.strictObject({
+  /** Name in `env`. */
   binding: bindingNameSchema,
+  /** To call; it must exist in the account. */
   function: functionNameSchema,
+  /** Which of its aliases; each `fetch` follows it. */
   alias: aliasNameSchema.default(aliasNameSchema.parse('live')),
   /** One that the other function lists in its `entrypoints`. Default: its default export. */
   entrypoint: entrypointNameSchema.optional(),
@@ -28,9 +31,23 @@ export const serviceBindingSchema = z.strictObject({
 
 /** `env.BINDING` is a Workers KV namespace. */
 const kvBindingSchema = z.strictObject({
+  /** Name in `env`. */
   binding: bindingNameSchema,
+  /** Made by `isoplane kv create NAME`. */
   namespace: kvNamespaceNameSchema,
 });
 
+/**
+ * Other functions of the account, called by `env.BINDING.fetch()` and RPC. The binding is the permission: the
+ * target's `auth` is not asked.
+ *
+ * @example [{ "binding": "PRICES", "function": "prices" }]
+ * @example [{ "binding": "ADMIN", "function": "prices", "alias": "beta", "entrypoint": "Admin" }]
+ */
 export const servicesSchema = z.array(serviceBindingSchema).max(LIMITS.bindingsMax);
+/**
+ * Workers KV namespaces, as `env.BINDING`.
+ *
+ * @example [{ "binding": "LINKS", "namespace": "links" }]
+ */
 export const kvBindingsSchema = z.array(kvBindingSchema).max(LIMITS.bindingsMax);

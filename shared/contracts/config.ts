@@ -9,11 +9,24 @@ import { entrypointNameSchema, kvBindingsSchema, servicesSchema } from './bindin
 import { egressSchema } from './egress.ts';
 import { JWT_ALGORITHMS, jwksSchema } from './jwks.ts';
 
-/** Who may call the function. `signed` is the default: nothing unauthenticated reaches code by accident. */
+/**
+ * Who may call the function. `signed` is the default: nothing unauthenticated reaches code by accident.
+ *
+ * @example { "mode": "signed" }
+ * @example { "mode": "public" }
+ * @example { "mode": "jwt", "issuer": "https://id.example.com", "audience": "orders", "jwks": { "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "2026", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] } }
+ */
 export const authSchema = z.discriminatedUnion('mode', [
-  z.strictObject({ mode: z.literal('signed') }),
-  z.strictObject({ mode: z.literal('public') }),
   z.strictObject({
+    /** Callers sign each request with a key of the account (docs/signing.md). */
+    mode: z.literal('signed'),
+  }),
+  z.strictObject({
+    /** Everyone. */
+    mode: z.literal('public'),
+  }),
+  z.strictObject({
+    /** Holders of a token of this issuer for this audience. */
     mode: z.literal('jwt'),
     /** Keys that may sign tokens. Absent: the account's issuer is used. */
     jwks: jwksSchema.optional(),
@@ -21,6 +34,7 @@ export const authSchema = z.discriminatedUnion('mode', [
     issuer: z.string().min(1).max(1_024).optional(),
     /** Required `aud`; a token meant for another service is refused. */
     audience: z.string().min(1).max(1_024),
+    /** Accepted signatures. Absent: what fits the keys. */
     algorithms: z.array(z.enum(JWT_ALGORITHMS)).min(1).optional(),
   }),
 ]);
@@ -28,6 +42,11 @@ export const authSchema = z.discriminatedUnion('mode', [
 const bounded = (min: number, max: number, fallback: number): z.ZodDefault<z.ZodNumber> =>
   z.number().int().min(min).max(max).default(fallback);
 
+/**
+ * What one request and one instance may use.
+ *
+ * @example { "cpuMs": 200, "timeoutMs": 5000, "memoryMb": 64 }
+ */
 export const limitsSchema = z.strictObject({
   /** CPU time one request may use, in ms. Over it the instance is killed and the caller gets `cpu_exceeded`. */
   cpuMs: bounded(10, LIMITS.cpuMsMax, LIMITS.cpuMsDefault),
@@ -35,6 +54,7 @@ export const limitsSchema = z.strictObject({
   timeoutMs: bounded(10, LIMITS.timeoutMsMax, LIMITS.timeoutMsDefault),
   /** Memory of one instance, in MB: JavaScript heap, ArrayBuffers and wasm. */
   memoryMb: bounded(LIMITS.memoryMbMin, LIMITS.memoryMbMax, LIMITS.memoryMbDefault),
+  /** Largest body of a request, in bytes; more is answered `body_too_large`. */
   requestBodyBytes: bounded(0, LIMITS.requestBodyBytesMax, LIMITS.requestBodyBytesDefault),
   /** Longest silence on an open response stream or WebSocket, in ms. */
   streamIdleMs: bounded(100, LIMITS.streamIdleMsMax, LIMITS.streamIdleMsDefault),
@@ -58,6 +78,7 @@ const NO_SESSION_HEADERS = new Set(
 );
 
 const sessionSchema = z.strictObject({
+  /** Where the session id travels. */
   by: z.enum(['cookie', 'header']),
   /** Of the cookie or header that carries the session id. A request without one begins a session. */
   name: z
@@ -69,9 +90,16 @@ const sessionSchema = z.strictObject({
     ),
 });
 
+/**
+ * How many instances run, for how long, and who shares one.
+ *
+ * @example { "concurrency": 16, "maxInstances": 8, "idleTimeoutMs": 300000 }
+ * @example { "isolation": "session", "session": { "by": "header", "name": "x-session" }, "maxAgeMs": 3600000 }
+ */
 export const scalingSchema = z.strictObject({
   /** Requests one instance may handle at once. */
   concurrency: bounded(1, LIMITS.concurrencyMax, LIMITS.concurrencyDefault),
+  /** Instances of the function at most, over all nodes. */
   maxInstances: bounded(1, LIMITS.maxInstancesMax, LIMITS.maxInstancesDefault),
   /** Requests that may wait for an instance; one more is answered `queue_full`. */
   queueDepth: bounded(0, LIMITS.queueDepthMax, LIMITS.queueDepthDefault),
@@ -79,6 +107,7 @@ export const scalingSchema = z.strictObject({
   queueTimeoutMs: bounded(10, LIMITS.queueTimeoutMsMax, LIMITS.queueTimeoutMsDefault),
   /** An instance without requests for this long is stopped, in ms. */
   idleTimeoutMs: bounded(100, LIMITS.idleTimeoutMsMax, LIMITS.idleTimeoutMsDefault),
+  /** `shared`: an instance serves many requests. `request`: one, then it ends. `session`: those of one session. */
   isolation: z.enum(ISOLATIONS).default('shared'),
   /** How a session is known. Default with isolation `session`: cookie `isoplane_session`. */
   session: sessionSchema.optional(),
@@ -94,8 +123,14 @@ export const scalingSchema = z.strictObject({
 });
 
 const hookSchema = z.strictObject({
+  /** Longest run of the hook, in ms. */
   timeoutMs: bounded(10, LIMITS.hookTimeoutMsMax, LIMITS.hookTimeoutMsDefault),
 });
+/**
+ * Functions of the module that the platform calls, and nobody else can.
+ *
+ * @example { "init": { "timeoutMs": 2000 }, "preStop": {} }
+ */
 export const hooksSchema = z.strictObject({
   /** The module exports `init(env)`: run once in each instance before its first request. */
   init: hookSchema.optional(),
@@ -106,6 +141,11 @@ export const hooksSchema = z.strictObject({
 /** `strict`: an own user id, smaller limits and a slot made for this instance alone. */
 export const TIERS = ['standard', 'strict'] as const;
 
+/**
+ * Values that the code finds in `env`, of any JSON type. Stored in plain: for secrets there is `isoplane secrets`.
+ *
+ * @example { "GREETING": "Hello", "FEATURES": { "beta": true } }
+ */
 export const varsSchema = z.record(
   z
     .string()
@@ -117,27 +157,51 @@ export const varsSchema = z.record(
   z.json(),
 );
 
-const layerRefSchema = z.strictObject({ name: layerNameSchema, version: versionNumberSchema });
+const layerRefSchema = z.strictObject({
+  /** Of a layer of the account. */
+  name: layerNameSchema,
+  /** Layers never move by themselves. */
+  version: versionNumberSchema,
+});
 
 export const STYLES = ['module', 'event'] as const;
 
 export const functionConfigSchema = z.strictObject({
   /** `module`: `export default { fetch }` or a class entrypoint. `event`: `export const handler`. */
   style: z.enum(STYLES).default('module'),
+  /**
+   * The behaviour of the runtime at this date is kept for ever.
+   *
+   * @example "2026-11-01"
+   */
   compatibilityDate: z.string().regex(/^\d{4}-\d{2}-\d{2}$/, 'use YYYY-MM-DD'),
+  /**
+   * Single behaviours of the runtime, on or off apart from the date.
+   *
+   * @example ["nodejs_compat"]
+   */
   compatibilityFlags: z.array(z.string().min(1).max(100)).max(50).default([]),
   vars: varsSchema.default({}),
   auth: authSchema.default({ mode: 'signed' }),
   limits: limitsSchema.prefault({}),
   scaling: scalingSchema.prefault({}),
-  /** First listed wins where two layers hold the same module. */
+  /**
+   * Modules that the code imports from `/opt/`. First listed wins where two layers hold the same module.
+   *
+   * @example [{ "name": "greet", "version": 1 }]
+   */
   layers: z.array(layerRefSchema).max(LIMITS.layersPerFunctionMax).default([]),
-  egress: egressSchema.optional().describe('`public` for style `module`, `none` for style `event`'),
+  egress: egressSchema.optional(),
   services: servicesSchema.default([]),
   kv: kvBindingsSchema.default([]),
-  /** Exported classes that service bindings of the account may reach beside the default export. */
+  /**
+   * Exported classes that service bindings of the account may reach beside the default export.
+   *
+   * @example ["Admin"]
+   */
   entrypoints: z.array(entrypointNameSchema).max(LIMITS.bindingsMax).default([]),
   hooks: hooksSchema.prefault({}),
+  /** `strict`: an own user id, smaller limits and a slot made for this instance alone. */
   tier: z.enum(TIERS).default('standard'),
 });
 

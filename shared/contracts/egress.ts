@@ -29,7 +29,9 @@ const RESERVED_HEADER =
  * TLS on 443 alone, so that a secret leaves in the clear only where its owner named the port.
  */
 const egressHeaderSchema = z.strictObject({
+  /** Requests to it get the header; it must be allowed as well. */
   host: hostPatternSchema,
+  /** Name of the header. */
   header: z
     .string()
     .regex(/^[A-Za-z0-9-]{1,100}$/, 'use letters, digits and hyphens')
@@ -47,11 +49,20 @@ const egressHeaderSchema = z.strictObject({
 export const egressRulesSchema = z.strictObject({
   /** A host must match one of these, and none of `deny`, where a pattern without a port means every port. */
   allow: z.array(hostPatternSchema).max(100).default(['*']),
+  /** Hosts that are refused though `allow` has them. */
   deny: z.array(hostPatternSchema).max(100).default([]),
+  /** Headers with secrets, added on the way out: the function never sees them. */
   headers: z.array(egressHeaderSchema).max(20).default([]),
 });
 
-/** `none`, `public` (ports 80 and 443 of every public host), or rules. */
+/**
+ * What the function may reach over the network: `none`, `public` (ports 80 and 443 of every public host), or
+ * rules. Default: `public` for style `module`, `none` for style `event`.
+ *
+ * @example "none"
+ * @example { "allow": ["api.example.com", "*.example.org:8443"], "deny": ["old.example.org"] }
+ * @example { "allow": ["api.example.com"], "headers": [{ "host": "api.example.com", "header": "authorization", "prefix": "Bearer ", "secret": "api-key" }] }
+ */
 export const egressSchema = z.union([z.enum(['none', 'public']), egressRulesSchema]);
 
 export type EgressRules = z.infer<typeof egressRulesSchema>;

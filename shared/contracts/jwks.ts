@@ -127,7 +127,10 @@ export const jwksSchema = z.preprocess(
     if (keys === undefined || keys.length > KEYS_MAX) return set;
     return { keys: keys.filter((key) => jwkSchema.safeParse(key).success) };
   },
-  z.object({ keys: z.array(jwkSchema).max(KEYS_MAX) }),
+  z.object({
+    /** Public JSON Web Keys, or secrets of type `oct` (RFC 7517). */
+    keys: z.array(jwkSchema).max(KEYS_MAX),
+  }),
 );
 
 interface JwksProblem {
