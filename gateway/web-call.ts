@@ -1,10 +1,10 @@
 /** {@link Call} over web standards: the gateway in front of another gateway. */
 import { HEADER_PREFIX } from '#shared/contracts/invoke.ts';
 import type { Shares } from '#shared/shares.ts';
+import { asPlatformError } from '#shared/errors.ts';
+import { HeldBytes } from '#shared/held-bytes.ts';
 import type { LeaseSource } from '#shared/leases/ports.ts';
 import type { BodyRead, BodyWanted, Call, ForwardOutcome } from './ports.ts';
-
-const CAPACITY_MIN = 4_096;
 
 /** Where requests go: a regional gateway that routes and checks again. */
 export interface Origin {
@@ -21,8 +21,7 @@ export class WebCall implements Call {
   readonly #request: Request;
   readonly #origin: Origin;
   readonly #bodies: Shares;
-  #account = '';
-  #charged = 0;
+  #held: HeldBytes | undefined;
   #buffered: Uint8Array<ArrayBuffer> | undefined;
 
   constructor(request: Request, origin: Origin, bodies: Shares) {
@@ -55,24 +54,17 @@ export class WebCall implements Call {
 
   async buffer({ account, bytesMax }: BodyWanted): Promise<BodyRead> {
     if (this.#buffered !== undefined) return { kind: 'body', bytes: this.#buffered };
-    this.#account = account;
-    let kept = new Uint8Array(0);
-    let length = 0;
+    const held = new HeldBytes(this.#bodies, account);
+    this.#held = held;
     for await (const chunk of this.#request.body ?? []) {
-      const needed = length + chunk.byteLength;
-      if (needed > bytesMax) return { kind: 'too_large' };
-      if (needed > kept.byteLength) {
-        const grown = new Uint8Array(Math.max(needed, CAPACITY_MIN, 2 * kept.byteLength));
-        if (!this.#bodies.take(account, grown.byteLength - kept.byteLength))
-          return { kind: 'failed', error: this.#bodies.full(account) };
-        this.#charged = grown.byteLength;
-        grown.set(kept.subarray(0, length));
-        kept = grown;
+      if (held.length + chunk.byteLength > bytesMax) return { kind: 'too_large' };
+      try {
+        held.add(chunk);
+      } catch (thrown) {
+        return { kind: 'failed', error: asPlatformError(thrown) };
       }
-      kept.set(chunk, length);
-      length = needed;
     }
-    this.#buffered = kept.subarray(0, length);
+    this.#buffered = held.whole();
     return { kind: 'body', bytes: this.#buffered };
   }
 
@@ -82,8 +74,7 @@ export class WebCall implements Call {
   }
 
   close(): void {
-    this.#bodies.give(this.#account, this.#charged);
-    this.#charged = 0;
+    this.#held?.release();
   }
 
   /** With the client's own credentials: the origin trusts nothing that an edge says. */

@@ -8,6 +8,7 @@
  */
 import { readLineSchema } from '#shared/feed/read.ts';
 import { FeedState } from '#shared/feed/state.ts';
+import { Lines } from '#shared/lines.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { createLog } from '#shared/runtime/log.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
@@ -90,14 +91,13 @@ async function firstLine(control: Origin): Promise<string> {
   const response = await control.fetch(
     new Request('http://control/internal/feed?consumer=edge&role=gateway&from=0&epoch='),
   );
-  const decoder = new TextDecoder();
-  let text = '';
+  const lines = new Lines();
+  let bytes = 0;
   // Leaving the loop cancels the stream.
   for await (const chunk of response.body ?? []) {
-    text += decoder.decode(chunk, { stream: true });
-    const end = text.indexOf('\n');
-    if (end >= 0) return text.slice(0, end);
-    if (text.length > SNAPSHOT_BYTES_MAX) break;
+    for (const line of lines.push(chunk)) return line;
+    bytes += chunk.byteLength;
+    if (bytes > SNAPSHOT_BYTES_MAX) break;
   }
   throw new PlatformError('control_unavailable', 'the feed ended within its first line');
 }

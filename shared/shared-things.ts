@@ -41,6 +41,18 @@ export const SHARED = {
     ...entries(2_000_000, 'signatures that are remembered so that none is used twice'),
     fullCode: 'replay_window_full',
   },
+  'gateway.tokens': entries(10_000, 'verified tokens that are remembered'),
+
+  // Nodes
+  'kv.requests': entries(1_024, 'KV requests in hand at a node'),
+  'kv.bodies': bytes(256 * MIB, 'bytes of KV values in hand at a node', 1 * MIB),
+  'egress.connections': {
+    ...entries(10_000, 'outbound connections of a node'),
+    fullCode: 'connections_exceeded',
+  },
+  'egress.lookups': entries(1_000, 'names that a node looks up'),
+  'egress.names': entries(10_000, 'names that are remembered with their addresses'),
+  'node.programs': bytes(128 * MIB, 'bytes of encoded programs'),
 
   // Control
   'control.nonces': {

@@ -15,6 +15,8 @@ import type { Database } from '../db/database.ts';
 import type { Consumers } from './consumers.ts';
 
 const STREAMS_MAX = 1_000;
+/** A long line is handed on in pieces, so that a consumer that reads it is seen to read. */
+const PIECE_BYTES = 256 * 1_024;
 /** Bookmarks that may find the consumer still not reading before it is cut. */
 const STALLED_BOOKMARKS_MAX = 3;
 
@@ -133,6 +135,8 @@ class FeedStream {
   #dirty = true;
   #reading = false;
   #stalled = 0;
+  /** Of the line that is being sent. */
+  #rest = new Uint8Array(0);
   #ended = false;
 
   constructor(options: StreamOptions) {
@@ -143,7 +147,10 @@ class FeedStream {
         start: (controller) => {
           this.#controller = controller;
         },
-        pull: () => void this.#pump(),
+        pull: () => {
+          this.#stalled = 0;
+          void this.#pump();
+        },
         cancel: () => this.#end(undefined),
       },
       { highWaterMark: 1 },
@@ -170,7 +177,9 @@ class FeedStream {
     if (this.#reading || this.#ended) return;
     this.#reading = true;
     try {
-      while (this.#dirty && this.#hasRoom() && !this.#ended) {
+      while (this.#hasRoom() && !this.#ended) {
+        if (this.#sendPiece()) continue;
+        if (!this.#dirty) break;
         this.#dirty = false;
         const built = await this.#options.next(this.#position);
         if (built === undefined || this.#ended) continue;
@@ -192,7 +201,7 @@ class FeedStream {
 
   #bookmark(): void {
     if (this.#ended || !this.#started) return;
-    if (this.#hasRoom()) {
+    if (this.#hasRoom() && this.#rest.byteLength === 0) {
       this.#stalled = 0;
       this.#send(`${JSON.stringify({ type: 'bookmark', revision: this.#position })}\n`);
       return;
@@ -202,7 +211,16 @@ class FeedStream {
   }
 
   #send(line: string): void {
-    this.#controller?.enqueue(this.#encoder.encode(line));
+    this.#rest = this.#encoder.encode(line);
+    this.#sendPiece();
+  }
+
+  /** False: there is none left. */
+  #sendPiece(): boolean {
+    if (this.#rest.byteLength === 0) return false;
+    this.#controller?.enqueue(this.#rest.subarray(0, PIECE_BYTES));
+    this.#rest = this.#rest.subarray(PIECE_BYTES);
+    return true;
   }
 
   #cut(reason: Readonly<Record<string, unknown>>): void {

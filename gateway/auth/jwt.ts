@@ -6,20 +6,20 @@
  * it ends with the keys.
  */
 import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
-import { LRUCache } from 'lru-cache';
 import type { JwtAuth } from '#shared/contracts/config.ts';
 import { JWT_ALGORITHMS, type Jwks } from '#shared/contracts/jwks.ts';
 import type { AccountItem, VersionItem } from '#shared/contracts/feed.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
+import { SharedCache } from '#shared/shared-cache.ts';
+import { Shares } from '#shared/shares.ts';
 import { toBase64Url } from '#shared/seal.ts';
 import type { Call } from '../ports.ts';
 import { JwtKeys, pickKey, type OpenJwk } from './jwt-keys.ts';
 import type { AuthOutcome } from './outcome.ts';
 
 const TOKEN_CHARACTERS_MAX = 8_192;
-const TOKENS_REMEMBERED_MAX = 10_000;
 const BEARER = /^bearer +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*)$/i;
 /** Clocks of issuers differ; RFC 7519 allows a small leeway. */
 const LEEWAY_S = 5;
@@ -42,7 +42,7 @@ function refused(code: ErrorCode, detail: string): AuthOutcome {
 export class JwtAuthenticator {
   readonly #clock: Clock;
   /** By version, because versions differ in audience and issuer. */
-  readonly #remembered = new LRUCache<string, Remembered>({ max: TOKENS_REMEMBERED_MAX });
+  readonly #remembered = new SharedCache<Remembered>(new Shares('gateway.tokens'));
 
   readonly #keys: JwtKeys;
 
@@ -67,17 +67,18 @@ export class JwtAuthenticator {
     if (keys === undefined)
       return refused('token_invalid', 'neither the function nor its account has keys for tokens');
     const entry = `${version.id} ${header}`;
-    const known = this.#remembered.get(entry);
+    const owner = parseVersionId(version.id).account;
+    const known = this.#remembered.get(owner, entry);
     if (known !== undefined) {
       const nowMs = this.#clock.wallMs();
       if (known.keys === keys && nowMs < known.expiresMs && nowMs >= known.notBeforeMs) return known.outcome;
-      this.#remembered.delete(entry);
+      this.#remembered.delete(owner, entry);
     }
     const token = header.length > TOKEN_CHARACTERS_MAX ? undefined : BEARER.exec(header)?.[1];
     if (token === undefined)
       return refused('token_invalid', 'the Authorization header holds no bearer token');
     const issuer = auth.issuer ?? (auth.jwks === undefined ? account?.issuer?.issuer : undefined);
-    return this.#verify(token, { auth, keys, issuer, entry, owner: parseVersionId(version.id).account });
+    return this.#verify(token, { auth, keys, issuer, entry, owner });
   }
 
   async #verify(
@@ -107,7 +108,7 @@ export class JwtAuthenticator {
         principal: payload.sub === undefined ? undefined : headerText(payload.sub),
         claims: toBase64Url(new TextEncoder().encode(JSON.stringify(payload))),
       } as const;
-      this.#remembered.set(from.entry, {
+      this.#remembered.set(from.owner, from.entry, {
         outcome,
         keys: from.keys,
         notBeforeMs: ((payload.nbf ?? 0) - LEEWAY_S) * 1000,

@@ -54,7 +54,6 @@ export interface AgentOptions {
 }
 
 const KV_BYTES_MAX = 16 * 1024 * 1_048_576;
-const ENCODED_BYTES_MAX = 128 * 1_048_576;
 
 /** Of the machine, or of the group that the agent runs in when that allows less. */
 export const freeBytes = (): number => process.availableMemory();
@@ -183,7 +182,6 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
       code,
       entry: await loadEntryModules(),
       rpcHost,
-      bytesMax: ENCODED_BYTES_MAX,
     }),
     logs: await LogStore.open({
       folder: join(nodeDir, 'logs'),

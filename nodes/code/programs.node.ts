@@ -3,8 +3,10 @@
  * once; further starts reuse the bytes.
  */
 import { createHash } from 'node:crypto';
-import { LRUCache } from 'lru-cache';
 import type { Runnable } from '#shared/contracts/feed.ts';
+import { parseVersionId } from '#shared/ids.ts';
+import { SharedCache } from '#shared/shared-cache.ts';
+import { Shares } from '#shared/shares.ts';
 import { buildWorkerdConfig, type BuildOptions } from '../workerd/build.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
 import type { Program } from '../slots/slot.node.ts';
@@ -12,35 +14,34 @@ import type { CodeCache } from './cache.node.ts';
 
 export interface ProgramsOptions extends BuildOptions {
   readonly code: CodeCache;
-  readonly bytesMax: number;
 }
 
 const READS_AT_ONCE_MAX = 8;
 
 export class Programs {
   readonly #options: ProgramsOptions;
-  readonly #encoded: LRUCache<string, Program>;
+  readonly #encoded: SharedCache<Program>;
   readonly #running = new Map<string, Promise<Program>>();
 
   constructor(options: ProgramsOptions) {
     this.#options = options;
-    this.#encoded = new LRUCache<string, Program>({
-      maxSize: options.bytesMax,
-      sizeCalculation: ({ config }) => Math.max(1, config.byteLength),
-    });
+    this.#encoded = new SharedCache(new Shares('node.programs'), ({ config }) =>
+      Math.max(1, config.byteLength),
+    );
   }
 
   /** @throws {PlatformError} `blob_not_found`, `blob_corrupt`, or control cannot be reached. */
   of(runnable: Runnable): Promise<Program> {
     // By content: a trial start and the later version may carry the same id and differ.
     const key = createHash('sha256').update(JSON.stringify(runnable)).digest('base64url');
-    const known = this.#encoded.get(key);
+    const { account } = parseVersionId(runnable.id);
+    const known = this.#encoded.get(account, key);
     if (known !== undefined) return Promise.resolve(known);
     const running = this.#running.get(key);
     if (running !== undefined) return running;
     const encoding = this.#encode(runnable)
       .then((program) => {
-        this.#encoded.set(key, program);
+        this.#encoded.set(account, key, program);
         return program;
       })
       .finally(() => this.#running.delete(key));

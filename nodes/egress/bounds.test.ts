@@ -1,13 +1,20 @@
 /** Name cache, budgets and refusals in the log: each at its bound and one past it, on a clock that stands. */
 import { describe, test } from 'vitest';
+import { Shares } from '#shared/shares.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
 import { Budget, TAGS_MAX } from './budget.ts';
 import { Names, type NameAnswer, type Resolve } from './names.node.ts';
 import { RefusalMeter } from './refusal-meter.ts';
 
+const sharesOf = (total: number) => ({
+  lookups: new Shares('egress.lookups'),
+  remembered: new Shares('egress.names', { total, floor: total / 2 }),
+});
+
+/** @param entriesMax - of one account. */
 function names(resolve: Resolve, entriesMax = 10): { names: Names; clock: FakeClock } {
   const clock = new FakeClock();
-  return { clock, names: new Names({ resolve, clock, timers: clock, entriesMax }) };
+  return { clock, names: new Names({ resolve, clock, timers: clock, ...sharesOf(2 * entriesMax) }) };
 }
 
 function counting(answer: (host: string) => NameAnswer): { resolve: Resolve; asked: string[] } {
@@ -30,12 +37,12 @@ describe('Names', () => {
     ] as const) {
       const dns = counting(() => ({ addresses: ['8.8.8.8'], ttlS }));
       const world = names(dns.resolve);
-      await world.names.lookup('a.b');
+      await world.names.lookup('a.b', 'a');
       world.clock.advance(keptMs - 1);
-      await world.names.lookup('a.b');
+      await world.names.lookup('a.b', 'a');
       expect(dns.asked).toHaveLength(1);
       world.clock.advance(1);
-      await world.names.lookup('a.b');
+      await world.names.lookup('a.b', 'a');
       expect(dns.asked).toHaveLength(2);
     }
   });
@@ -44,7 +51,7 @@ describe('Names', () => {
     const dns = counting(() => ({ addresses: [], ttlS: 60 }));
     const world = names(dns.resolve);
     const asks = (): Promise<unknown> =>
-      world.names.lookup('a.b').catch((error: { code: string }) => error.code);
+      world.names.lookup('a.b', 'a').catch((error: { code: string }) => error.code);
     expect([await asks(), await asks(), dns.asked.length]).toEqual(['egress_failed', 'egress_failed', 1]);
     world.clock.advance(5_000);
     await asks();
@@ -54,7 +61,7 @@ describe('Names', () => {
   test('one more name than fits drops the one that was used least', async ({ expect }) => {
     const dns = counting(() => ({ addresses: ['8.8.8.8'], ttlS: 60 }));
     const world = names(dns.resolve, 2);
-    for (const host of ['a', 'b', 'c', 'c', 'b', 'a']) await world.names.lookup(host);
+    for (const host of ['a', 'b', 'c', 'c', 'b', 'a']) await world.names.lookup(host, 'a');
     expect(dns.asked).toEqual(['a', 'b', 'c', 'a']);
     expect(world.names.size).toBe(2);
   });
@@ -62,7 +69,7 @@ describe('Names', () => {
   test('requests at the same time ask once', async ({ expect }) => {
     const dns = counting(() => ({ addresses: ['8.8.8.8'], ttlS: 60 }));
     const world = names(dns.resolve);
-    await Promise.all([world.names.lookup('a'), world.names.lookup('a')]);
+    await Promise.all([world.names.lookup('a', 'a'), world.names.lookup('a', 'a')]);
     expect(dns.asked).toEqual(['a']);
   });
 
@@ -70,25 +77,41 @@ describe('Names', () => {
     expect,
   }) => {
     const silent = names(() => new Promise(() => undefined));
-    const asked = silent.names.lookup('a');
+    const asked = silent.names.lookup('a', 'a');
     silent.clock.advance(5_000);
     await expect(asked).rejects.toMatchObject({ code: 'egress_timeout' });
     const broken = names(() => Promise.reject(new Error('SERVFAIL')));
-    await expect(broken.names.lookup('a')).rejects.toMatchObject({ code: 'egress_failed' });
+    await expect(broken.names.lookup('a', 'a')).rejects.toMatchObject({ code: 'egress_failed' });
   });
 
-  test('no more than 1,000 names are looked up at once', async ({ expect }) => {
-    const world = names(() => new Promise(() => undefined));
-    for (let index = 0; index < 1_000; index += 1) world.names.lookup(`n${index}`).catch(() => undefined);
-    await expect(world.names.lookup('one-more')).rejects.toMatchObject({ code: 'egress_failed' });
+  test('one account looks up half of all names that may be at once, and another goes on', async ({
+    expect,
+  }) => {
+    const world = names((host) =>
+      host === 'good' ? Promise.resolve({ addresses: ['8.8.8.8'], ttlS: 60 }) : new Promise(() => undefined),
+    );
+    const refused: string[] = [];
+    for (let index = 0; index < 1_800; index += 1)
+      world.names.lookup(`n${index}`, 'hostile').catch((error: { code: string }) => refused.push(error.code));
+    expect(await world.names.lookup('good', 'good')).toEqual(['8.8.8.8']);
+    expect([refused.length, new Set(refused)]).toEqual([1_300, new Set(['share_full'])]);
     world.clock.advance(5_000);
+  });
+
+  test('names that one account fills the memory with drive out none of another', async ({ expect }) => {
+    const dns = counting(() => ({ addresses: ['8.8.8.8'], ttlS: 60 }));
+    const world = names(dns.resolve, 100);
+    await world.names.lookup('kept', 'good');
+    for (let index = 0; index < 1_000; index += 1) await world.names.lookup(`n${index}`, 'hostile');
+    await world.names.lookup('kept', 'good');
+    expect(dns.asked.filter((host) => host === 'kept')).toHaveLength(1);
   });
 
   test('localhost is loopback and never asked for', async ({ expect }) => {
     const dns = counting(() => ({ addresses: ['8.8.8.8'], ttlS: 60 }));
     const world = names(dns.resolve);
-    expect(await world.names.lookup('localhost')).toEqual(['127.0.0.1']);
-    expect(await world.names.lookup('a.localhost')).toEqual(['127.0.0.1']);
+    expect(await world.names.lookup('localhost', 'a')).toEqual(['127.0.0.1']);
+    expect(await world.names.lookup('a.localhost', 'a')).toEqual(['127.0.0.1']);
     expect(dns.asked).toEqual([]);
   });
 });

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import { Client } from 'undici';
 import type { Dial } from './dial.node.ts';
+import type { Shares } from '#shared/shares.ts';
 import { refusal } from './refusal.ts';
 import type { Rules } from './rules.ts';
 import type { ConnectTarget, Target } from './target.ts';
@@ -20,29 +21,11 @@ export interface Connection {
   used: boolean;
 }
 
-/** Connections of all instances of a node together: files and memory of one process. */
-export class NodeRoom {
-  readonly #connectionsMax: number;
-  #open = 0;
-
-  constructor(connectionsMax: number) {
-    this.#connectionsMax = connectionsMax;
-  }
-
-  take(): boolean {
-    if (this.#open >= this.#connectionsMax) return false;
-    this.#open += 1;
-    return true;
-  }
-
-  give(): void {
-    this.#open -= 1;
-  }
-}
-
 export interface ConnectionsOptions {
   readonly connectionsMax: number;
-  readonly room: NodeRoom;
+  /** Connections of all instances of the node. */
+  readonly shares: Shares;
+  readonly account: string;
   readonly dial: Dial;
   readonly rules: Rules;
 }
@@ -126,7 +109,7 @@ export class Connections {
   }
 
   async #connect(target: ConnectTarget & Partial<Pick<Target, 'tls'>>): Promise<Socket> {
-    const { connectionsMax, room, dial, rules } = this.#options;
+    const { connectionsMax, shares, account, dial, rules } = this.#options;
     if (this.open >= connectionsMax) {
       const [oldest] = this.#idle;
       if (oldest === undefined)
@@ -136,13 +119,12 @@ export class Connections {
         );
       this.discard(oldest);
     }
-    if (!room.take())
-      throw refusal('connections_exceeded', 'the node has as many connections open as it can; try again');
+    if (!shares.take(account, 1)) throw shares.full(account);
     this.#opening += 1;
     let socket: Socket | undefined;
     try {
-      socket = await dial(target, rules);
-      socket.once('close', () => room.give());
+      socket = await dial(target, { rules, account });
+      socket.once('close', () => shares.give(account, 1));
       if (this.#closed) {
         socket.destroy();
         throw refusal('egress_failed', 'the instance has ended');
@@ -150,7 +132,7 @@ export class Connections {
       return socket;
     } finally {
       this.#opening -= 1;
-      if (socket === undefined) room.give();
+      if (socket === undefined) shares.give(account, 1);
     }
   }
 }

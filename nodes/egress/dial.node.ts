@@ -29,7 +29,7 @@ export interface DialOptions {
 
 export type Dial = (
   target: ConnectTarget & Partial<Pick<Target, 'tls'>>,
-  rules: Pick<Rules, 'deniesAddress'>,
+  by: { readonly rules: Pick<Rules, 'deniesAddress'>; readonly account: string },
 ) => Promise<Socket>;
 
 function reasonOf(error: NodeJS.ErrnoException, host: string): string {
@@ -82,7 +82,7 @@ function openTcp(host: string, port: number, addresses: readonly string[]): Sock
 
 export function createDial(options: DialOptions): Dial {
   const { names, policy, timers, connectMsMax, secureContext } = options;
-  return async ({ host, port, tls }, rules) => {
+  return async ({ host, port, tls }, { rules, account }) => {
     const timeout = deferred<never>();
     let current: Socket | undefined;
     let overdue = false;
@@ -92,7 +92,7 @@ export function createDial(options: DialOptions): Dial {
       current?.destroy();
     });
     const dial = async (): Promise<Socket> => {
-      const addresses = isIP(host) === 0 ? await names.lookup(host) : [host];
+      const addresses = isIP(host) === 0 ? await names.lookup(host, account) : [host];
       if (addresses.some((address) => !policy(address, port)))
         throw refusal('egress_denied', `${host} is at an address that is private or reserved`);
       if (addresses.some((address) => rules.deniesAddress(address, port)))

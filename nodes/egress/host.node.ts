@@ -4,9 +4,9 @@ import { createSecureContext, rootCertificates } from 'node:tls';
 import type { PlatformError } from '#shared/errors.ts';
 import type { VersionId } from '#shared/ids.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import { Shares } from '#shared/shares.ts';
 import { importKeyEncryptionKey } from '#shared/seal.ts';
 import { addressPolicy } from './addresses.ts';
-import { NodeRoom } from './connections.node.ts';
 import { createDial, type Dial } from './dial.node.ts';
 import type { EgressSettings, EgressUsage, FromEgress, SlotSpec } from './messages.ts';
 import { dnsResolver, Names, type Resolve } from './names.node.ts';
@@ -16,7 +16,6 @@ import { SlotProxy } from './slot-proxy.node.ts';
 
 const CONNECT_MS_MAX = 10_000;
 const USAGE_MS = 1_000;
-const NODE_CONNECTIONS_MAX = 10_000;
 
 export interface EgressHostOptions {
   readonly settings: EgressSettings;
@@ -33,7 +32,7 @@ export interface EgressHostOptions {
 export class EgressHost {
   readonly #options: EgressHostOptions;
   readonly #dial: Dial;
-  readonly #room: NodeRoom;
+  readonly #connections: Shares;
   readonly #secrets: Secrets;
   readonly #slots = new Map<string, SlotProxy>();
   /** Told to go while it was about to listen. */
@@ -46,7 +45,13 @@ export class EgressHost {
     const { settings, clock, timers, tell } = options;
     this.#options = options;
     this.#dial = createDial({
-      names: new Names({ resolve: options.resolve ?? dnsResolver(settings.dnsServers), clock, timers }),
+      names: new Names({
+        resolve: options.resolve ?? dnsResolver(settings.dnsServers),
+        clock,
+        timers,
+        lookups: new Shares('egress.lookups'),
+        remembered: new Shares('egress.names'),
+      }),
       policy: addressPolicy(settings.allowPrivate),
       timers,
       connectMsMax: options.connectMsMax ?? CONNECT_MS_MAX,
@@ -55,7 +60,10 @@ export class EgressHost {
           ? undefined
           : createSecureContext({ ca: [...rootCertificates, settings.extraCa] }),
     });
-    this.#room = new NodeRoom(options.connectionsMax ?? NODE_CONNECTIONS_MAX);
+    this.#connections = new Shares(
+      'egress.connections',
+      options.connectionsMax === undefined ? {} : { total: options.connectionsMax },
+    );
     this.#secrets = new Secrets({
       loadKey: async () => importKeyEncryptionKey(await readFile(settings.nodeKeyFile, 'utf8')),
       onProblem: (key, error) =>
@@ -81,7 +89,7 @@ export class EgressHost {
       const slot = await SlotProxy.listen({
         spec,
         dial: this.#dial,
-        room: this.#room,
+        connections: this.#connections,
         secrets: this.#secrets,
         clock,
         onRefused: (error, requestId) => this.#refused(meter, instanceId, error, requestId),

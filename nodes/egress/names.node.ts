@@ -3,8 +3,9 @@
  * must not reach. Answers are kept for their TTL within bounds, failures for a short while.
  */
 import { Resolver } from 'node:dns/promises';
-import { LRUCache } from 'lru-cache';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import { SharedCache } from '#shared/shared-cache.ts';
+import type { Shares } from '#shared/shares.ts';
 import { deferred } from './deferred.ts';
 import { refusal } from './refusal.ts';
 
@@ -16,8 +17,6 @@ export interface NameAnswer {
 /** Rejects when no server answered; no addresses: the name does not exist or has none. */
 export type Resolve = (host: string) => Promise<NameAnswer>;
 
-const ENTRIES_MAX = 10_000;
-const RUNNING_MAX = 1_000;
 const TTL_S_MIN = 1;
 const TTL_S_MAX = 60;
 const NEGATIVE_MS = 5_000;
@@ -53,7 +52,9 @@ export interface NamesOptions {
   readonly resolve: Resolve;
   readonly clock: Clock;
   readonly timers: Timers;
-  readonly entriesMax?: number;
+  /** Names in the course of being looked up, and those remembered, by account. */
+  readonly lookups: Shares;
+  readonly remembered: Shares;
 }
 
 interface Entry {
@@ -63,12 +64,12 @@ interface Entry {
 
 export class Names {
   readonly #options: NamesOptions;
-  readonly #entries: LRUCache<string, Entry>;
+  readonly #entries: SharedCache<Entry>;
   readonly #running = new Map<string, Promise<readonly string[]>>();
 
   constructor(options: NamesOptions) {
     this.#options = options;
-    this.#entries = new LRUCache({ max: options.entriesMax ?? ENTRIES_MAX });
+    this.#entries = new SharedCache(options.remembered);
   }
 
   get size(): number {
@@ -76,29 +77,33 @@ export class Names {
   }
 
   /** @throws {PlatformError} `egress_failed` or `egress_timeout`. Never empty. */
-  async lookup(host: string): Promise<readonly string[]> {
+  async lookup(host: string, account: string): Promise<readonly string[]> {
     // RFC 6761: resolvers must not ask for it.
     if (host === 'localhost' || host.endsWith('.localhost')) return ['127.0.0.1'];
-    const known = this.#entries.get(host);
+    const known = this.#entries.get(account, host);
     const addresses =
       known !== undefined && this.#options.clock.monotonicMs() < known.untilMs
         ? known.addresses
-        : await this.#once(host);
+        : await this.#once(host, account);
     if (addresses.length === 0) throw refusal('egress_failed', `the name ${host} has no address`);
     return addresses;
   }
 
-  #once(host: string): Promise<readonly string[]> {
-    const running = this.#running.get(host);
+  #once(host: string, account: string): Promise<readonly string[]> {
+    const { lookups } = this.#options;
+    const key = `${account} ${host}`;
+    const running = this.#running.get(key);
     if (running !== undefined) return running;
-    if (this.#running.size >= RUNNING_MAX)
-      return Promise.reject(refusal('egress_failed', 'too many names are being looked up; try again'));
-    const asked = this.#ask(host).finally(() => this.#running.delete(host));
-    this.#running.set(host, asked);
+    if (!lookups.take(account, 1)) return Promise.reject(lookups.full(account));
+    const asked = this.#ask(host, account).finally(() => {
+      this.#running.delete(key);
+      lookups.give(account, 1);
+    });
+    this.#running.set(key, asked);
     return asked;
   }
 
-  async #ask(host: string): Promise<readonly string[]> {
+  async #ask(host: string, account: string): Promise<readonly string[]> {
     const { resolve, clock, timers } = this.#options;
     const timeout = deferred<never>();
     using _timer = timers.after(LOOKUP_MS_MAX, () =>
@@ -115,7 +120,7 @@ export class Names {
       answer.addresses.length === 0
         ? NEGATIVE_MS
         : Math.max(TTL_S_MIN, Math.min(TTL_S_MAX, answer.ttlS)) * 1_000;
-    this.#entries.set(host, { addresses: answer.addresses, untilMs: clock.monotonicMs() + keptMs });
+    this.#entries.set(account, host, { addresses: answer.addresses, untilMs: clock.monotonicMs() + keptMs });
     return answer.addresses;
   }
 }

@@ -299,7 +299,7 @@ test('all instances together have a bounded number of connections, and failed on
   expect,
 }) => {
   await using target = await httpTarget(() => undefined);
-  await using p = await proxy({ connectionsMax: 2 });
+  await using p = await proxy({ connectionsMax: 4 });
   const one = (port: number): string => `GET http://a.b:${port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`;
   const unused = await tcpTarget(() => undefined);
   await unused[Symbol.asyncDispose]();

@@ -10,9 +10,10 @@ import type { Duplex } from 'node:stream';
 import { asPlatformError, problemResponse, PlatformError } from '#shared/errors.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
+import type { Shares } from '#shared/shares.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import { Budget } from './budget.ts';
-import { Connections, type NodeRoom } from './connections.node.ts';
+import { Connections } from './connections.node.ts';
 import type { Dial } from './dial.node.ts';
 import { Exchange, type ExchangeEnd } from './exchange.node.ts';
 import { headerOf, requestHeaders, type Injected } from './headers.ts';
@@ -36,7 +37,7 @@ const REFLECTING: ReadonlySet<string> = new Set(['TRACE', 'TRACK']);
 export interface SlotProxyOptions {
   readonly spec: SlotSpec;
   readonly dial: Dial;
-  readonly room: NodeRoom;
+  readonly connections: Shares;
   readonly secrets: Pick<Secrets, 'value'>;
   readonly clock: Clock;
   readonly onRefused: (error: PlatformError, requestId: string | undefined) => void;
@@ -60,10 +61,11 @@ export class SlotProxy {
     this.#options = options;
     this.#rules = compileRules(rules);
     this.#budget = new Budget({ subrequestsMax: limits.subrequests, windowMs: limits.timeoutMs });
-    const { dial, room } = options;
+    const { dial, connections } = options;
     this.#connections = new Connections({
       connectionsMax: limits.connections,
-      room,
+      shares: connections,
+      account: parseVersionId(options.spec.versionId).account,
       dial,
       rules: this.#rules,
     });

@@ -86,7 +86,13 @@ async function followOnce(
 ): Promise<void> {
   const connection = new AbortController();
   const signal = AbortSignal.any([stop, connection.signal]);
-  let silence = options.timers.after(SILENCE_MS_MAX, () => connection.abort());
+  const listen = () => options.timers.after(SILENCE_MS_MAX, () => connection.abort());
+  let silence = listen();
+  // A long snapshot on its way is no silence.
+  const onBytes = (): void => {
+    silence.cancel();
+    silence = listen();
+  };
   try {
     const query = new URLSearchParams({
       consumer: options.consumerId,
@@ -96,11 +102,13 @@ async function followOnce(
     });
     for await (const line of options.peer.lines(`/internal/feed?${query.toString()}`, readLineSchema, {
       signal,
+      onBytes,
     })) {
+      // To apply a long line takes its time, during which nothing is read.
       silence.cancel();
-      silence = options.timers.after(SILENCE_MS_MAX, () => connection.abort());
       await applyLine(options, { journal, state, stop }, line);
       onLine(state.revision);
+      silence = listen();
     }
   } finally {
     silence.cancel();

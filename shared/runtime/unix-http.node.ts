@@ -9,6 +9,7 @@ import { getRequestListener } from '@hono/node-server';
 import { Pool } from 'undici';
 import type { z } from 'zod';
 import { fromProblem, PlatformError } from '../errors.ts';
+import { Lines } from '../lines.ts';
 
 type FetchHandler = (request: Request) => Response | Promise<Response>;
 
@@ -57,6 +58,8 @@ export interface CallOptions {
   readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly body?: unknown;
   readonly signal?: AbortSignal;
+  /** Of {@link UnixPeer.lines}: something came, if not yet a whole line. */
+  readonly onBytes?: () => void;
 }
 
 /** A peer plane behind a Unix socket. Failures to reach it are `internal` errors with the cause kept. */
@@ -125,17 +128,10 @@ export class UnixPeer {
     const response = await this.#request(path, options);
     if (response.statusCode >= 400)
       throw fromProblem(parseJson(await response.body.text()), `GET ${path} answered ${response.statusCode}`);
-    let rest = '';
-    const decoder = new TextDecoder();
+    const lines = new Lines();
     for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-      rest += decoder.decode(chunk, { stream: true });
-      let end = rest.indexOf('\n');
-      while (end >= 0) {
-        const line = rest.slice(0, end);
-        rest = rest.slice(end + 1);
-        if (line !== '') yield schema.parse(JSON.parse(line));
-        end = rest.indexOf('\n');
-      }
+      options.onBytes?.();
+      for (const line of lines.push(chunk)) yield schema.parse(JSON.parse(line));
     }
   }
 

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { PlatformError } from '#shared/errors.ts';
 import { systemTimers, type Clock } from '#shared/runtime/clock.ts';
-import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
+import { Shares } from '#shared/shares.ts';
+import { FakeClock, memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import {
   afterPrefix,
@@ -17,7 +18,7 @@ import {
   type KvEntry,
   type ListRequest,
 } from './rules.ts';
-import { kvServer, Room } from './serve.node.ts';
+import { kvServer, type KvServerDeps } from './serve.node.ts';
 import { KvStore } from './store.node.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -254,7 +255,9 @@ describe('the rules of KV', () => {
 });
 
 describe('kvServer()', () => {
-  test('answers kv_unavailable when it has too much in hand, and works again after', async ({ expect }) => {
+  test('answers share_full to the account that has too much in hand, serves others, and works again after', async ({
+    expect,
+  }) => {
     await using folder = await tempFolder();
     const path = join(folder.path, 'k.sock');
     const release: (() => void)[] = [];
@@ -264,27 +267,95 @@ describe('kvServer()', () => {
       delete: () => Promise.resolve(),
       list: () => Promise.resolve({ keys: [], complete: true }),
     };
-    const server = kvServer({ store, clock: new WallClock(), log: memoryLog(), room: new Room() }, 'n');
+    const deps = depsOf(store);
+    const server = kvServer(deps, { namespaceId: 'n', account: 'a' });
+    const other = kvServer(deps, { namespaceId: 'm', account: 'b' });
     await new Promise<void>((resolve) => server.listen({ path, backlog: 4_096 }, resolve));
-    const get = (): Promise<number> =>
+    await new Promise<void>((resolve) => other.listen(`${path}.b`, resolve));
+    const get = (socketPath = path): Promise<number> =>
       new Promise((resolve, reject) => {
-        const sent = httpRequest({ socketPath: path, path: '/k?urlencoded=true', agent: false }, (answer) => {
+        const sent = httpRequest({ socketPath, path: '/k?urlencoded=true', agent: false }, (answer) => {
           answer.resume();
           resolve(answer.statusCode ?? 0);
         });
         sent.on('error', reject);
         sent.end();
       });
-    const waiting = Array.from({ length: Room.REQUESTS_MAX }, get);
-    await waitFor('all to wait', () => release.length === Room.REQUESTS_MAX);
-    expect(await get()).toBe(503);
+    const most = deps.requests.total / 2;
+    const waiting = Array.from({ length: most }, () => get());
+    await waitFor('all to wait', () => release.length === most);
+    expect(await get()).toBe(429);
+    const others = get(`${path}.b`);
+    await waitFor('the other account', () => release.length === most + 1);
     for (const answer of release.splice(0)) answer();
-    expect(new Set(await Promise.all(waiting))).toEqual(new Set([404]));
+    expect(new Set(await Promise.all([...waiting, others]))).toEqual(new Set([404]));
     const again = get();
     await waitFor('the next one', () => release.length === 1);
     release[0]?.();
     expect(await again).toBe(404);
-    server.closeAllConnections();
-    server.close();
+    for (const each of [server, other]) {
+      each.closeAllConnections();
+      each.close();
+    }
+  });
+
+  test('eleven puts of one account that never end leave another its own, and are let go when they are silent', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const put: Uint8Array[] = [];
+    const clock = new FakeClock();
+    const deps = {
+      ...depsOf({
+        get: () => Promise.resolve(undefined),
+        put: (_namespace, _key, { value }) => {
+          put.push(new Uint8Array(value));
+          return Promise.resolve();
+        },
+        delete: () => Promise.resolve(),
+        list: () => Promise.resolve({ keys: [], complete: true }),
+      }),
+      timers: clock,
+    };
+    const servers = ['hostile', 'good'].map((account) => kvServer(deps, { namespaceId: account, account }));
+    const paths = servers.map((_, index) => join(folder.path, `${index}.sock`));
+    for (const [index, server] of servers.entries())
+      await new Promise<void>((resolve) => server.listen(paths[index], resolve));
+    const open = (path: string | undefined, body: Uint8Array, end: boolean) => {
+      const answer: { status?: number; gone?: boolean } = {};
+      const sent = httpRequest({ socketPath: path, method: 'PUT', path: '/k?urlencoded=true', agent: false });
+      sent.on('response', (response) => {
+        answer.status = response.statusCode ?? 0;
+        response.resume();
+      });
+      sent.on('error', () => (answer.gone = true));
+      sent.write(body);
+      if (end) sent.end();
+      return answer;
+    };
+    const stalled = Array.from({ length: 11 }, () => open(paths[0], Buffer.alloc(24 * 1_048_576), false));
+    await waitFor('the bound', () => stalled.some(({ status }) => status === 429));
+    const good = open(paths[1], Buffer.alloc(20 * 1_048_576, 7), true);
+    await waitFor('the other account', () => good.status === 200);
+    expect(put.map(({ byteLength }) => byteLength)).toEqual([20 * 1_048_576]);
+    expect(deps.bodies.heldBy('hostile')).toBeLessThanOrEqual(deps.bodies.total / 2);
+    clock.advance(10_000);
+    await waitFor('all to go', () => stalled.every(({ status, gone }) => status === 429 || gone === true));
+    expect(deps.bodies.used).toBe(0);
+    for (const server of servers) {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 });
+
+function depsOf(store: KvServerDeps['store']) {
+  return {
+    store,
+    clock: new WallClock(),
+    timers: systemTimers,
+    log: memoryLog(),
+    requests: new Shares('kv.requests'),
+    bodies: new Shares('kv.bodies'),
+  };
+}

@@ -1,10 +1,11 @@
 /** Thread of the KV bindings: libSQL's synchronous calls block it, and nothing else of the node. */
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { Shares } from '#shared/shares.ts';
 import { runThread } from '../run-thread.node.ts';
 import type { KvData, KvTarget } from './kind.ts';
 import { Quotas } from './quota.ts';
 import { answerKv } from './questions.ts';
-import { kvServer, Room, type KvServerDeps } from './serve.node.ts';
+import { kvServer, type KvServerDeps } from './serve.node.ts';
 import { KvStore } from './store.node.ts';
 
 const SWEEP_MS = 10_000;
@@ -15,11 +16,12 @@ await runThread<KvTarget>(async (data, log) => {
   const timers = systemTimers;
   const store = await KvStore.open({ ...(data as KvData), clock, timers, random: Math.random });
   const quotas = new Quotas();
-  const room = new Room();
+  const requests = new Shares('kv.requests');
+  const bodies = new Shares('kv.bodies');
   const storeOf = (account: string): KvServerDeps['store'] => ({
     get: (namespace, key) => store.get(namespace, key),
     list: (namespace, request) => store.list(namespace, request),
-    delete: (namespace, key) => store.delete(namespace, key),
+    delete: (namespace, key) => store.delete(namespace, key, account),
     put: (namespace, key, entry) => store.put(namespace, key, entry, quotas.of(account)),
   });
   let sweeping: Promise<void> | undefined;
@@ -38,7 +40,8 @@ await runThread<KvTarget>(async (data, log) => {
     sweeping ??= sweep();
   });
   return {
-    serve: ({ target }) => kvServer({ store: storeOf(target.account), clock, log, room }, target.namespaceId),
+    serve: ({ target }) =>
+      kvServer({ store: storeOf(target.account), clock, timers, log, requests, bodies }, target),
     state: (entries) => quotas.apply(entries),
     answer: (question) => answerKv({ store, quotas }, question, Math.floor(clock.wallMs() / 1_000)),
     close: async () => {

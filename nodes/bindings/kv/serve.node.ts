@@ -6,7 +6,9 @@
  * is taken for hostile: all is bounded, and nothing in it names another namespace.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { Clock } from '#shared/runtime/clock.ts';
+import { HeldBytes } from '#shared/held-bytes.ts';
+import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
+import type { Shares } from '#shared/shares.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { asPlatformError, ERRORS, PlatformError } from '#shared/errors.ts';
 import {
@@ -25,48 +27,29 @@ export interface KvServerDeps {
   readonly store: Pick<KvStore, 'get' | 'put' | 'delete' | 'list'>;
   readonly clock: Clock;
   readonly log: Log;
-  readonly room: Room;
+  readonly timers: Timers;
+  /** Of all sockets. */
+  readonly requests: Shares;
+  readonly bodies: Shares;
 }
 
-/** Requests and bytes of bodies in hand, over all sockets. */
-export class Room {
-  static readonly REQUESTS_MAX = 1_024;
-  static readonly BYTES_MAX = 256 * 1_048_576;
-  #requests = 0;
-  #bytes = 0;
-
-  enter(): void {
-    if (this.#requests >= Room.REQUESTS_MAX) throw full(`${this.#requests} KV requests in hand`);
-    this.#requests += 1;
-  }
-
-  leave(): void {
-    this.#requests -= 1;
-  }
-
-  take(bytes: number): void {
-    if (this.#bytes + bytes > Room.BYTES_MAX) throw full(`${this.#bytes} bytes of KV values in hand`);
-    this.#bytes += bytes;
-  }
-
-  give(bytes: number): void {
-    this.#bytes -= bytes;
-  }
+/** What a socket leads to, and whose it is. */
+export interface KvSocket {
+  readonly namespaceId: string;
+  readonly account: string;
 }
 
-function full(detail: string): PlatformError {
-  return new PlatformError('kv_unavailable', detail, { retryAfterMs: 1_000 });
-}
-
+/** A body that stays silent for this long is given up; the function may make it as it is sent. */
+const BODY_SILENT_MS_MAX = 10_000;
 /** Of a body that was refused; then the connection is cut. */
 const DRAIN_BYTES_MAX = 2 * KV_LIMITS.valueBytesMax;
 const BULK_BODY_BYTES_MAX = 128 * 1_024;
 /** A key in a URL: three characters a byte. */
 const TARGET_LENGTH_MAX = 4_096;
 
-export function kvServer(deps: KvServerDeps, namespace: string): Server {
+export function kvServer(deps: KvServerDeps, socket: KvSocket): Server {
   const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {
-    void answer(deps, namespace, incoming, outgoing);
+    void answer(deps, socket, incoming, outgoing);
   });
   server.on('connect', (_incoming, duplex) => duplex.destroy());
   server.on('upgrade', (_incoming, duplex) => duplex.destroy());
@@ -76,19 +59,20 @@ export function kvServer(deps: KvServerDeps, namespace: string): Server {
 
 async function answer(
   deps: KvServerDeps,
-  namespace: string,
+  socket: KvSocket,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): Promise<void> {
+  const { account } = socket;
   let entered = false;
   try {
-    deps.room.enter();
+    deps.requests.takeOrThrow(account, 1);
     entered = true;
-    await route(deps, namespace, incoming, outgoing);
+    await route(deps, socket, incoming, outgoing);
   } catch (thrown) {
     refuse(deps, asPlatformError(thrown), incoming, outgoing);
   } finally {
-    if (entered) deps.room.leave();
+    if (entered) deps.requests.give(account, 1);
   }
 }
 
@@ -124,7 +108,7 @@ function drain(incoming: IncomingMessage): void {
 
 async function route(
   deps: KvServerDeps,
-  namespace: string,
+  { namespaceId: namespace, account }: KvSocket,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): Promise<void> {
@@ -134,7 +118,7 @@ async function route(
   const at = target.indexOf('?');
   const path = at < 0 ? target.slice(1) : target.slice(1, at);
   const query = new URLSearchParams(at < 0 ? '' : target.slice(at + 1));
-  const call: KvCall = { deps, namespace, query, incoming, outgoing };
+  const call: KvCall = { deps, namespace, account, query, incoming, outgoing };
   switch (incoming.method) {
     case 'GET':
       return path === '' ? list(call) : get(call, keyIn(path, query));
@@ -155,6 +139,7 @@ async function route(
 interface KvCall {
   readonly deps: KvServerDeps;
   readonly namespace: string;
+  readonly account: string;
   readonly query: URLSearchParams;
   readonly incoming: IncomingMessage;
   readonly outgoing: ServerResponse;
@@ -177,35 +162,34 @@ function sendJson(outgoing: ServerResponse, value: unknown): void {
     .end(body);
 }
 
-async function get({ deps, namespace, query, outgoing }: KvCall, key: Uint8Array): Promise<void> {
+async function get({ deps, namespace, account, query, outgoing }: KvCall, key: Uint8Array): Promise<void> {
   checkCacheTtl(query.get('cache_ttl'));
   const entry = await deps.store.get(namespace, key);
   if (entry === undefined) return void outgoing.writeHead(404, { 'content-length': 0 }).end();
   const { value, metadata, expires } = entry;
+  // A slow reader holds its value in memory: it counts until it is gone.
+  deps.bodies.takeOrThrow(account, value.byteLength);
+  const give = (): void => deps.bodies.give(account, value.byteLength);
+  if (outgoing.destroyed) return give();
   outgoing.writeHead(200, {
     'content-length': value.byteLength,
     ...(metadata === undefined ? {} : { 'cf-kv-metadata': Buffer.from(metadata).toString('latin1') }),
     ...(expires === undefined ? {} : { 'cf-expiration': expires }),
   });
-  if (outgoing.destroyed) return;
-  // A slow reader holds its value in memory: it counts until it is gone.
-  deps.room.take(value.byteLength);
   await new Promise<void>((resolve) => {
     outgoing.once('close', resolve);
     outgoing.end(value);
   });
-  deps.room.give(value.byteLength);
+  give();
 }
 
-async function put({ deps, namespace, query, incoming, outgoing }: KvCall, key: Uint8Array): Promise<void> {
+async function put(call: KvCall, key: Uint8Array): Promise<void> {
+  const { deps, namespace, query, incoming, outgoing } = call;
   const metadata = metadataOf(headerOf(incoming, 'cf-kv-metadata'));
   const expires = expiryOf(query, Math.floor(deps.clock.wallMs() / 1_000));
-  const body = await readBody(deps.room, incoming, KV_LIMITS.valueBytesMax);
-  try {
-    await deps.store.put(namespace, key, { value: body, metadata, expires });
-  } finally {
-    deps.room.give(body.byteLength);
-  }
+  await withBody(call, KV_LIMITS.valueBytesMax, (value) =>
+    deps.store.put(namespace, key, { value, metadata, expires }),
+  );
   outgoing.writeHead(200, { 'content-length': 0 }).end();
 }
 
@@ -230,10 +214,11 @@ async function list({ deps, namespace, query, outgoing }: KvCall): Promise<void>
   });
 }
 
-async function bulk({ deps, namespace, incoming, outgoing }: KvCall): Promise<void> {
-  const body = await readBody(deps.room, incoming, BULK_BODY_BYTES_MAX);
-  deps.room.give(body.byteLength);
-  const { keys, type, withMetadata } = bulkRequestOf(Buffer.from(body).toString('utf8'));
+async function bulk(call: KvCall): Promise<void> {
+  const { deps, namespace, outgoing } = call;
+  const { keys, type, withMetadata } = await withBody(call, BULK_BODY_BYTES_MAX, (body) =>
+    bulkRequestOf(Buffer.from(body).toString('utf8')),
+  );
   const answers: [string, unknown][] = [];
   let bytes = 0;
   for (const key of keys) {
@@ -269,23 +254,37 @@ function bulkValue(
   return { value: shown, metadata: metadata === undefined ? null : (JSON.parse(metadata) as unknown) };
 }
 
-/** The caller gives the bytes back. */
-async function readBody(room: Room, incoming: IncomingMessage, bytesMax: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
+const noTimer: Pick<Timer, 'cancel'> = { cancel: () => undefined };
+
+/** Reads the body, and holds its bytes until `work` is done with them. */
+async function withBody<T>(
+  { deps, account, incoming }: KvCall,
+  bytesMax: number,
+  work: (body: Uint8Array) => T | Promise<T>,
+): Promise<T> {
+  if (Number(incoming.headers['content-length'] ?? 0) > bytesMax) throw tooLarge(bytesMax);
+  const held = new HeldBytes(deps.bodies, account);
+  let silence: Pick<Timer, 'cancel'> = noTimer;
+  // The stream ends with the error; its connection is of no more use.
+  const listen = (): void => {
+    silence.cancel();
+    silence = deps.timers.after(BODY_SILENT_MS_MAX, () =>
+      incoming.destroy(new PlatformError('body_too_slow', 'a KV body fell silent')),
+    );
+  };
   try {
-    if (Number(incoming.headers['content-length'] ?? 0) > bytesMax) throw tooLarge(bytesMax);
+    listen();
     // Not destroyed when it is refused: the answer goes out on the same connection.
     for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
-      if (bytes + chunk.byteLength > bytesMax) throw tooLarge(bytesMax);
-      room.take(chunk.byteLength);
-      bytes += chunk.byteLength;
-      chunks.push(chunk);
+      if (held.length + chunk.byteLength > bytesMax) throw tooLarge(bytesMax);
+      held.add(chunk);
+      listen();
     }
-    return Buffer.concat(chunks);
-  } catch (thrown) {
-    room.give(bytes);
-    throw thrown;
+    silence.cancel();
+    return await work(held.whole());
+  } finally {
+    silence.cancel();
+    held.release();
   }
 }
 

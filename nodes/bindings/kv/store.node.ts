@@ -13,6 +13,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { isDiskFull } from '#shared/runtime/disk.node.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import { claimStatement, putStatement, QUOTA_SCHEMA, type Within } from './quota.ts';
+import { Turns } from './turns.ts';
 import { afterPrefix, type KvEntry, type ListRequest } from './rules.ts';
 
 export interface KvStoreOptions {
@@ -49,8 +50,8 @@ const REMOTE_TIMEOUT_MS = 10_000;
 /** Of one transaction of waiting writes. */
 const BATCH_MAX = 64;
 const BATCH_BYTES_MAX = 8 * 1_048_576;
-/** More is answered kv_unavailable. */
-const WAITING_MAX = 1_024;
+/** Of functions and of ourselves; each account's part is bounded before (shared things: kv.requests). */
+const WAITING_MAX = 2_048;
 /** Rows that a sweep removes at once, so that no write waits for long. */
 const SWEEP_ROWS = 200;
 const CLAIMED_MAX = 100_000;
@@ -103,7 +104,7 @@ export class KvStore {
   readonly #isFile: boolean;
   readonly #writer: Client;
   readonly #reader: Client;
-  readonly #waiting: Write[] = [];
+  readonly #waiting = new Turns<Write>();
   /** Namespaces whose account the database knows. */
   readonly #claimed = new Set<string>();
   #writing: Promise<void> | undefined;
@@ -164,15 +165,23 @@ export class KvStore {
       if (this.#claimed.size >= CLAIMED_MAX) this.#claimed.clear();
       this.#claimed.add(namespace);
     }
-    const changed = await this.#write(putStatement(namespace, key, entry, within), entry.value.byteLength);
+    const changed = await this.#write(
+      putStatement(namespace, key, entry, within),
+      entry.value.byteLength,
+      within?.account,
+    );
     if (changed > 0 || within?.bytesMax === undefined) return;
     throw new PlatformError('kv_full', `the KV quota of ${within.account} is used up`, {
       publicDetail: `The account may keep ${within.bytesMax} bytes in KV, and this put would pass them.`,
     });
   }
 
-  async delete(namespace: string, key: Uint8Array): Promise<void> {
-    await this.#write({ sql: 'DELETE FROM kv WHERE namespace = ? AND key = ?', args: [namespace, key] }, 0);
+  async delete(namespace: string, key: Uint8Array, account?: string): Promise<void> {
+    await this.#write(
+      { sql: 'DELETE FROM kv WHERE namespace = ? AND key = ?', args: [namespace, key] },
+      0,
+      account,
+    );
   }
 
   /** In the order of their bytes. `complete`: there are no more. */
@@ -267,13 +276,13 @@ export class KvStore {
     return rows.length;
   }
 
-  #write(statement: InStatement, bytes: number): Promise<number> {
+  #write(statement: InStatement, bytes: number, account = ''): Promise<number> {
     if (this.#waiting.length >= WAITING_MAX)
       return Promise.reject(
         new PlatformError('kv_unavailable', `${WAITING_MAX} writes wait`, { retryAfterMs: 1_000 }),
       );
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ statement, bytes, resolve, reject });
+      this.#waiting.push(account, { statement, bytes, resolve, reject });
       this.#writing ??= this.#drain().finally(() => {
         this.#writing = undefined;
       });
@@ -286,12 +295,13 @@ export class KvStore {
     while (this.#waiting.length > 0) {
       let bytes = 0;
       let count = 0;
-      for (const write of this.#waiting) {
-        if (count > 0 && (count >= BATCH_MAX || bytes + write.bytes > BATCH_BYTES_MAX)) break;
+      const batch = this.#waiting.take((write) => {
+        if (count > 0 && (count >= BATCH_MAX || bytes + write.bytes > BATCH_BYTES_MAX)) return false;
         bytes += write.bytes;
         count += 1;
-      }
-      await this.#commit(this.#waiting.splice(0, count));
+        return true;
+      });
+      await this.#commit(batch);
       // Requests that came meanwhile are read before the next transaction.
       await new Promise<void>((resolve) => setImmediate(resolve));
     }
