@@ -102,6 +102,7 @@ function addProjectCommands(program: Command): void {
     .option('--alias <alias>', 'alias to move', 'live')
     .option('--no-alias-move', 'publish without moving an alias')
     .option('--message <text>', 'note for the history')
+    .option('--secrets-file <file>', 'secrets of the function to set before: NAME=value lines, or JSON')
     .option('--no-wait', 'return once the platform has accepted it')
     .option('--minify', 'minify the code')
     .option('--dry-run', 'bundle and show what would be uploaded')

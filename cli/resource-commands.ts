@@ -90,17 +90,26 @@ export function addResourceCommands(program: Command): void {
 function addSecretCommands(program: Command): void {
   const secrets = program
     .command('secrets')
-    .description('values that egress.headers adds to outbound requests');
-  secrets.command('list').description('names; values are never shown').action(secret('listSecrets'));
+    .description('sealed values: in env of a function, or on its outbound requests');
+  secrets
+    .command('list')
+    .option('--function <name>', "the function's own instead of the account's")
+    .description('names; values are never shown')
+    .action(secret('listSecrets'));
   secrets
     .command('put')
     .argument('<name>')
+    .option('--function <name>', 'as env.NAME of this function, at once and in every version')
+    .option('--for-function <name>', 'of the account, but for this function alone; repeatable', collect)
+    .option('--for-host <host>', 'of the account, but for headers to this host alone; repeatable', collect)
+    .option('--unbound', 'of the account, for all its functions and any host')
     .description('set or replace a secret; its value is read from stdin, or asked for')
     .action(secret('putSecret'));
   secrets
     .command('delete')
     .argument('<name>')
-    .description('delete a secret that no served version uses')
+    .option('--function <name>', "the function's own instead of the account's")
+    .description('delete a secret that no served version needs')
     .action(secret('deleteSecret'));
 }
 
@@ -140,7 +149,14 @@ function addKvCommands(program: Command): void {
     .command('create')
     .argument('<namespace>')
     .description('make a namespace')
+    .option('--for-function <name>', 'only this function may bind it; repeatable', collect)
     .action(kv('createNamespace'));
+  namespaces
+    .command('grant')
+    .argument('<namespace>')
+    .option('--for-function <name>', 'only this function may bind it; repeatable', collect)
+    .description('say which functions may bind a namespace; without options, all of the account')
+    .action(kv('grantNamespace'));
   namespaces
     .command('delete')
     .argument('<namespace>')

@@ -18,13 +18,13 @@ import {
   addVersionDetails,
   addVersions,
 } from './api/functions.ts';
-import { addKvNamespaces, addKvReads, addKvRemovals, addKvWrites } from './api/kv.ts';
+import { addKvNamespaceChanges, addKvNamespaces, addKvReads, addKvRemovals, addKvWrites } from './api/kv.ts';
 import { addLayers, addLayerVersions } from './api/layers.ts';
 import { authorize, type Answer, type AddOperation, type Handler, type Operation } from './api/operation.ts';
 import { documentPage } from './api/page.ts';
 import { addPlatform, addWhoami } from './api/platform.ts';
 import { addProvision } from './api/provision.ts';
-import { addSecrets } from './api/secrets.ts';
+import { addFunctionSecrets, addSecrets } from './api/secrets.ts';
 import { addUsage } from './api/usage.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 import { Metrics } from './metrics.ts';
@@ -189,11 +189,13 @@ function collectOperations(deps: ApiDeps) {
     addLayers,
     addLayerVersions,
     addKvNamespaces,
+    addKvNamespaceChanges,
     addKvReads,
     addKvWrites,
     addKvRemovals,
     addKeys,
     addSecrets,
+    addFunctionSecrets,
     addRoutes,
     addPlatform,
     addWhoami,

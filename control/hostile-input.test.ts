@@ -1,7 +1,7 @@
 /** What could harm readers later is refused with a 4xx before it is stored, and one bad row stops nobody. */
 import { describe, test } from 'vitest';
 import { readLineSchema } from '#shared/feed/read.ts';
-import { JSON_DEPTH_MAX } from '#shared/json.ts';
+import { JSON_DEPTH_MAX } from './json.ts';
 import { world, type World } from './testing/world.ts';
 
 function nested(depth: number): unknown {

@@ -1,7 +1,7 @@
 /** Schema failures as problem documents that list every problem with its path. */
 import type { z } from 'zod';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
-import { readJson } from '#shared/json.ts';
+import { readJson } from './json.ts';
 
 const PROBLEMS_MAX = 100;
 

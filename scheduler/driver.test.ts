@@ -16,6 +16,8 @@ import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node
 import { memoryLog, seededRandom, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { scalingSchema } from '#shared/contracts/config.ts';
+import { journalLine } from '#shared/feed/journal.node.ts';
+import { readLineSchema } from '#shared/feed/read.ts';
 import { functionLifeSchema } from '#shared/contracts/scheduling.ts';
 import { CORE_CONFIG } from './core/config.ts';
 import type { SchedulerStatus } from './core/status.ts';
@@ -160,7 +162,7 @@ describe('startScheduler()', () => {
       items: [{ kind: 'placement', key: 'default/hello', value: placement }],
     };
     const journalPath = join(folder.path, 'written.json');
-    await writeFile(journalPath, `${JSON.stringify(line)}\n`);
+    await writeFile(journalPath, journalLine(readLineSchema.parse(line)));
     plane = await startScheduler(
       socket,
       {

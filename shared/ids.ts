@@ -21,7 +21,11 @@ export const functionNameSchema = nameSchema.brand<'FunctionName'>();
 export const aliasNameSchema = nameSchema.brand<'AliasName'>();
 export const layerNameSchema = nameSchema.brand<'LayerName'>();
 export const kvNamespaceNameSchema = nameSchema.brand<'KvNamespaceName'>();
-export const secretNameSchema = nameSchema.brand<'SecretName'>();
+export const secretNameSchema = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_-]{0,62}$/, 'use 1 to 63 letters, digits, _ and -, not a digit or - first')
+  .refine((name) => name !== '__proto__', 'no object has a member of that name')
+  .brand<'SecretName'>();
 export const versionNumberSchema = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 export const digestSchema = z
   .string()

@@ -20,6 +20,7 @@ export const LIMITS = {
   bindingsMax: 32,
 
   secretsPerAccountMax: 1_000,
+  secretsPerFunctionMax: 64,
   /** One secret; headers that carry it must fit those of requests. */
   secretBytesMax: 8 * KIB,
 

@@ -19,6 +19,7 @@ import { argument } from './arguments.ts';
 import { bytesText, millisecondsText } from '../output.ts';
 import type { Project } from '../project/project.ts';
 import { readProject } from '../project/read-project.ts';
+import { putFunctionSecret, readSecretsFile } from './secret-values.ts';
 import { propagationText, waitForPropagation } from './propagation.ts';
 
 const optionsSchema = z.object({
@@ -28,6 +29,7 @@ const optionsSchema = z.object({
   wait: z.boolean(),
   minify: z.boolean().default(false),
   dryRun: z.boolean().default(false),
+  secretsFile: z.string().optional(),
 });
 
 export async function deploy(
@@ -39,6 +41,7 @@ export async function deploy(
   const options = optionsSchema.parse(given);
   const alias = options.aliasMove ? argument('--alias', options.alias, aliasNameSchema) : undefined;
   const startedMs = performance.now();
+  const secrets = options.secretsFile === undefined ? {} : await readSecretsFile(options.secretsFile);
   const project = await readProject(args[0] ?? '.');
   for (const warning of project.warnings) output.warn(warning);
   const bundle = await output.step(
@@ -54,6 +57,8 @@ export async function deploy(
     return EXIT.done;
   }
   const { api, connection } = await context.platform();
+  for (const [name, value] of Object.entries(secrets))
+    await putFunctionSecret(api, project.name, name, value);
   const metadata: PublishMetadata = {
     config: project.config,
     main: bundle.main,

@@ -4,7 +4,8 @@ import process from 'node:process';
 import { z } from 'zod';
 import { kvKeyQuerySchema, kvKeysSchema, kvNamespaceViewSchema } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
-import { kvNamespaceNameSchema } from '#shared/ids.ts';
+import { grantedFunctionsSchema } from '#shared/contracts/secrets.ts';
+import { kvNamespaceNameSchema, type FunctionName } from '#shared/ids.ts';
 import type { ControlApi } from '../client/api.ts';
 import { withDetail } from '../client/guesses.ts';
 import type { Context } from '../context.ts';
@@ -43,14 +44,45 @@ export async function listNamespaces(context: Context): Promise<void> {
   );
 }
 
-export async function createNamespace(context: Context, args: Args): Promise<void> {
+const grantOptions = z.object({ forFunction: z.array(z.string()).optional() });
+
+function grantedTo(given: Record<string, unknown>): FunctionName[] | undefined {
+  const { forFunction } = grantOptions.parse(given);
+  return forFunction === undefined
+    ? undefined
+    : argument('--for-function', forFunction, grantedFunctionsSchema);
+}
+
+export async function createNamespace(
+  context: Context,
+  args: Args,
+  given: Record<string, unknown>,
+): Promise<void> {
   const name = argument('namespace', args[0], kvNamespaceNameSchema);
   const { api } = await context.platform();
   const view = await api.call(api.path('/kv-namespaces'), kvNamespaceViewSchema, {
     method: 'POST',
-    json: { name },
+    json: { name, functions: grantedTo(given) },
   });
   context.output.result(view, () => `created KV namespace ${view.name}`);
+}
+
+export async function grantNamespace(
+  context: Context,
+  args: Args,
+  given: Record<string, unknown>,
+): Promise<void> {
+  const { api } = await context.platform();
+  const functions = grantedTo(given) ?? null;
+  const view = await api.call(api.path(namespacePath(args)), kvNamespaceViewSchema, {
+    method: 'PATCH',
+    json: { functions },
+  });
+  context.output.result(view, () =>
+    functions === null
+      ? `every function of the account may bind ${view.name}`
+      : `only ${functions.join(', ')} may bind ${view.name}; versions that bind it keep it`,
+  );
 }
 
 export async function deleteNamespace(context: Context, args: Args): Promise<void> {

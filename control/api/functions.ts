@@ -59,13 +59,14 @@ export function addFunctions(add: AddOperation, { db, scheduler, clock }: ApiDep
       path: '/v1/accounts/{account}/functions',
       summary: 'Lists functions with their aliases.',
       access: 'read',
+      limited: true,
       params: inAccount,
       query: pageQuery,
       replies: { 200: listOf(functionViewSchema) },
     },
-    async ({ params, query }) => ({
+    async ({ principal, params, query }) => ({
       status: 200,
-      body: await db.read((orm) => listFunctions(orm, params.account, query)),
+      body: await db.read((orm) => listFunctions(orm, params.account, query, principal.functions)),
     }),
   );
   add(
@@ -144,7 +145,7 @@ export function addVersions(add: AddOperation, deps: ApiDeps): void {
     },
     async ({ principal, params, upload }) =>
       deps.uploads.run(async () => {
-        const reply = await publishVersion(deps, refOf(params), await upload(), principal.keyId);
+        const reply = await publishVersion(deps, refOf(params), await upload(), principal);
         return { status: reply.created ? 201 : 200, body: reply };
       }),
   );

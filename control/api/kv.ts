@@ -6,6 +6,7 @@ import {
   kvKeysSchema,
   kvNamespaceViewSchema,
   listOf,
+  patchKvNamespaceSchema,
   putKvValueSchema,
   type PutKvValue,
 } from '#shared/contracts/api.ts';
@@ -15,6 +16,7 @@ import { newId } from '../auth/keys.ts';
 import {
   createKvNamespace,
   deleteKvNamespace,
+  grantKvNamespace,
   kvNamespaceView,
   listKvNamespaces,
   requireKvNamespace,
@@ -97,9 +99,34 @@ export function addKvNamespaces(add: AddOperation, deps: ApiDeps): void {
     },
     async ({ principal, params, body }) => {
       const ref = { account: params.account, namespace: body.name };
-      const row = await db.write((tx) => createKvNamespace(tx, ref, newId('kv'), principal.keyId));
+      const row = await db.write((tx) =>
+        createKvNamespace(tx, ref, { id: newId('kv'), functions: body.functions }, principal.keyId),
+      );
       return { status: 201, body: kvNamespaceView(row) };
     },
+  );
+}
+
+export function addKvNamespaceChanges(add: AddOperation, deps: ApiDeps): void {
+  const { db } = deps;
+  add(
+    {
+      id: 'patchKvNamespace',
+      method: 'patch',
+      path: `${K}/{namespace}`,
+      summary: 'Says which functions may bind a KV namespace; null: every function of the account.',
+      access: 'deploy',
+      params: inNamespace,
+      query: noQuery,
+      body: patchKvNamespaceSchema,
+      replies: { 200: kvNamespaceViewSchema },
+    },
+    async ({ principal, params, body }) => ({
+      status: 200,
+      body: kvNamespaceView(
+        await db.write((tx) => grantKvNamespace(tx, params, body.functions, principal.keyId)),
+      ),
+    }),
   );
   add(
     {

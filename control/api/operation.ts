@@ -12,6 +12,7 @@ import {
   layerNameSchema,
   secretNameSchema,
   type AccountName,
+  type FunctionName,
 } from '#shared/ids.ts';
 import type { Principal } from '../auth/authenticate.ts';
 import type { Upload } from '../publish/upload.ts';
@@ -39,6 +40,8 @@ export interface Operation<
   readonly path: string;
   readonly summary: string;
   readonly access: Access;
+  /** Also for keys that are limited to functions, though it names none: it shows nothing that functions hold. */
+  readonly limited?: true;
   /** Owners of account `default` may do it in every account: how a new account gets its first key. */
   readonly operator?: true;
   readonly params: P;
@@ -93,7 +96,7 @@ export function isOperator(principal: Principal): boolean {
  */
 export function authorize(
   principal: Principal,
-  operation: Pick<Operation, 'id' | 'access' | 'operator'>,
+  operation: Pick<Operation, 'id' | 'access' | 'operator' | 'limited'>,
   params: Readonly<Record<string, unknown>>,
 ): void {
   const account = params['account'];
@@ -106,12 +109,16 @@ export function authorize(
   const name = params['function'];
   const allowed =
     name === undefined
-      ? operation.access === 'read' || operation.access === 'self'
+      ? operation.limited === true || operation.access === 'self'
       : principal.functions.some((functionName) => functionName === name);
   if (!allowed)
     throw new PlatformError('forbidden', `${principal.keyId} is limited to other functions`, {
       publicDetail: 'The key is limited to certain functions.',
     });
+}
+
+export function maySee(principal: Principal, functionName: FunctionName): boolean {
+  return principal.functions === undefined || principal.functions.includes(functionName);
 }
 
 // Parts of paths and queries that many operations share.

@@ -2,11 +2,12 @@ import { z } from 'zod';
 import { platformStatusSchema, propagationSchema, whoamiSchema } from '#shared/contracts/api.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
+import { parseVersionId } from '#shared/ids.ts';
 import { findKey, keyView } from '../db/keys.ts';
 import { FULL_BELOW_BYTES } from '#shared/runtime/disk.node.ts';
 import type { ApiDeps } from './deps.ts';
 import { heldView } from './held.ts';
-import { noQuery, nowhere, type AddOperation } from './operation.ts';
+import { maySee, noQuery, nowhere, type AddOperation } from './operation.ts';
 
 const PROPAGATION_WAIT_MS_MAX = 60_000;
 const STATUS_TIMEOUT_MS = 2_000;
@@ -55,6 +56,7 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
       path: '/v1/propagation',
       summary: 'Waits until every live gateway and node has applied a revision.',
       access: 'read',
+      limited: true,
       params: nowhere,
       query: z.object({
         revision: z.coerce.number().int().min(0),
@@ -74,6 +76,7 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
       path: '/v1/status',
       summary: 'Revision, feed consumers, the nodes that answer, and which versions are not started for now.',
       access: 'read',
+      limited: true,
       params: nowhere,
       query: noQuery,
       replies: { 200: platformStatusSchema },
@@ -92,7 +95,13 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
           consumers: deps.consumers.status(),
           nodes,
           ...(disk === undefined ? {} : { storage: { ...disk, full: disk.freeBytes < FULL_BELOW_BYTES } }),
-          ...(held === undefined ? {} : { held: held.map((version) => heldView(version, nowMs)) }),
+          ...(held === undefined
+            ? {}
+            : {
+                held: held
+                  .filter(({ version }) => maySee(principal, parseVersionId(version).functionName))
+                  .map((version) => heldView(version, nowMs)),
+              }),
         },
       };
     },

@@ -74,7 +74,12 @@ test('a version may only name secrets that exist, at its place in the configurat
   const refused = await w.publish('hello', files, { config: { egress: using('key') } });
   expect(refused.body).toMatchObject({
     code: 'secret_not_found',
-    problems: [{ path: 'config.egress.headers.0.secret', message: 'there is no secret key' }],
+    problems: [
+      {
+        path: 'config.egress.headers.0.secret',
+        message: 'there is no secret key in the account; `isoplane secrets put key` makes it',
+      },
+    ],
   });
   await w.call('PUT', `${S}/key`, { body: { value: VALUE } });
   expect((await w.publish('hello', files, { config: { egress: using('key') } })).status).toBe(201);
@@ -103,7 +108,7 @@ test('an account has room for a bounded number of secrets', async ({ expect }) =
   await w.deps.db.write(async (tx) => {
     await tx.orm
       .run(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${LIMITS.secretsPerAccountMax})
-      INSERT INTO secret SELECT 'default', 's' || i, 'v1.', 0, 'test' FROM n`);
+      INSERT INTO secret (account, name, sealed, updated_at, updated_by) SELECT 'default', 's' || i, 'v1.', 0, 'test' FROM n`);
   });
   expect((await w.call<Problem>('PUT', `${S}/more`, { body: { value: 'x' } })).body.code).toBe(
     'quota_exceeded',

@@ -7,7 +7,7 @@ import type { Orm, WriteTx } from './database.ts';
 import { aliasesOf, aliasView, requireFunction, type FunctionRef } from './functions.ts';
 import { instant, pageOf, readCursor, readNumberCursor, type Page, type PageRequest } from './page.ts';
 import { aliases, deployments, routes, versions } from './schema.ts';
-import { requireSecrets } from './secrets.ts';
+import { requireGrants } from './grants.ts';
 
 type DeploymentRow = typeof deployments.$inferSelect;
 
@@ -105,7 +105,6 @@ async function requireVersions(orm: Orm, ref: FunctionRef, weights: Weights): Pr
     });
 }
 
-/** Points the alias at the weights, creating it when needed, and writes the deployment. */
 /** A version that was not served may name a secret that was deleted since. */
 async function requireSecretsOf(orm: Orm, ref: FunctionRef, weights: Weights): Promise<void> {
   const rows = await orm
@@ -121,9 +120,10 @@ async function requireSecretsOf(orm: Orm, ref: FunctionRef, weights: Weights): P
         ),
       ),
     );
-  for (const { config } of rows) await requireSecrets(orm, ref.account, config.egress);
+  for (const { config } of rows) await requireGrants(orm, ref, config);
 }
 
+/** Points the alias at the weights, creating it when needed, and writes the deployment. */
 export async function moveAlias(tx: WriteTx, ref: FunctionRef, move: Move): Promise<DeploymentView> {
   const { orm, nowMs } = tx;
   await requireFunction(orm, ref);

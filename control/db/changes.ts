@@ -22,6 +22,7 @@ import {
   versionItem,
 } from '../feed/items.ts';
 import { newestRevision, type Orm } from './database.ts';
+import { secretsOfAccounts, type KnownSecrets } from './secrets.ts';
 import {
   accounts,
   aliases,
@@ -64,16 +65,22 @@ function grouped<T>(values: readonly T[], keyOf: (value: T) => string): Readonly
   return groups;
 }
 
-function forVersion(
-  role: FeedRole,
-  key: string,
-  row: VersionRow | undefined,
-  tiers: ReadonlyMap<string, Tier>,
-): FeedItem {
+/** What nodes are told of a version beside its row. */
+interface ForNodes {
+  readonly tiers: ReadonlyMap<string, Tier>;
+  readonly secretsOf: (row: VersionRow) => KnownSecrets;
+}
+
+async function forNodes(orm: Orm, role: FeedRole, rows: Iterable<VersionRow>): Promise<ForNodes> {
+  if (role !== 'node') return { tiers: new Map(), secretsOf: () => ({ account: [], own: [] }) };
+  return { tiers: await tiersOf(orm), secretsOf: await secretsOfAccounts(orm, [...rows]) };
+}
+
+function forVersion(role: FeedRole, key: string, row: VersionRow | undefined, nodes: ForNodes): FeedItem {
   if (role === 'gateway')
     return readable('version', key, () => (row === undefined ? null : versionItem(row)));
   return readable('runnable', key, () =>
-    row === undefined ? null : runnableItem(row, tiers.get(row.account)),
+    row === undefined ? null : runnableItem(row, nodes.secretsOf(row), nodes.tiers.get(row.account)),
   );
 }
 
@@ -91,9 +98,8 @@ function readable(kind: FeedItem['kind'], key: string, build: () => FeedItem['va
 }
 
 /** Least tier of each account that has one. */
-async function tiersOf(orm: Orm, role: FeedRole): Promise<ReadonlyMap<string, Tier>> {
+async function tiersOf(orm: Orm): Promise<ReadonlyMap<string, Tier>> {
   const tiers = new Map<string, Tier>();
-  if (role !== 'node') return tiers;
   for (const { name, ceilings } of await orm.select().from(accounts).where(isNotNull(accounts.ceilings)))
     if (ceilings?.tier !== undefined) tiers.set(name, ceilings.tier);
   return tiers;
@@ -165,9 +171,9 @@ export async function readSnapshot(orm: Orm, role: FeedRole): Promise<FeedSnapsh
   const pointing = await orm.select().from(aliases);
   const live = liveVersionIds(pointing);
   const rows = await versionsById(orm, [...live]);
-  const tiers = await tiersOf(orm, role);
+  const nodes = await forNodes(orm, role, rows.values());
   const items: FeedItem[] = concerns(role, 'version')
-    ? [...live].map((id) => forVersion(role, id, rows.get(id), tiers))
+    ? [...live].map((id) => forVersion(role, id, rows.get(id), nodes))
     : [];
   const aliasesByFunction = grouped(pointing, (alias) => `${alias.account}/${alias.functionName}`);
   for (const row of await orm.select().from(functions)) {
@@ -221,8 +227,8 @@ async function versionItems(orm: Orm, role: FeedRole, ids: readonly string[]): P
     orm,
     ids.filter((id) => live.has(id)),
   );
-  const tiers = await tiersOf(orm, role);
-  return ids.map((id) => forVersion(role, id, rows.get(id), tiers));
+  const nodes = await forNodes(orm, role, rows.values());
+  return ids.map((id) => forVersion(role, id, rows.get(id), nodes));
 }
 
 async function functionItems(

@@ -5,7 +5,7 @@ import { versionId, type AccountName, type FunctionName } from '#shared/ids.ts';
 import { ceilingsOf } from './accounts.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
-import { aliases, counters, deployments, functions, routes, versions } from './schema.ts';
+import { aliases, counters, deployments, functions, routes, versions, functionSecrets } from './schema.ts';
 
 type FunctionRow = typeof functions.$inferSelect;
 type AliasRow = typeof aliases.$inferSelect;
@@ -76,6 +76,8 @@ export async function listFunctions(
   orm: Orm,
   account: AccountName,
   page: PageRequest,
+  /** Those alone that a limited key may see. */
+  only?: readonly FunctionName[],
 ): Promise<Page<FunctionView>> {
   const after = readCursor(page.cursor);
   const rows = await orm
@@ -85,6 +87,7 @@ export async function listFunctions(
       and(
         eq(functions.account, account),
         after === undefined ? undefined : gt(functions.name, after as FunctionName),
+        only === undefined ? undefined : inArray(functions.name, [...only]),
       ),
     )
     .orderBy(asc(functions.name))
@@ -156,6 +159,9 @@ export async function deleteFunction(tx: WriteTx, ref: FunctionRef, actor: strin
   await orm
     .delete(versions)
     .where(and(eq(versions.account, ref.account), eq(versions.functionName, ref.functionName)));
+  await orm
+    .delete(functionSecrets)
+    .where(and(eq(functionSecrets.account, ref.account), eq(functionSecrets.functionName, ref.functionName)));
   await orm.delete(functions).where(isFunction(ref));
   for (const route of gone) await tx.change('route', route.id);
   await tx.change('function', `${ref.account}/${ref.functionName}`);

@@ -1,7 +1,7 @@
 import { and, asc, eq, gt, sql } from 'drizzle-orm';
 import type { KvNamespaceView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
-import type { AccountName, KvNamespaceName } from '#shared/ids.ts';
+import type { AccountName, FunctionName, KvNamespaceName } from '#shared/ids.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
 import { kvNamespaces, versions } from './schema.ts';
@@ -17,7 +17,12 @@ export interface KvNamespaceRef {
 export type KvNamespaceRow = typeof kvNamespaces.$inferSelect;
 
 export function kvNamespaceView(row: KvNamespaceRow): KvNamespaceView {
-  return { name: row.name, id: row.id, createdAt: instant(row.createdAt) };
+  return {
+    name: row.name,
+    id: row.id,
+    ...(row.functions === null ? {} : { functions: row.functions }),
+    createdAt: instant(row.createdAt),
+  };
 }
 
 export async function findKvNamespace(orm: Orm, ref: KvNamespaceRef): Promise<KvNamespaceRow | undefined> {
@@ -59,13 +64,13 @@ export async function listKvNamespaces(
 }
 
 /**
- * @param id - random: a namespace that is made again under an old name is another one.
+ * @param made - its id is random: a namespace that is made again under an old name is another one.
  * @throws {PlatformError} `name_taken`, `quota_exceeded`.
  */
 export async function createKvNamespace(
   tx: WriteTx,
   ref: KvNamespaceRef,
-  id: string,
+  made: { readonly id: string; readonly functions: readonly FunctionName[] | undefined },
   actor: string,
 ): Promise<KvNamespaceRow> {
   if ((await findKvNamespace(tx.orm, ref)) !== undefined)
@@ -80,10 +85,35 @@ export async function createKvNamespace(
     });
   const [row] = await tx.orm
     .insert(kvNamespaces)
-    .values({ id, account: ref.account, name: ref.namespace, createdAt: tx.nowMs, createdBy: actor })
+    .values({
+      id: made.id,
+      account: ref.account,
+      name: ref.namespace,
+      createdAt: tx.nowMs,
+      createdBy: actor,
+      functions: made.functions === undefined ? null : [...made.functions],
+    })
     .returning();
   if (row === undefined) throw new PlatformError('internal', 'the KV namespace row was not written');
   await tx.audit({ account: ref.account, actor, action: 'kv.create', target: ref.namespace });
+  return row;
+}
+
+/** Says which functions may bind it from now on; versions that bind it keep it. */
+export async function grantKvNamespace(
+  tx: WriteTx,
+  ref: KvNamespaceRef,
+  functions: readonly FunctionName[] | null,
+  actor: string,
+): Promise<KvNamespaceRow> {
+  const { id } = await requireKvNamespace(tx.orm, ref);
+  const [row] = await tx.orm
+    .update(kvNamespaces)
+    .set({ functions: functions === null ? null : [...functions] })
+    .where(eq(kvNamespaces.id, id))
+    .returning();
+  if (row === undefined) throw new PlatformError('internal', 'the KV namespace row was not written');
+  await tx.audit({ account: ref.account, actor, action: 'kv.grant', target: ref.namespace });
   return row;
 }
 

@@ -149,8 +149,26 @@ export const secrets = sqliteTable(
     sealed: text('sealed').notNull(),
     updatedAt: instantMs('updated_at'),
     updatedBy: text('updated_by').notNull(),
+    /** null: every function of the account. */
+    functions: text('functions', { mode: 'json' }).$type<FunctionName[]>(),
+    /** null: any host. */
+    hosts: text('hosts', { mode: 'json' }).$type<string[]>(),
   },
   (table) => [primaryKey({ columns: [table.account, table.name] })],
+);
+
+export const functionSecrets = sqliteTable(
+  'function_secret',
+  {
+    account: accountColumn(),
+    functionName: functionColumn(),
+    name: text('name').$type<SecretName>().notNull(),
+    /** Under the nodes' key, context `secret/ACCOUNT/FUNCTION/NAME`. */
+    sealed: text('sealed').notNull(),
+    updatedAt: instantMs('updated_at'),
+    updatedBy: text('updated_by').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.functionName, table.name] })],
 );
 
 export const kvNamespaces = sqliteTable('kv_namespace', {
@@ -159,6 +177,8 @@ export const kvNamespaces = sqliteTable('kv_namespace', {
   name: text('name').$type<KvNamespaceName>().notNull(),
   createdAt: instantMs('created_at'),
   createdBy: text('created_by').notNull(),
+  /** null: every function of the account. */
+  functions: text('functions', { mode: 'json' }).$type<FunctionName[]>(),
 });
 
 export const usage = sqliteTable(

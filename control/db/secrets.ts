@@ -1,26 +1,54 @@
-/** Secrets of accounts: written sealed, listed by name, never read back here. */
+/** Secrets of accounts and of functions: sealed values, and what follows when one changes. */
 import { and, asc, count, eq, gt, inArray, sql } from 'drizzle-orm';
 import type { SecretView } from '#shared/contracts/api.ts';
-import type { FunctionConfig } from '#shared/contracts/config.ts';
+import { functionConfigSchema, type FunctionConfig } from '#shared/contracts/config.ts';
+import { envNames } from '../publish/env-names.ts';
+import {
+  bindingOfSecret,
+  functionSecretContext,
+  secretContext,
+  type SealedBinding,
+} from '#shared/contracts/secrets.ts';
 import { PlatformError } from '#shared/errors.ts';
-import { versionId, type AccountName, type SecretName } from '#shared/ids.ts';
+import { versionId, type AccountName, type FunctionName, type SecretName } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { liveVersionIds } from '../feed/items.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
-import { aliases, secrets, versions } from './schema.ts';
+import { aliases, functions, functionSecrets, secrets, versions } from './schema.ts';
+
+export type SecretRow = typeof secrets.$inferSelect;
+export type FunctionSecretRow = typeof functionSecrets.$inferSelect;
+type VersionRow = typeof versions.$inferSelect;
 
 export interface SecretRef {
   readonly account: AccountName;
   readonly name: SecretName;
 }
 
-function isSecret({ account, name }: SecretRef) {
-  return and(eq(secrets.account, account), eq(secrets.name, name));
+export interface FunctionSecretRef extends SecretRef {
+  readonly functionName: FunctionName;
 }
 
-/** What seals a value to its place: it opens nowhere else. */
-export const secretContext = ({ account, name }: SecretRef): string => `secret/${account}/${name}`;
+function isSecret(ref: SecretRef) {
+  return and(eq(secrets.account, ref.account), eq(secrets.name, ref.name));
+}
+
+function isFunctionSecret(ref: FunctionSecretRef) {
+  return and(
+    eq(functionSecrets.account, ref.account),
+    eq(functionSecrets.functionName, ref.functionName),
+    eq(functionSecrets.name, ref.name),
+  );
+}
+
+function view(row: SecretRow): SecretView {
+  return {
+    name: row.name,
+    updatedAt: instant(row.updatedAt),
+    ...(row.functions === null ? {} : { functions: row.functions }),
+    ...(row.hosts === null ? {} : { hosts: row.hosts }),
+  };
+}
 
 export async function listSecrets(
   orm: Orm,
@@ -29,7 +57,7 @@ export async function listSecrets(
 ): Promise<Page<SecretView>> {
   const after = readCursor(page.cursor);
   const rows = await orm
-    .select({ name: secrets.name, updatedAt: secrets.updatedAt })
+    .select()
     .from(secrets)
     .where(
       and(
@@ -39,17 +67,67 @@ export async function listSecrets(
     )
     .orderBy(asc(secrets.name))
     .limit(page.limit + 1);
-  return pageOf(rows, page.limit, {
-    item: (row) => ({ name: row.name, updatedAt: instant(row.updatedAt) }),
-    key: (row) => row.name,
-  });
+  return pageOf(rows, page.limit, { item: view, key: (row) => row.name });
+}
+
+/** Versions that an alias points at, of one function or of all of the account. */
+async function liveVersions(
+  orm: Orm,
+  account: AccountName,
+  functionName: FunctionName | undefined,
+): Promise<readonly VersionRow[]> {
+  const pointing = await orm
+    .select()
+    .from(aliases)
+    .where(
+      and(
+        eq(aliases.account, account),
+        functionName === undefined ? undefined : eq(aliases.functionName, functionName),
+      ),
+    );
+  const live = new Set(
+    pointing.flatMap((alias) => alias.weights.map(({ version }) => `${alias.functionName}@${version}`)),
+  );
+  if (live.size === 0) return [];
+  const rows = await orm
+    .select()
+    .from(versions)
+    .where(
+      and(
+        eq(versions.account, account),
+        functionName === undefined ? undefined : eq(versions.functionName, functionName),
+      ),
+    );
+  return rows.filter((row) => live.has(`${row.functionName}@${row.number}`));
+}
+
+/** Nodes learn of a changed value with the versions that have it in `env`, and start new instances of them. */
+async function changeVersions(tx: WriteTx, rows: readonly VersionRow[]): Promise<void> {
+  for (const row of rows) await tx.change('version', versionId(row.account, row.functionName, row.number));
+}
+
+function bindsFromAccount({ config }: VersionRow, name: SecretName): boolean {
+  return (config.secrets ?? []).some((entry) => bindingOfSecret(entry).secret === name);
+}
+
+function sendsAsHeader({ config }: VersionRow, name: SecretName): boolean {
+  const { egress } = config;
+  if (egress === undefined || typeof egress === 'string') return false;
+  return egress.headers.some(({ secret }) => secret === name);
+}
+
+export interface SecretValue {
+  readonly sealed: string;
+  /** undefined: as it was. null: no bound. */
+  readonly functions: readonly FunctionName[] | null | undefined;
+  readonly hosts: readonly string[] | null | undefined;
 }
 
 /** @throws {PlatformError} `quota_exceeded` for one more name than an account may have. */
 export async function putSecret(
   tx: WriteTx,
   ref: SecretRef,
-  sealed: string,
+  value: SecretValue,
   actor: string,
 ): Promise<SecretView & { readonly revision: number }> {
   const [others] = await tx.orm
@@ -60,32 +138,37 @@ export async function putSecret(
     throw new PlatformError('quota_exceeded', `${ref.account} has ${LIMITS.secretsPerAccountMax} secrets`, {
       publicDetail: `An account may have ${LIMITS.secretsPerAccountMax} secrets.`,
     });
-  const values = { sealed, updatedAt: tx.nowMs, updatedBy: actor };
-  await tx.orm
+  const set = {
+    sealed: value.sealed,
+    updatedAt: tx.nowMs,
+    updatedBy: actor,
+    ...(value.functions === undefined
+      ? {}
+      : { functions: value.functions === null ? null : [...value.functions] }),
+    ...(value.hosts === undefined ? {} : { hosts: value.hosts === null ? null : [...value.hosts] }),
+  };
+  const [row] = await tx.orm
     .insert(secrets)
-    .values({ ...ref, ...values })
-    .onConflictDoUpdate({ target: [secrets.account, secrets.name], set: values });
+    .values({ ...ref, ...set })
+    .onConflictDoUpdate({ target: [secrets.account, secrets.name], set })
+    .returning();
+  if (row === undefined) throw new PlatformError('internal', 'the secret row was not written');
+  const live = await liveVersions(tx.orm, ref.account, undefined);
+  await changeVersions(
+    tx,
+    live.filter((version) => bindsFromAccount(version, ref.name)),
+  );
   const revision = await tx.change('secret', `${ref.account}/${ref.name}`);
   await tx.audit({ account: ref.account, actor, action: 'secret.put', target: ref.name });
-  return { name: ref.name, updatedAt: instant(tx.nowMs), revision };
+  return { ...view(row), revision };
 }
 
 /** @throws {PlatformError} `in_use` while a version that an alias points at names it. */
 export async function deleteSecret(tx: WriteTx, ref: SecretRef, actor: string): Promise<void> {
   const [known] = await tx.orm.select({ name: secrets.name }).from(secrets).where(isSecret(ref));
   if (known === undefined) throw new PlatformError('secret_not_found', `no secret ${ref.name}`);
-  const users = await tx.orm
-    .select({ functionName: versions.functionName, number: versions.number })
-    .from(versions)
-    .where(
-      and(
-        eq(versions.account, ref.account),
-        sql`exists (select 1 from json_each(${versions.config}, '$.egress.headers') as entry
-          where json_extract(entry.value, '$.secret') = ${ref.name})`,
-      ),
-    );
-  const live = liveVersionIds(await tx.orm.select().from(aliases).where(eq(aliases.account, ref.account)));
-  const user = users.find((row) => live.has(versionId(ref.account, row.functionName, row.number)));
+  const live = await liveVersions(tx.orm, ref.account, undefined);
+  const user = live.find((row) => sendsAsHeader(row, ref.name) || bindsFromAccount(row, ref.name));
   if (user !== undefined)
     throw new PlatformError('in_use', `secret ${ref.name} is referenced`, {
       publicDetail: `Version ${user.number} of ${user.functionName} uses it.`,
@@ -95,35 +178,147 @@ export async function deleteSecret(tx: WriteTx, ref: SecretRef, actor: string): 
   await tx.audit({ account: ref.account, actor, action: 'secret.delete', target: ref.name });
 }
 
-/** @throws {PlatformError} `secret_not_found` with the place of each name that the account does not have. */
-export async function requireSecrets(
+export async function listFunctionSecrets(
   orm: Orm,
-  account: AccountName,
-  egress: FunctionConfig['egress'],
+  ref: Omit<FunctionSecretRef, 'name'>,
+): Promise<readonly FunctionSecretRow[]> {
+  return orm
+    .select()
+    .from(functionSecrets)
+    .where(and(eq(functionSecrets.account, ref.account), eq(functionSecrets.functionName, ref.functionName)))
+    .orderBy(asc(functionSecrets.name));
+}
+
+/**
+ * The function need not exist yet: its first version then starts with the secret.
+ *
+ * @throws {PlatformError} `quota_exceeded`; `name_taken` when a served version has something else of that name.
+ */
+export async function putFunctionSecret(
+  tx: WriteTx,
+  ref: FunctionSecretRef,
+  sealed: string,
+  actor: string,
+): Promise<{ readonly updatedAtMs: number; readonly revision: number; readonly functionExists: boolean }> {
+  const rows = await listFunctionSecrets(tx.orm, ref);
+  if (!rows.some(({ name }) => name === ref.name) && rows.length >= LIMITS.secretsPerFunctionMax)
+    throw new PlatformError('quota_exceeded', `${ref.functionName} has ${rows.length} secrets`, {
+      publicDetail: `A function may have ${LIMITS.secretsPerFunctionMax} secrets.`,
+    });
+  await requireRoom(tx.orm, ref.account);
+  const live = await liveVersions(tx.orm, ref.account, ref.functionName);
+  const holder = live.find(({ config }) => namesInEnv(config).has(ref.name));
+  if (holder !== undefined)
+    throw new PlatformError('name_taken', `${ref.name} is in env of version ${holder.number}`, {
+      publicDetail: `Version ${holder.number} of ${ref.functionName} has a variable or binding ${ref.name}: remove it there first.`,
+    });
+  const values = { sealed, updatedAt: tx.nowMs, updatedBy: actor };
+  await tx.orm
+    .insert(functionSecrets)
+    .values({ ...ref, ...values })
+    .onConflictDoUpdate({
+      target: [functionSecrets.account, functionSecrets.functionName, functionSecrets.name],
+      set: values,
+    });
+  const [known] = await tx.orm
+    .select()
+    .from(functions)
+    .where(and(eq(functions.account, ref.account), eq(functions.name, ref.functionName)));
+  const revision = await functionSecretChanged(tx, ref, live);
+  const target = `${ref.functionName}/${ref.name}`;
+  await tx.audit({ account: ref.account, actor, action: 'function_secret.put', target });
+  return { updatedAtMs: tx.nowMs, revision, functionExists: known !== undefined };
+}
+
+/** Secrets of functions, of an account: they may be made for functions that do not exist. */
+const FUNCTION_SECRETS_PER_ACCOUNT_MAX = 5_000;
+
+async function requireRoom(orm: Orm, account: AccountName): Promise<void> {
+  const have = await orm.$count(functionSecrets, eq(functionSecrets.account, account));
+  if (have < FUNCTION_SECRETS_PER_ACCOUNT_MAX) return;
+  throw new PlatformError('quota_exceeded', `${account} has ${have} secrets of functions`, {
+    publicDetail: `The functions of an account may have ${FUNCTION_SECRETS_PER_ACCOUNT_MAX} secrets together.`,
+  });
+}
+
+/** @throws {PlatformError} `secret_not_found`; `in_use` while a served version says that it needs it. */
+export async function deleteFunctionSecret(
+  tx: WriteTx,
+  ref: FunctionSecretRef,
+  actor: string,
 ): Promise<void> {
-  if (egress === undefined || typeof egress === 'string' || egress.headers.length === 0) return;
-  const rows = await orm
-    .select({ name: secrets.name })
-    .from(secrets)
-    .where(
-      and(
-        eq(secrets.account, account),
-        inArray(
-          secrets.name,
-          egress.headers.map(({ secret }) => secret),
-        ),
-      ),
-    );
-  const known = new Set(rows.map(({ name }) => name));
-  const problems = egress.headers.flatMap(({ secret }, index) =>
-    known.has(secret)
-      ? []
-      : [{ path: `config.egress.headers.${index}.secret`, message: `there is no secret ${secret}` }],
-  );
-  const [first] = problems;
-  if (first === undefined) return;
-  throw new PlatformError('secret_not_found', `${account} has no ${first.path}`, {
-    publicDetail: `${first.path}: ${first.message}`,
-    extensions: { problems },
+  const [known] = await tx.orm.select().from(functionSecrets).where(isFunctionSecret(ref));
+  if (known === undefined) throw new PlatformError('secret_not_found', `no secret ${ref.name}`);
+  const live = await liveVersions(tx.orm, ref.account, ref.functionName);
+  const [shared] = await tx.orm.select().from(secrets).where(isSecret(ref));
+  const user = live.find((row) => shared === undefined && bindsFromAccount(row, ref.name));
+  if (user !== undefined)
+    throw new PlatformError('in_use', `secret ${ref.name} is referenced`, {
+      publicDetail: `Version ${user.number} of ${user.functionName} lists it in \`secrets\`.`,
+    });
+  await tx.orm.delete(functionSecrets).where(isFunctionSecret(ref));
+  await functionSecretChanged(tx, ref, live);
+  const target = `${ref.functionName}/${ref.name}`;
+  await tx.audit({ account: ref.account, actor, action: 'function_secret.delete', target });
+}
+
+/** @returns the revision with which every node has heard of it. */
+async function functionSecretChanged(
+  tx: WriteTx,
+  { account, functionName }: FunctionSecretRef,
+  live: readonly VersionRow[],
+): Promise<number> {
+  await changeVersions(tx, live);
+  return tx.change('function', `${account}/${functionName}`);
+}
+
+/** Rows of an earlier release may lack members that were added since. */
+function namesInEnv(config: FunctionConfig): ReadonlySet<string> {
+  return new Set(envNames(functionConfigSchema.parse(config)).map(({ name }) => name));
+}
+
+/** What {@link sealedBindings} chooses from. */
+export interface KnownSecrets {
+  readonly account: readonly SecretRow[];
+  readonly own: readonly FunctionSecretRow[];
+}
+
+/** Pure. A function's own secrets, and those that it binds from its account; of one name its own. */
+export function sealedBindings(
+  { account, functionName, config }: Pick<VersionRow, 'account' | 'functionName' | 'config'>,
+  known: KnownSecrets,
+): SealedBinding[] {
+  const taken = namesInEnv(config);
+  const bound = new Map<string, SealedBinding>();
+  for (const entry of config.secrets ?? []) {
+    const { binding, secret } = bindingOfSecret(entry);
+    const row = known.account.find(({ name }) => name === secret);
+    if (row !== undefined && mayBind(row, functionName))
+      bound.set(binding, { binding, context: secretContext(account, row.name), sealed: row.sealed });
+  }
+  for (const { name, sealed } of known.own)
+    // An older version may have a variable of that name; it was published as it is.
+    if (!taken.has(name))
+      bound.set(name, { binding: name, context: functionSecretContext(account, functionName, name), sealed });
+  return [...bound.values()];
+}
+
+/** As a member of `env`: one that is for certain hosts never is. */
+export function mayBind(row: Pick<SecretRow, 'functions' | 'hosts'>, functionName: FunctionName): boolean {
+  return row.hosts === null && (row.functions === null || row.functions.includes(functionName));
+}
+
+/** Reads them for many versions at once. */
+export async function secretsOfAccounts(
+  orm: Orm,
+  wanted: readonly { readonly account: AccountName }[],
+): Promise<(ref: { readonly account: AccountName; readonly functionName: FunctionName }) => KnownSecrets> {
+  const names = [...new Set(wanted.map(({ account }) => account))];
+  if (names.length === 0) return () => ({ account: [], own: [] });
+  const shared = await orm.select().from(secrets).where(inArray(secrets.account, names));
+  const own = await orm.select().from(functionSecrets).where(inArray(functionSecrets.account, names));
+  return ({ account, functionName }) => ({
+    account: shared.filter((row) => row.account === account),
+    own: own.filter((row) => row.account === account && row.functionName === functionName),
   });
 }

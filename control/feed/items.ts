@@ -12,6 +12,7 @@ import type {
   VersionItem,
 } from '#shared/contracts/feed.ts';
 import { versionId } from '#shared/ids.ts';
+import { sealedBindings, type KnownSecrets } from '../db/secrets.ts';
 import type { accounts, aliases, functions, keys, routes, secrets, versions } from '../db/schema.ts';
 
 type AliasRow = typeof aliases.$inferSelect;
@@ -44,6 +45,7 @@ export function versionItem(row: VersionRow): VersionItem {
 
 export function runnableItem(
   row: Pick<VersionRow, 'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv'>,
+  known: KnownSecrets,
   /** Least tier that the account's functions run in. */
   tierMin: Tier = 'standard',
 ): Runnable {
@@ -63,6 +65,7 @@ export function runnableItem(
     egress: egressRulesOf(config),
     services: config.services,
     kv: row.kv,
+    secrets: sealedBindings({ ...row, config }, known),
     entrypoints: config.entrypoints,
     hooks: config.hooks,
     tier: tierMin === 'strict' ? 'strict' : config.tier,

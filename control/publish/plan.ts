@@ -6,7 +6,9 @@
  */
 import type { LayerMetadata, PublishMetadata } from '#shared/contracts/api.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
+import { envNames } from './env-names.ts';
 import { LAYER_MOUNT, moduleNameProblem, type ModuleRef } from '#shared/contracts/modules.ts';
+import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { Digest, KvNamespaceName, LayerName } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
@@ -155,13 +157,25 @@ function mountLayers(layers: readonly (readonly ModuleRef[])[]): readonly Module
 }
 
 /** Variables and bindings share the names of `env`. */
-function bindingsTwice({ vars, services, kv, entrypoints }: PublishMetadata['config']): readonly Problem[] {
-  const taken = new Set(Object.keys(vars));
+function bindingsTwice(config: PublishMetadata['config'], ownSecrets: readonly string[]): readonly Problem[] {
+  const { entrypoints } = config;
+  const taken = new Set<string>();
+  const own = new Set(ownSecrets);
   const named = [
-    ...services.map(({ binding }, index) => ({ path: `config.services.${index}.binding`, name: binding })),
-    ...kv.map(({ binding }, index) => ({ path: `config.kv.${index}.binding`, name: binding })),
+    ...envNames(config),
+    ...config.secrets.map((entry, index) => ({
+      path: `config.secrets.${index}`,
+      name: bindingOfSecret(entry).binding,
+    })),
   ];
+  const hidden = envNames(config)
+    .filter(({ name }) => own.has(name))
+    .map(({ path, name }) => ({
+      path,
+      message: `the function has a secret ${name}, and env has one member of a name`,
+    }));
   return [
+    ...hidden,
     ...named.flatMap(({ path, name }) => {
       if (taken.has(name)) return [{ path, message: `the name ${name} is already used in env` }];
       taken.add(name);
@@ -174,7 +188,7 @@ function bindingsTwice({ vars, services, kv, entrypoints }: PublishMetadata['con
   ];
 }
 
-function configProblems(metadata: PublishMetadata, latestDate: string) {
+function configProblems({ metadata, latestDate, ownSecrets }: UploadForPlan) {
   const { config } = metadata;
   const varsBytes = new TextEncoder().encode(JSON.stringify(config.vars)).byteLength;
   if (varsBytes > LIMITS.varsBytesMax)
@@ -191,7 +205,7 @@ function configProblems(metadata: PublishMetadata, latestDate: string) {
     path: `config.layers.${index}`,
     message: `layer ${config.layers[index]?.name} is listed twice`,
   }));
-  const problems = [...layersTwice, ...bindingsTwice(config)];
+  const problems = [...layersTwice, ...bindingsTwice(config, ownSecrets)];
   return problems.length > 0 ? refuse('config_invalid', problems) : undefined;
 }
 
@@ -203,6 +217,8 @@ export interface UploadForPlan {
   readonly layers: readonly ResolvedLayer[];
   /** In the order of `config.kv`. */
   readonly namespaces: readonly ResolvedNamespace[];
+  /** Names of the function's own secrets. */
+  readonly ownSecrets: readonly string[];
   readonly latestDate: string;
 }
 
@@ -225,7 +241,7 @@ export function planVersion(upload: UploadForPlan): Planned<VersionPlan> {
       'module_missing',
       orphans.map(({ name }) => ({ path: 'parts', message: `map:${name} belongs to no uploaded module` })),
     );
-  const config = configProblems(metadata, upload.latestDate);
+  const config = configProblems(upload);
   if (config !== undefined) return config;
   const absent = upload.layers.flatMap(({ name, version, content }, index) =>
     content === undefined

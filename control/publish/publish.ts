@@ -17,6 +17,7 @@ import { asPlatformError, PlatformError, type ErrorCode } from '#shared/errors.t
 import type { Digest } from '#shared/ids.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import type { Principal } from '../auth/authenticate.ts';
 import { sha256, type BlobStore } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
 import { moveAlias } from '../db/aliases.ts';
@@ -24,7 +25,8 @@ import type { Database, WriteTx } from '../db/database.ts';
 import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
 import { findKvNamespace } from '../db/kv.ts';
 import { findLayerVersion, insertLayerVersion, layerVersionView, type LayerRef } from '../db/layers.ts';
-import { requireSecrets } from '../db/secrets.ts';
+import { requireGrants } from '../db/grants.ts';
+import { listFunctionSecrets, secretsOfAccounts } from '../db/secrets.ts';
 import {
   findByDigest,
   insertVersion,
@@ -149,8 +151,11 @@ async function check(deps: PublishDeps, runnable: Runnable, upload: Upload): Pro
 interface Commit {
   readonly content: NewVersion;
   readonly metadata: PublishMetadata;
-  readonly actor: string;
+  readonly actor: Publisher;
 }
+
+/** Who publishes: a key, and the functions that it is limited to. */
+type Publisher = Pick<Principal, 'keyId' | 'functions'>;
 
 async function commit(
   tx: WriteTx,
@@ -158,10 +163,10 @@ async function commit(
   { content, metadata, actor }: Commit,
 ): Promise<PublishReply> {
   await ensureFunction(tx, ref);
-  await requireSecrets(tx.orm, ref.account, metadata.config.egress);
+  await requireGrants(tx.orm, ref, metadata.config, actor.functions);
   // Looked up again: an equal upload may have been committed while this one was checked.
   const existing = await findByDigest(tx.orm, ref, content.digest);
-  const row: VersionRow = existing ?? (await insertVersion(tx, ref, content, actor));
+  const row: VersionRow = existing ?? (await insertVersion(tx, ref, content, actor.keyId));
   const deployment =
     metadata.alias === undefined
       ? undefined
@@ -170,7 +175,7 @@ async function commit(
           weights: [{ version: row.number, weight: 100 }],
           reason: 'publish',
           message: metadata.message,
-          actor,
+          actor: actor.keyId,
         });
   return {
     version: versionView(row),
@@ -183,7 +188,7 @@ export async function publishVersion(
   deps: PublishDeps,
   ref: FunctionRef,
   upload: Upload,
-  actor: string,
+  actor: Publisher,
 ): Promise<PublishReply> {
   const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
   refuseBadJwks((upload.metadata as { readonly config: { readonly auth?: unknown } }).config.auth);
@@ -191,7 +196,10 @@ export async function publishVersion(
   const over = overCeilings(metadata.config, ceilings);
   if (over !== undefined) throw over;
   const layers = await resolveLayers(deps.db, ref, metadata);
-  await deps.db.read((orm) => requireSecrets(orm, ref.account, metadata.config.egress));
+  const own = await deps.db.read(async (orm) => {
+    await requireGrants(orm, ref, metadata.config, actor.functions);
+    return listFunctionSecrets(orm, ref);
+  });
   const namespaces = await resolveNamespaces(deps.db, ref, metadata);
   const planned = planVersion({
     metadata,
@@ -199,6 +207,7 @@ export async function publishVersion(
     maps: upload.maps.map(partOf),
     layers,
     namespaces,
+    ownSecrets: own.map(({ name }) => name),
     latestDate: deps.latestDate,
   });
   if (planned.kind === 'refused') throw planned.error;
@@ -221,7 +230,8 @@ export async function publishVersion(
   let startMs: number | undefined;
   if (known === undefined) {
     const row = { ...ref, ...content, modules: [...content.modules], number };
-    const runnable = runnableItem(row, ceilings.tier);
+    const secrets = await deps.db.read((orm) => secretsOfAccounts(orm, [ref]));
+    const runnable = runnableItem(row, secrets(ref), ceilings.tier);
     startMs = await check(deps, runnable, upload);
   }
   const reply = await deps.db.write((tx) => commit(tx, ref, { content, metadata, actor }));

@@ -27,7 +27,7 @@ const RUNNABLE_WAIT_MS = 5_000;
 /** An agent is ready when this many slots wait; the others follow while it serves. */
 const SLOTS_FIRST = 3;
 
-function followFeed(parts: Parts, egress: Egress): Promise<FeedConsumer> {
+function followFeed(parts: Parts, { egress, instances, heartbeat }: Running): Promise<FeedConsumer> {
   const { options, layout, runnables, programs } = parts;
   const prepare = (runnable: Runnable): void => {
     programs.of(runnable).catch((error: unknown) => {
@@ -50,6 +50,12 @@ function followFeed(parts: Parts, egress: Egress): Promise<FeedConsumer> {
         runnables.set(item.key, item.value ?? undefined);
         if (item.value !== null) prepare(item.value);
       }
+      // The scheduler hears at once of instances that are outdated now.
+      if (
+        items.some(({ kind }) => kind === 'runnable') &&
+        instances.list().some((entry) => entry.outdated === true)
+      )
+        heartbeat.beat();
     },
   });
 }
@@ -101,6 +107,7 @@ function assemble(parts: Parts, socket: string): Running {
     capacity: options.capacity,
     memory: { freeBytes, reserveBytes: options.memoryReserveBytes ?? 0 },
     agentSocket: socket,
+    isOutdated: (runnable) => runnables.isOutdated(runnable),
     findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
     onStarted: ({ id, slot, runnable }) => {
       usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
@@ -151,7 +158,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
   const running = assemble(parts, socket);
   const { instances, watchdog, heartbeat, launchOptions } = running;
   await pools.standard.fill(SLOTS_FIRST);
-  const feed = await followFeed(parts, running.egress);
+  const feed = await followFeed(parts, running);
   const status = (): NodeStatus => ({
     nodeId: options.nodeId,
     sandbox: sandbox.status,

@@ -15,6 +15,7 @@ import { ensureRpcHost } from '../bindings/rpc-host.node.ts';
 import { serviceBindings } from '../bindings/services/kind.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
 import { CodeCache } from '../code/cache.node.ts';
+import { createOpenSecrets } from '../code/open-secrets.node.ts';
 import { Programs } from '../code/programs.node.ts';
 import type { EgressSettings } from '../egress/messages.ts';
 import { loadEntryModules } from '../entry/pack.node.ts';
@@ -181,6 +182,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
     programs: new Programs({
       code,
       entry: await loadEntryModules(),
+      openSecrets: createOpenSecrets(layout.nodeKey),
       rpcHost,
     }),
     logs: await LogStore.open({

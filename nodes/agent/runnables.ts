@@ -22,6 +22,13 @@ export class RunnableIndex {
     for (const waiter of this.#waiters) if (waiter.id === id) waiter.wake(runnable);
   }
 
+  /** True when an instance of `runnable` has secrets that are not those of the version any more. */
+  isOutdated(runnable: Runnable): boolean {
+    const current = this.#runnables.get(runnable.id);
+    if (current === undefined || current === runnable) return false;
+    return JSON.stringify(current.secrets) !== JSON.stringify(runnable.secrets);
+  }
+
   /** The version, waiting up to `waitMs` for it to arrive. */
   wait(id: string, waitMs: number): Promise<Runnable | undefined> {
     const known = this.#runnables.get(id);

@@ -11,8 +11,10 @@ import { buildWorkerdConfig, type BuildOptions } from '../workerd/build.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
 import type { Program } from '../slots/slot.node.ts';
 import type { CodeCache } from './cache.node.ts';
+import type { OpenSecrets } from './open-secrets.node.ts';
 
-export interface ProgramsOptions extends BuildOptions {
+export interface ProgramsOptions extends Omit<BuildOptions, 'secrets'> {
+  readonly openSecrets: OpenSecrets;
   readonly code: CodeCache;
 }
 
@@ -60,7 +62,8 @@ export class Programs {
       type,
       content: contents[index] ?? new Uint8Array(),
     }));
-    const config = buildWorkerdConfig(runnable, modules, this.#options);
+    const secrets = await this.#options.openSecrets(runnable.secrets);
+    const config = buildWorkerdConfig(runnable, modules, { ...this.#options, secrets });
     return { config: encodeWorkerdConfig(config), sockets: config.sockets.map(({ name }) => name) };
   }
 }

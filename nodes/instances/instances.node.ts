@@ -28,6 +28,8 @@ export interface InstancesOptions {
   readonly memory: { readonly freeBytes: () => number; readonly reserveBytes: number };
   readonly agentSocket: string;
   /** Waits a while for the feed to bring the version. */
+  /** Its secrets have changed since it was started. */
+  readonly isOutdated: (runnable: Runnable) => boolean;
   readonly findRunnable: (versionId: VersionId) => Promise<Runnable | undefined>;
   readonly onStarted: (instance: RunningInstance) => void;
   /** The process is about to be told to end. */
@@ -84,7 +86,14 @@ export class Instances {
     return [...this.#entries.values()].flatMap(({ running }) =>
       running === undefined
         ? []
-        : [{ instanceId: running.id, versionId: running.runnable.id, endpoint: running.endpoint }],
+        : [
+            {
+              instanceId: running.id,
+              versionId: running.runnable.id,
+              endpoint: running.endpoint,
+              ...(this.#options.isOutdated(running.runnable) ? { outdated: true } : {}),
+            },
+          ],
     );
   }
 

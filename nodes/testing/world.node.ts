@@ -82,6 +82,7 @@ class FakeControl {
       egress: egressRulesOf(config),
       services: config.services,
       kv: [],
+      secrets: [],
       entrypoints: config.entrypoints,
       hooks: config.hooks,
       tier: config.tier,

@@ -1,6 +1,7 @@
 /** From a runnable version to the workerd config of its instance. Pure. */
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { parseVersionId } from '#shared/ids.ts';
+import type { OpenBinding } from '../code/open-secrets.node.ts';
 import { HOOKS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
 import {
   EGRESS_SOCKET,
@@ -45,6 +46,8 @@ function gcFlags(memoryMb: number): readonly string[] {
 
 export interface BuildOptions {
   readonly entry: EntryModules;
+  /** Opened secrets of the version's `env`. */
+  readonly secrets: readonly OpenBinding[];
   /** CONNECT target that begins RPC; user code must not know it (facts of workerd: it opens a raw session). */
   readonly rpcHost: string;
 }
@@ -71,9 +74,14 @@ function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService
   ];
 }
 
-function bindings(runnable: Runnable): readonly WorkerdBinding[] {
+function bindings(runnable: Runnable, secrets: readonly OpenBinding[]): readonly WorkerdBinding[] {
+  const secret = new Set(secrets.map(({ binding }) => binding));
   return [
-    ...Object.entries(runnable.vars).map(bindingOf),
+    // A version that was published before the secret was made may have a variable of its name.
+    ...Object.entries(runnable.vars)
+      .filter(([name]) => !secret.has(name))
+      .map(bindingOf),
+    ...secrets.map(({ binding, value }) => bindingOf([binding, value])),
     ...runnable.services.map(
       ({ binding }, index) => ({ name: binding, kind: 'service', service: `service-${index}` }) as const,
     ),
@@ -104,7 +112,7 @@ function sockets({ entrypoints, hooks }: Runnable, rpcHost: string): readonly Wo
 export function buildWorkerdConfig(
   runnable: Runnable,
   modules: readonly WorkerdModule[],
-  { entry, rpcHost }: BuildOptions,
+  { entry, secrets, rpcHost }: BuildOptions,
 ): WorkerdConfig {
   const { functionName, number } = parseVersionId(runnable.id);
   const { style, main, hooks, entrypoints, compatibilityFlags: flags } = runnable;
@@ -119,7 +127,7 @@ export function buildWorkerdConfig(
         ],
         compatibilityDate: runnable.compatibilityDate,
         compatibilityFlags: flags.some((flag) => ALS_FLAGS.includes(flag)) ? flags : [...flags, 'nodejs_als'],
-        bindings: bindings(runnable),
+        bindings: bindings(runnable, secrets),
         globalOutbound: 'egress',
       },
       // The implicit one would load the system's certificates and reach the network.

@@ -166,6 +166,8 @@ function noteListed(m: Machine, node: NodeRecord, entry: NodeHeartbeat['instance
   if (known === undefined) return adoptInstance(m, node, entry);
   if (known.node !== node) return false;
   known.listed = true;
+  // As one that is too old: it ends when its requests have, and the next one has what it lacks.
+  if (entry.outdated === true) drainInstance(m, known, 'age');
   // The list overtook the answer to the start.
   if (known.state === 'starting') becameReady(m, known, entry.endpoint);
   // The stop got lost, or takes longer than its grace.

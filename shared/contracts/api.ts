@@ -23,6 +23,7 @@
  *   GET    A/layers/{layer}/versions/{n}/modules/{path}   bytes
  *   GET    A/keys · POST A/keys CreateKey → CreatedKey · DELETE A/keys/{id}
  *   GET    A/secrets · PUT A/secrets/{secret} PutSecret → SecretView · DELETE A/secrets/{secret}
+ *   GET    F/secrets · PUT F/secrets/{secret} {value} · DELETE F/secrets/{secret}   members of the function's `env`
  *   GET    A/routes · POST A/routes CreateRoute → RouteView · DELETE A/routes/{id}
  *   GET    A/usage?from&to&function&granularity=hour|day|total   list of UsageView
  *   GET    /v1/whoami                            → Whoami: the key of this call, and where functions answer
@@ -48,6 +49,7 @@ import { givenJwksSchema, jwksSchema } from './jwks.ts';
 import { moduleRefSchema, moduleTypeSchema } from './modules.ts';
 import { nodeStatusSchema } from './nodes.ts';
 import { ceilingsSchema, provisionSchema } from './provision.ts';
+import { grantedFunctionsSchema, grantedHostsSchema } from './secrets.ts';
 
 /** RFC 3339 instant. */
 const instant = z.iso.datetime();
@@ -178,11 +180,18 @@ export const layerViewSchema = z.object({
   createdAt: instant,
 });
 
-export const createKvNamespaceSchema = z.strictObject({ name: kvNamespaceNameSchema });
+export const createKvNamespaceSchema = z.strictObject({
+  name: kvNamespaceNameSchema,
+  /** Functions that may bind it. Absent: every function of the account, published with a key that is not limited. */
+  functions: grantedFunctionsSchema.optional(),
+});
+/** Replaces the list of functions; null: every function. */
+export const patchKvNamespaceSchema = z.strictObject({ functions: grantedFunctionsSchema.nullable() });
 export const kvNamespaceViewSchema = z.object({
   name: kvNamespaceNameSchema,
   /** Random and never used again: a namespace that is made anew under a name is another one. */
   id: z.string(),
+  functions: grantedFunctionsSchema.optional(),
   createdAt: instant,
 });
 export const kvKeysSchema = z.object({
@@ -240,7 +249,15 @@ export const whoamiSchema = z.object({
   }),
 });
 
-/** Never returned by any call. It has to fit into a header. */
+const secretTextSchema = z
+  .string()
+  .min(1)
+  .refine(
+    (value) => new TextEncoder().encode(value).byteLength <= LIMITS.secretBytesMax,
+    `a secret has at most ${LIMITS.secretBytesMax} bytes`,
+  );
+
+/** Never returned by any call. It has to fit into a header: other text is a secret of a function. */
 export const putSecretSchema = z.strictObject({
   value: z
     .string()
@@ -248,10 +265,27 @@ export const putSecretSchema = z.strictObject({
     .max(LIMITS.secretBytesMax)
     .regex(
       /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/,
-      'use printable ASCII without line breaks, and no space at either end',
+      'use printable ASCII without line breaks, and no space at either end; a secret of one function may hold any text',
     ),
+  /** Absent: as it was, or every function. null: every function. */
+  functions: grantedFunctionsSchema.nullable().optional(),
+  /** Absent: as it was, or any host. null: any host. */
+  hosts: grantedHostsSchema.nullable().optional(),
 });
-export const secretViewSchema = z.object({ name: secretNameSchema, updatedAt: instant });
+export const secretViewSchema = z.object({
+  name: secretNameSchema,
+  updatedAt: instant,
+  functions: grantedFunctionsSchema.optional(),
+  hosts: grantedHostsSchema.optional(),
+});
+export const functionSecretViewSchema = z.object({ name: secretNameSchema, updatedAt: instant });
+/** Of one function: text of any kind, as a member of its `env`. */
+export const putFunctionSecretSchema = z.strictObject({ value: secretTextSchema });
+export const putFunctionSecretReplySchema = functionSecretViewSchema.extend({
+  revision: z.number().int(),
+  /** False: it will be there from the function's first version on. */
+  functionExists: z.boolean(),
+});
 export const putSecretReplySchema = secretViewSchema.extend({ revision: z.number().int() });
 
 export const createRouteSchema = z.strictObject({

@@ -7,6 +7,7 @@ import { layerNameSchema, versionNumberSchema } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { entrypointNameSchema, kvBindingsSchema, servicesSchema } from './bindings.ts';
 import { egressSchema } from './egress.ts';
+import { secretBindingsSchema } from './secrets.ts';
 import { JWT_ALGORITHMS, jwksSchema } from './jwks.ts';
 
 /**
@@ -194,6 +195,12 @@ export const functionConfigSchema = z.strictObject({
   egress: egressSchema.optional(),
   services: servicesSchema.default([]),
   kv: kvBindingsSchema.default([]),
+  /**
+   * Secrets that the function needs in `env`: its own, or bound from the account. Its own are there without it.
+   *
+   * @example ["WEBHOOK_KEY", { "binding": "STRIPE", "secret": "stripe-key" }]
+   */
+  secrets: secretBindingsSchema.default([]),
   /**
    * Exported classes that service bindings of the account may reach beside the default export.
    *

@@ -29,6 +29,7 @@ import { egressRulesSchema } from './egress.ts';
 import { jwksSchema } from './jwks.ts';
 import { moduleRefSchema } from './modules.ts';
 import { ceilingsSchema, provisionSchema } from './provision.ts';
+import { sealedBindingSchema } from './secrets.ts';
 
 /** Function and where its aliases point. Key: `account/name`. */
 const functionItemSchema = z.object({
@@ -68,6 +69,7 @@ export const runnableItemSchema = z.object({
   services: z.array(serviceBindingSchema),
   /** With the namespace's id, which is never used again after it was deleted. */
   kv: z.array(z.object({ binding: bindingNameSchema, namespaceId: z.string() })),
+  secrets: z.array(sealedBindingSchema),
   entrypoints: z.array(entrypointNameSchema),
   hooks: hooksSchema,
   tier: z.enum(TIERS),

@@ -96,7 +96,13 @@ export const nodeHeartbeatSchema = z.object({
   freeSlots: z.number().int().min(0),
   draining: z.boolean(),
   instances: z.array(
-    z.object({ instanceId: z.string(), versionId: versionIdSchema, endpoint: endpointSchema }),
+    z.object({
+      instanceId: z.string(),
+      versionId: versionIdSchema,
+      endpoint: endpointSchema,
+      /** It was started with secrets that have changed since: the scheduler lets another one take its place. */
+      outdated: z.boolean().optional(),
+    }),
   ),
   /** Since the last heartbeat that was answered. */
   exits: z.array(z.object({ instanceId: z.string(), versionId: versionIdSchema, reason: exitReasonSchema })),

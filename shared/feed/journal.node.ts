@@ -61,7 +61,7 @@ export class FeedJournal {
   /** Persists a line that `state` has just applied. */
   async append(line: FeedLine, state: FeedState): Promise<void> {
     if (line.type === 'bookmark') return;
-    const text = written(line);
+    const text = journalLine(line);
     if (
       line.type === 'snapshot' ||
       this.#deltaBytes + text.length > Math.max(COMPACT_BYTES_MIN, this.#snapshotBytes)
@@ -74,7 +74,7 @@ export class FeedJournal {
   }
 
   async #rewrite(state: FeedState): Promise<void> {
-    const text = written(state.toSnapshot());
+    const text = journalLine(state.toSnapshot());
     await writeFile(`${this.#path}.new`, text, { mode: 0o600 });
     await rename(`${this.#path}.new`, this.#path);
     this.#snapshotBytes = text.length;
@@ -86,7 +86,8 @@ function checksum(text: string): string {
   return crc32(text).toString(16).padStart(8, '0');
 }
 
-function written(line: FeedLine): string {
+/** A line as the journal holds it. */
+export function journalLine(line: FeedLine): string {
   const text = JSON.stringify(line);
   return `${checksum(text)} ${text}\n`;
 }

@@ -1,0 +1,31 @@
+/** Looks up what control/publish/grants.ts judges. */
+import { eq } from 'drizzle-orm';
+import { functionConfigSchema, type FunctionConfig } from '#shared/contracts/config.ts';
+import type { FunctionName } from '#shared/ids.ts';
+import { grantProblem } from '../publish/grants.ts';
+import type { Orm } from './database.ts';
+import type { FunctionRef } from './functions.ts';
+import { kvNamespaces } from './schema.ts';
+import { secretsOfAccounts } from './secrets.ts';
+
+/**
+ * @param limitedTo - functions that the calling key is limited to; undefined: it is not, or gives nothing new.
+ * @throws {PlatformError} `secret_not_found` or `forbidden`, with every place.
+ */
+export async function requireGrants(
+  orm: Orm,
+  ref: FunctionRef,
+  config: FunctionConfig,
+  limitedTo?: readonly FunctionName[],
+): Promise<void> {
+  const secrets = await secretsOfAccounts(orm, [ref]);
+  const problem = grantProblem({
+    functionName: ref.functionName,
+    // A stored version of an earlier release lacks what was added since.
+    config: functionConfigSchema.parse(config),
+    secrets: secrets(ref),
+    namespaces: await orm.select().from(kvNamespaces).where(eq(kvNamespaces.account, ref.account)),
+    limitedTo,
+  });
+  if (problem !== undefined) throw problem;
+}

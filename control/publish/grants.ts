@@ -1,0 +1,150 @@
+/**
+ * What a version may be given: secrets and namespaces exist, and are for this function. Pure.
+ *
+ * A key that is limited to functions gives them only what their owner has said is theirs: otherwise it would read,
+ * through code that it publishes, whatever the account has.
+ */
+import type { FunctionConfig } from '#shared/contracts/config.ts';
+import { bindingOfSecret } from '#shared/contracts/secrets.ts';
+import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import type { FunctionName } from '#shared/ids.ts';
+import { mayBind, type KnownSecrets } from '../db/secrets.ts';
+import type { kvNamespaces } from '../db/schema.ts';
+
+interface Problem {
+  readonly path: string;
+  readonly message: string;
+  readonly code: Extract<ErrorCode, 'secret_not_found' | 'forbidden'>;
+}
+
+export interface GrantQuestion {
+  readonly functionName: FunctionName;
+  readonly config: FunctionConfig;
+  readonly secrets: KnownSecrets;
+  /** Of the account. */
+  readonly namespaces: readonly (typeof kvNamespaces.$inferSelect)[];
+  /** Functions that the publishing key is limited to; undefined: it is not. */
+  readonly limitedTo: readonly FunctionName[] | undefined;
+}
+
+/** `*.example.com` holds every pattern below it; a pattern with a port only that port. */
+export function coversHost(granted: string, wanted: string): boolean {
+  const split = (pattern: string): readonly [string, string | undefined] => {
+    const port = /:(\*|\d+)$/.exec(pattern);
+    return port === null ? [pattern, undefined] : [pattern.slice(0, port.index), port[1]];
+  };
+  const [host, port] = split(granted);
+  const [wantedHost, wantedPort] = split(wanted);
+  if (port !== '*' && port !== wantedPort) return false;
+  if (host === '*' || host === wantedHost) return true;
+  return host.startsWith('*.') && wantedHost.replace(/^\*/, '').endsWith(host.slice(1)) && wantedHost !== '*';
+}
+
+function headerProblems({ functionName, config, secrets, limitedTo }: GrantQuestion): readonly Problem[] {
+  const { egress } = config;
+  if (egress === undefined || typeof egress === 'string') return [];
+  return egress.headers.flatMap(({ secret, host }, index): Problem[] => {
+    const path = `config.egress.headers.${index}.secret`;
+    const row = secrets.account.find(({ name }) => name === secret);
+    if (row === undefined)
+      return [
+        {
+          path,
+          message: `there is no secret ${secret} in the account; \`isoplane secrets put ${secret}\` makes it`,
+          code: 'secret_not_found',
+        },
+      ];
+    const { functions, hosts } = row;
+    if (functions !== null ? !functions.includes(functionName) : limitedTo !== undefined)
+      return [notFor(path, `secret ${secret}`, functionName, functions !== null)];
+    if (hosts !== null && !hosts.some((granted) => coversHost(granted, host)))
+      return [{ path, message: `secret ${secret} may not be sent to ${host}`, code: 'forbidden' }];
+    return [];
+  });
+}
+
+function envProblems({ functionName, config, secrets, limitedTo }: GrantQuestion): readonly Problem[] {
+  return config.secrets.flatMap((entry, index): Problem[] => {
+    const { binding, secret } = bindingOfSecret(entry);
+    const path = `config.secrets.${index}`;
+    if (secrets.own.some(({ name }) => name === binding)) return [];
+    const row = secrets.account.find(({ name }) => name === secret);
+    if (row === undefined)
+      return [
+        {
+          path,
+          message: `there is no secret ${secret}; \`isoplane secrets put ${secret} --function ${functionName}\` makes it`,
+          code: 'secret_not_found',
+        },
+      ];
+    if (row.hosts !== null)
+      return [
+        {
+          path,
+          message: `secret ${secret} is for requests to certain hosts, so it is never in env`,
+          code: 'forbidden',
+        },
+      ];
+    if (!mayBind(row, functionName) || (row.functions === null && limitedTo !== undefined))
+      return [notFor(path, `secret ${secret}`, functionName, row.functions !== null)];
+    return [];
+  });
+}
+
+function namespaceProblems({
+  functionName,
+  config,
+  namespaces,
+  limitedTo,
+}: GrantQuestion): readonly Problem[] {
+  return config.kv.flatMap(({ namespace }, index): Problem[] => {
+    const row = namespaces.find(({ name }) => name === namespace);
+    // One that does not exist is refused elsewhere, with its own code.
+    if (row === undefined) return [];
+    const { functions } = row;
+    const allowed = functions === null ? limitedTo === undefined : functions.includes(functionName);
+    return allowed
+      ? []
+      : [notFor(`config.kv.${index}`, `KV namespace ${namespace}`, functionName, functions !== null)];
+  });
+}
+
+function serviceProblems({ config, limitedTo }: GrantQuestion): readonly Problem[] {
+  if (limitedTo === undefined) return [];
+  return config.services.flatMap((service, index): Problem[] =>
+    limitedTo.includes(service.function)
+      ? []
+      : [
+          {
+            path: `config.services.${index}`,
+            message: `the key is limited to other functions than ${service.function}`,
+            code: 'forbidden',
+          },
+        ],
+  );
+}
+
+function notFor(path: string, what: string, functionName: FunctionName, listed: boolean): Problem {
+  const message = listed
+    ? `${what} is not for ${functionName}`
+    : `a key that is limited to functions may bind ${what} only when it names ${functionName}`;
+  return { path, message, code: 'forbidden' };
+}
+
+/** undefined: all is granted. What is missing comes before what is forbidden; each with every place. */
+export function grantProblem(question: GrantQuestion): PlatformError | undefined {
+  const problems = [
+    ...headerProblems(question),
+    ...envProblems(question),
+    ...namespaceProblems(question),
+    ...serviceProblems(question),
+  ];
+  const missing = problems.filter(({ code }) => code === 'secret_not_found');
+  const told = missing.length > 0 ? missing : problems;
+  const [first] = told;
+  if (first === undefined) return undefined;
+  return new PlatformError(first.code, told.map(({ path, message }) => `${path}: ${message}`).join('; '), {
+    publicDetail: `${first.path}: ${first.message}`,
+    extensions: { problems: told.map(({ path, message }) => ({ path, message })) },
+  });
+}
