@@ -1,11 +1,12 @@
 /** Composition root of the control plane: opens what it owns, in order, and closes it in reverse. */
 import { readFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
-import { PlatformError } from '#shared/errors.ts';
-import { LIMITS } from '#shared/limits.ts';
+import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
+import { answer } from '#shared/http/answer.node.ts';
+import { readHead } from '#shared/http/head.ts';
+import { createStrictServer, listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
+import { Shares } from '#shared/shares.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { diskRoom } from '#shared/runtime/disk.node.ts';
 import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
@@ -34,27 +35,38 @@ const UPLOADS_AT_ONCE = 4;
 const UPLOADS_WAITING_MAX = 64;
 const CHECK_TIMEOUT_MS = 30_000;
 
-async function listen(
+/** An upload of the largest bundle over a slow line. */
+const REQUEST_MS_MAX = 900_000;
+
+/** The public API takes requests from anybody, so it is as strict about their form as a gateway. */
+function serverOf(
   handler: (request: Request) => Response | Promise<Response>,
-  host: string,
-  port: number,
-): Promise<Server> {
-  const listener = getRequestListener(handler, { overrideGlobalObjects: false });
-  const server = createServer(
-    { maxHeaderSize: LIMITS.headerBytesMax + LIMITS.urlBytesMax },
-    (incoming, outgoing) => void listener(incoming, outgoing),
-  );
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        error.code === 'EADDRINUSE'
-          ? new PlatformError('port_in_use', `control cannot listen on ${host}:${port}`, { cause: error })
-          : error,
-      ),
-    );
-    server.listen(port, host, resolve);
+  newRequestId: () => string,
+): StrictServer {
+  const listener = getRequestListener(handler, {
+    overrideGlobalObjects: false,
+    errorHandler: () =>
+      problemResponse(new PlatformError('header_invalid', 'unusable host or target'), newRequestId()),
   });
-  return server;
+  return createStrictServer({
+    newRequestId,
+    connections: new Shares('control.connections'),
+    requestMsMax: REQUEST_MS_MAX,
+    onRequest: (incoming, outgoing) => {
+      try {
+        readHead({
+          httpVersion: incoming.httpVersion,
+          target: incoming.url ?? '',
+          rawHeaders: incoming.rawHeaders,
+        });
+      } catch (thrown) {
+        const response = problemResponse(asPlatformError(thrown), newRequestId());
+        response.headers.set('connection', 'close');
+        return void answer(incoming, outgoing, response);
+      }
+      void listener(incoming, outgoing);
+    },
+  });
 }
 
 /** `isoplane up` writes the file once everything listens: later than this plane starts. */
@@ -125,14 +137,14 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     createInternal({ hub, consumers, blobs, log, usage: new UsageLedger(db, clock) }).fetch,
   );
   opened.defer(() => closeServer(internal, 0));
-  const server = await listen(createControl(deps).fetch, config.host, config.port);
-  ({ port } = server.address() as AddressInfo);
+  const server = serverOf(createControl(deps).fetch, deps.requestId);
+  port = await listenOn(server.server, config, 'choose another with ISOPLANE_CONTROL_PORT.');
   const resources = opened.move();
   return {
     addresses: { api: `http://${config.host}:${port}`, internal: layout.sockets.control },
     close: async (graceMs) => {
       hub.close();
-      await closeServer(server, graceMs);
+      await server.close(graceMs);
       await resources.disposeAsync();
     },
   };

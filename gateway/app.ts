@@ -6,8 +6,9 @@
  */
 import { Hono, type Context, type Env } from 'hono';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
-import type { FeedItem } from '#shared/contracts/feed.ts';
+import type { FeedItem, KeyItem } from '#shared/contracts/feed.ts';
 import type { FeedState } from '#shared/feed/state.ts';
+import { AMBIGUOUS_PATH } from '#shared/http/target.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Shares } from '#shared/shares.ts';
@@ -15,10 +16,13 @@ import type { NonceCache } from '#shared/signatures/replay.ts';
 import { addChallenge, createAuthenticator } from './auth/authenticator.ts';
 import type { KeyRing } from './auth/keys.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
+import { addCors, preflight } from './cors.ts';
+import { confineCookie } from './forward/cookies.ts';
 import { invoke, type InvokeDeps } from './invoke.ts';
 import { Metrics } from './metrics.ts';
 import type { AgentPort, LeaseSource } from '#shared/leases/ports.ts';
 import type { Call } from './ports.ts';
+import { hostName } from './routing/host.ts';
 import { Router, type Target } from './routing/router.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
 
@@ -35,6 +39,8 @@ export interface GatewayDeps<E extends Env> {
   readonly nonces: NonceCache;
   /** Requests in hand, by the account that is called. */
   readonly requests: Shares;
+  /** Wall time of the start, ms since the epoch: what was signed before it is refused (auth/signed.ts). */
+  readonly startedMs: number;
   readonly keys: KeyRing;
   readonly leases: LeaseSource;
   readonly agent: AgentPort;
@@ -63,36 +69,44 @@ const CONTROL_RETRY_MS = 1_000;
 export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
   const metrics = new Metrics();
   const router = new Router(deps);
+  const findKey = (keyId: string) => deps.state().get('key', keyId);
   const authenticate = createAuthenticator({
     clock: deps.clock,
     nonces: deps.nonces,
     keys: deps.keys,
-    findKey: (keyId) => deps.state().get('key', keyId),
+    findKey,
+    startedMs: deps.startedMs,
   });
   const usage = new UsageMeters();
-  const { leases, agent, timers, newSessionId } = deps;
-  const serving: InvokeDeps = { leases, agent, timers, newSessionId, metrics, usage };
+  const serving = servingOf(deps, { metrics, usage, router, findKey });
 
   const refuse = (thrown: unknown, requestId: string): Response => {
     const error = asPlatformError(thrown);
     metrics.count(error.code);
     if (error.code === 'internal') deps.log.error('request_failed', { requestId, error });
+    if (error.code === 'response_invalid') deps.log.warn('response_refused', { requestId, error });
     return problemResponse(error, requestId);
   };
 
   const serve = async (call: Call, target: Target, requestId: string): Promise<Response> => {
     const { account } = target.functionItem;
-    if (!deps.requests.take(account, 1)) return refuse(deps.requests.full(account), requestId);
+    const { cors } = target.version;
+    if (!deps.requests.take(account, 1))
+      return addCors(refuse(deps.requests.full(account), requestId), cors, call);
     metrics.inFlight += 1;
     try {
+      const asked = cors === undefined ? undefined : preflight(cors, call);
+      if (asked !== undefined) return asked;
+      checkBodyBound(call, target);
       const verifying = authenticate(call, target);
       const auth = verifying instanceof Promise ? await verifying : verifying;
-      if (auth.kind === 'refused') return addChallenge(refuse(auth.error, requestId), auth.challenge);
+      if (auth.kind === 'refused')
+        return addCors(addChallenge(refuse(auth.error, requestId), auth.challenge), cors, call);
       if (auth.kind === 'gone') return goneResponse(metrics);
       const caller = callerOf(auth, deps.mayDefer);
       return (await invoke(serving, { call, target, caller, requestId })) ?? goneResponse(metrics);
     } catch (thrown) {
-      return refuse(thrown, requestId);
+      return addCors(refuse(thrown, requestId), cors, call);
     } finally {
       call.close();
       deps.requests.give(account, 1);
@@ -105,20 +119,44 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
   app.all('*', function gateway(context) {
     // What a client sends as its request id is never used: ids in logs must be ours.
     const requestId = deps.newRequestId();
+    let call: Call | undefined;
     try {
-      const call = deps.callOf(context);
-      const found = router.lookup(call.host, call.path);
+      call = deps.callOf(context);
+      const found = router.lookup(call.host, call.target);
       if (found.kind === 'bare') return bareHost(call, deps.state());
-      if (found.kind === 'found') {
-        checkBodyBound(call, found.target);
-        return serve(call, found.target, requestId);
-      }
+      if (found.kind === 'found') return serve(call, found.target, requestId);
       return refuse(missing(found.kind, deps.state()), requestId);
     } catch (thrown) {
-      return refuse(thrown, requestId);
+      const response = refuse(thrown, requestId);
+      // Where a head cannot be understood, nobody knows where the next one begins.
+      if (call === undefined) response.headers.set('connection', 'close');
+      return response;
     }
   });
   return { app, metrics, usage, changed: (items) => router.changed(items) };
+}
+
+function servingOf<E extends Env>(
+  { leases, agent, timers, newSessionId }: GatewayDeps<E>,
+  parts: {
+    readonly metrics: Metrics;
+    readonly usage: UsageMeters;
+    readonly router: Router;
+    readonly findKey: (keyId: string) => KeyItem | undefined;
+  },
+): InvokeDeps {
+  const { metrics, usage, router, findKey } = parts;
+  return {
+    leases,
+    agent,
+    timers,
+    newSessionId,
+    metrics,
+    usage,
+    isOurKey: (keyId) => findKey(keyId) !== undefined,
+    confineCookie: (value, host, account) =>
+      confineCookie(value, hostName(host), (domain) => router.ownsDomain(account, domain)),
+  };
 }
 
 function goneResponse(metrics: Metrics): Response {
@@ -147,7 +185,11 @@ function checkBodyBound(call: Call, { version }: Target): void {
 }
 
 /** Before the first snapshot nothing is known, which must not look like a function that does not exist. */
-function missing(kind: 'not_found' | 'disabled', state: FeedState): PlatformError {
+function missing(kind: 'not_found' | 'disabled' | 'ambiguous', state: FeedState): PlatformError {
+  if (kind === 'ambiguous')
+    return new PlatformError('target_invalid', 'two readings of the path lead to two functions', {
+      publicDetail: AMBIGUOUS_PATH,
+    });
   if (state.epoch === '')
     return new PlatformError('control_unavailable', 'no snapshot yet', { retryAfterMs: CONTROL_RETRY_MS });
   return kind === 'disabled'
@@ -156,7 +198,7 @@ function missing(kind: 'not_found' | 'disabled', state: FeedState): PlatformErro
 }
 
 function bareHost(call: Call, state: FeedState): Response {
-  if (call.path === '/healthz')
+  if (call.target.path === '/healthz')
     return Response.json(
       { status: 'ok', revision: state.revision },
       { headers: { 'cache-control': 'no-store' } },

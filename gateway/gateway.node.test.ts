@@ -97,7 +97,7 @@ describe('gateway', () => {
         headers,
         body: 'payload',
       });
-      expect([answer.status, await answer.text()]).toEqual([200, `${parts.keyId} payload`]);
+      expect([answer.status, await answer.text()]).toEqual([200, `key:${parts.keyId} payload`]);
     }
     const unsigned = await harness.request('hello.localhost');
     expect(unsigned.status).toBe(401);

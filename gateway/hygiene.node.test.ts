@@ -62,11 +62,73 @@ describe('request hygiene', () => {
     ['no host', `GET / HTTP/1.1\r\n\r\n`],
     ['another host in the target', `GET http://other.localhost/ HTTP/1.1\r\nHost: hello.localhost\r\n\r\n`],
     ['an unusable host', `GET / HTTP/1.1\r\nHost: hello.localhost/evil\r\n\r\n`],
+    [
+      'chunked in HTTP/1.0',
+      `POST / HTTP/1.0\r\nHost: hello.localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ],
+    [
+      'two authorizations',
+      `${HEAD}Authorization: Bearer a\r\nAuthorization: Bearer b\r\nContent-Length: 0\r\n\r\n`,
+    ],
+    ['chunked twice', `${HEAD}Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n`],
   ] as const)('refuses %s', async ([, text], { expect }) => {
     const before = seen.length;
     const [status, code] = await send(text);
     expect([status, ['header_invalid', 'bad_request'].includes(code ?? '')]).toEqual([400, true]);
     expect(seen.length).toBe(before);
+  });
+
+  test.for([
+    [
+      'a coding that it does not understand',
+      `${HEAD}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
+      501,
+      'not_implemented',
+    ],
+    [
+      'a method that nobody knows',
+      'BREW / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n',
+      501,
+      'not_implemented',
+    ],
+    ['a method in small letters', 'get / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n', 501, 'not_implemented'],
+    [
+      'HTTP/2 in the request line',
+      'GET / HTTP/2.0\r\nHost: hello.localhost\r\n\r\n',
+      505,
+      'version_not_supported',
+    ],
+    [
+      'a version that does not exist',
+      'GET / HTTP/1.7\r\nHost: hello.localhost\r\n\r\n',
+      505,
+      'version_not_supported',
+    ],
+    [
+      'bytes that no URL holds',
+      'GET /\u00c3\u00bc HTTP/1.1\r\nHost: hello.localhost\r\n\r\n',
+      400,
+      'target_invalid',
+    ],
+    ['a fragment', 'GET /admin#x HTTP/1.1\r\nHost: hello.localhost\r\n\r\n', 400, 'target_invalid'],
+    ['a form for servers', 'OPTIONS * HTTP/1.1\r\nHost: hello.localhost\r\n\r\n', 400, 'target_invalid'],
+  ] as const)('refuses %s with its own code', async ([, text, status, code], { expect }) => {
+    expect(await send(text)).toEqual([status, code]);
+  });
+
+  test.for([
+    ['two hosts', 'GET / HTTP/1.1\r\nHost: hello.localhost\r\nHost: hello.localhost\r\n\r\n'],
+    ['a fragment', 'GET /#x HTTP/1.1\r\nHost: hello.localhost\r\n\r\n'],
+    [
+      'two authorizations',
+      'GET / HTTP/1.1\r\nHost: hello.localhost\r\nAuthorization: a\r\nAuthorization: a\r\n\r\n',
+    ],
+  ] as const)('closes the connection after %s', async ([, text], { expect }) => {
+    const before = seen.length;
+    // exchange() without a condition ends only when the gateway closes.
+    const answer = await harness.exchange(`${text}GET /next HTTP/1.1\r\nHost: hello.localhost\r\n\r\n`);
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 400']);
+    expect([/^connection: close\r$/im.test(answer), seen.length]).toEqual([true, before]);
   });
 
   test('strips what only the gateway may say, and what ends at a hop', async ({ expect }) => {
@@ -84,6 +146,8 @@ describe('request hygiene', () => {
       host: 'hello.localhost',
       'x-kept': '2',
       'content-length': '1',
+      'cf-connecting-ip': '127.0.0.1',
+      'isoplane-client-address': '127.0.0.1',
     });
   });
 

@@ -6,13 +6,16 @@
  * blame for the end of its instance; then once, and the answer says so. Everything else gets the reason's own code, so that callers know whether to try again.
  */
 import {
+  CF_CONNECTING_IP,
   CLAIMS,
+  CLIENT_ADDRESS,
   COLD_START,
   DEADLINE_MS,
   FORWARDED_PROTO,
   OUTCOME,
   PRINCIPAL,
   REQUEST_ID,
+  SCHEME,
   VERSION,
 } from '#shared/contracts/invoke.ts';
 import { PlatformError } from '#shared/errors.ts';
@@ -25,7 +28,10 @@ import {
 } from '#shared/leases/ended.ts';
 import type { AgentPort, Admitted, LeaseSource, Permit } from '#shared/leases/ports.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
+import { signingKeyIds } from '#shared/signatures/verify.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
+import { BEARER_SUBPROTOCOL } from './auth/token-places.ts';
+import { CORS_RESPONSE_HEADERS, corsHeaders } from './cors.ts';
 import type { Metrics } from './metrics.ts';
 import type { Call, ForwardOutcome, ForwardPlan } from './ports.ts';
 import type { Target } from './routing/router.ts';
@@ -40,6 +46,10 @@ export interface InvokeDeps {
   /** At least 128 random bits, in the characters of a session id. */
   readonly newSessionId: () => string;
   readonly usage: UsageMeters;
+  /** Whether a key id names a key of this platform, whosever it is. */
+  readonly isOurKey: (keyId: string) => boolean;
+  /** A Set-Cookie value of an account's function on a host, as it may reach the client. */
+  readonly confineCookie: (value: string, host: string, account: string) => string;
 }
 
 export interface Invocation {
@@ -167,25 +177,60 @@ function planOf(deps: InvokeDeps, invocation: Invocation, { permit, meter, told 
   // Each header costs the instance about 1.3 µs: those that say nothing new are left out.
   const requestHeaders = [REQUEST_ID, requestId];
   if (version.style === 'event') requestHeaders.push(DEADLINE_MS, String(version.limits.timeoutMs));
-  if (call.scheme !== 'http') requestHeaders.push(FORWARDED_PROTO, call.scheme);
+  if (call.scheme !== 'http') requestHeaders.push(SCHEME, call.scheme, FORWARDED_PROTO, call.scheme);
+  if (call.client !== undefined)
+    requestHeaders.push(CLIENT_ADDRESS, call.client, CF_CONNECTING_IP, call.client);
   if (caller.principal !== undefined) requestHeaders.push(PRINCIPAL, caller.principal);
   if (caller.claims !== undefined) requestHeaders.push(CLAIMS, caller.claims);
   const responseHeaders = [...told, REQUEST_ID, requestId, VERSION, version.id];
+  if (version.cors !== undefined) responseHeaders.push(...corsHeaders(version.cors, call));
   if (permit.coldStart) {
     deps.metrics.coldStarts += 1;
     responseHeaders.push(COLD_START, '1');
   }
+  const hidden = hiding(deps, invocation, requestHeaders);
   return {
     lease: permit.lease,
     version,
     requestHeaders,
+    requestDropped: hidden.requestDropped,
+    query: hidden.query,
+    subprotocol: hidden.subprotocol,
     responseHeaders,
+    responseDropped: version.cors === undefined ? undefined : CORS_RESPONSE_HEADERS,
+    confineCookie: deps.confineCookie,
+    host: call.host,
+    account: target.functionItem.account,
     meter,
     onSlow: (ageMs) => {
       if (ageMs < version.limits.cpuMs) deps.agent.slow(permit.lease, ageMs);
       else deps.agent.overdue(permit.lease, { requestId, kind: 'cpu', ageMs, inFlight: permit.inFlight() });
     },
   };
+}
+
+const SIGNATURE_HEADERS: ReadonlySet<string> = new Set(['signature', 'signature-input']);
+const SUBPROTOCOL_HEADER: ReadonlySet<string> = new Set(['sec-websocket-protocol']);
+const NOTHING_HIDDEN = { requestDropped: undefined, query: undefined, subprotocol: undefined } as const;
+
+/**
+ * What of the caller's proof must not reach the function, which could use it elsewhere in his name: signatures by keys
+ * of the platform, whatever the function asks for, and tokens that stand where they are easily passed on.
+ */
+function hiding(
+  { isOurKey }: InvokeDeps,
+  { call, caller }: Invocation,
+  requestHeaders: string[],
+): Pick<ForwardPlan, 'requestDropped' | 'query' | 'subprotocol'> {
+  const { hidden } = caller;
+  if (hidden?.kind === 'query') return { ...NOTHING_HIDDEN, query: hidden.query };
+  if (hidden?.kind === 'subprotocol') {
+    if (hidden.rest !== '') requestHeaders.push('sec-websocket-protocol', hidden.rest);
+    return { ...NOTHING_HIDDEN, requestDropped: SUBPROTOCOL_HEADER, subprotocol: BEARER_SUBPROTOCOL };
+  }
+  return signingKeyIds(call).some(isOurKey)
+    ? { ...NOTHING_HIDDEN, requestDropped: SIGNATURE_HEADERS }
+    : NOTHING_HIDDEN;
 }
 
 interface Failed {
@@ -209,7 +254,9 @@ async function settle(
     case 'function_error':
       throw new PlatformError('function_error', 'the handler threw');
     case 'response_invalid':
-      throw new PlatformError('response_invalid', 'the head of the response was refused');
+      throw new PlatformError('response_invalid', 'the head of the response was refused', {
+        cause: outcome.cause,
+      });
     case 'body_failed':
       throw outcome.error;
     case 'body_too_large':

@@ -2,6 +2,7 @@
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { readEnvironment, runPlane } from '#shared/runtime/plane.node.ts';
 import { gatewayEnvironmentSchema } from './config.ts';
+import { TrustedProxies } from './forward/proxies.node.ts';
 import { startGateway } from './plane.node.ts';
 
 await runPlane('gateway', (log) => {
@@ -13,6 +14,8 @@ await runPlane('gateway', (log) => {
     port: environment.ISOPLANE_GATEWAY_PORT,
     baseDomain: environment.ISOPLANE_BASE_DOMAIN,
     reusePort: environment.ISOPLANE_GATEWAY_REUSE_PORT === '1',
+    proxies: new TrustedProxies(environment.ISOPLANE_TRUSTED_PROXIES, environment.ISOPLANE_FORWARDED_HEADER),
+    connectionsMax: environment.ISOPLANE_CONNECTIONS_MAX,
     log,
   });
 });

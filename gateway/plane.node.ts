@@ -20,7 +20,9 @@ import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { Watch } from '#shared/leases/watch.ts';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
-import { createNodeServer, listen, nodeCallOf, type NodeEnv } from './server.node.ts';
+import type { TrustedProxies } from './forward/proxies.node.ts';
+import { listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
+import { createNodeServer, nodeCallOf, type NodeEnv } from './server.node.ts';
 
 export interface GatewayPlaneOptions {
   readonly layout: Layout;
@@ -30,7 +32,15 @@ export interface GatewayPlaneOptions {
   readonly port: number;
   readonly baseDomain: string;
   readonly reusePort: boolean;
+  /** Whose word about clients is believed. */
+  readonly proxies: TrustedProxies;
+  /** Connections that may be open; default: as shared/shared-things.ts says. */
+  readonly connectionsMax?: number;
   readonly log: Log;
+  /** How long a client has for a request head. */
+  readonly headMsMax?: number;
+  /** Signatures older than this are refused; default: now. Wall time, ms since the epoch. */
+  readonly startedMs?: number;
 }
 
 export interface GatewayPlane extends RunningPlane {
@@ -55,7 +65,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   const leases = new LeaseManager({ scheduler, clock: systemClock, timers: systemTimers, log });
   const client = new SocketClient(systemClock);
   let state = new FeedState();
-  const shares = newShares();
+  const shares = newShares(options.connectionsMax);
   const gateway = createGateway<NodeEnv>({
     state: () => state,
     baseDomain: options.baseDomain,
@@ -65,16 +75,17 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     newRequestId: randomUUID,
     newSessionId: () => randomBytes(16).toString('base64url'),
     nonces: new NonceCache({ clock: systemClock, shares: shares.nonces }),
+    startedMs: options.startedMs ?? systemClock.wallMs(),
     requests: shares.requests,
     keys: createKeyRing(keyEncryptionKey(layout.keyEncryptionKey)),
     leases,
     agent,
-    callOf: nodeCallOf({ client, watch: new Watch(systemClock, systemTimers), bodies: shares.bodies }),
+    callOf: callsBy(options, client, shares.bodies),
     mayDefer: false,
     log,
   });
-  const server = createNodeServer(gateway.app, randomUUID, shares.connections);
-  const port = await listen(server.server, options);
+  const server = serverOf(options, gateway, shares.connections);
+  const port = await listenOn(server.server, options, 'choose another with ISOPLANE_GATEWAY_PORT.');
   const controlPeer = new UnixPeer(layout.sockets.control);
   const feed: FeedConsumer = await startFeedConsumer({
     peer: controlPeer,
@@ -109,9 +120,30 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   };
 }
 
-function newShares(): GatewayPlane['shares'] {
+function callsBy({ proxies }: GatewayPlaneOptions, client: SocketClient, bodies: Shares) {
+  return nodeCallOf({ client, watch: new Watch(systemClock, systemTimers), bodies, proxies });
+}
+
+function serverOf(
+  { proxies, headMsMax }: GatewayPlaneOptions,
+  { app }: Gateway<NodeEnv>,
+  connections: Shares,
+): StrictServer {
+  return createNodeServer({
+    app,
+    newRequestId: randomUUID,
+    connections,
+    isProxy: (address) => proxies.trusts(address),
+    ...(headMsMax === undefined ? {} : { headMsMax }),
+  });
+}
+
+function newShares(connectionsMax?: number): GatewayPlane['shares'] {
   return {
-    connections: new Shares('gateway.connections'),
+    connections: new Shares(
+      'gateway.connections',
+      connectionsMax === undefined ? {} : { total: connectionsMax },
+    ),
     requests: new Shares('gateway.requests'),
     bodies: new Shares('gateway.bodies'),
     nonces: new Shares('gateway.nonces'),

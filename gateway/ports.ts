@@ -5,6 +5,8 @@
 import type { VersionItem } from '#shared/contracts/feed.ts';
 import type { PlatformError } from '#shared/errors.ts';
 import type { Lease } from '#shared/contracts/leases.ts';
+import type { RequestTarget } from '#shared/http/target.ts';
+import type { ResponseRules } from '#shared/upstream/pass.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 
 export type BodyRead =
@@ -24,17 +26,18 @@ export interface BodyWanted {
 export interface Call {
   readonly method: string;
   readonly scheme: 'http' | 'https';
-  /** Host header as the client sent it. */
+  /** Host header as the client sent it, or what a trusted proxy says that it was. */
   readonly host: string;
-  /** Absolute path, dot segments resolved, never empty. */
-  readonly path: string;
-  /** With its leading `?`, or empty. */
-  readonly query: string;
+  readonly target: RequestTarget;
+  /** Address of the client; undefined where the runtime does not tell. */
+  readonly client: string | undefined;
+  /** It asks for a WebSocket. */
+  readonly upgrades: boolean;
   /** Bytes of the body; 0 when there is none, undefined when the client does not say. */
   readonly bodyBytes: number | undefined;
   /** True once the client has gone. */
   readonly gone: boolean;
-  /** All values of a field, joined by `, `; undefined when absent. `name` is lower case. */
+  /** All lines of a field, joined by `, ` (Cookie: `; `); undefined when absent. `name` is lower case. */
   header(name: string): string | undefined;
   /** Reads the whole body and keeps it, so that {@link forward} still sends it. May be asked again. */
   buffer(wanted: BodyWanted): Promise<BodyRead>;
@@ -51,13 +54,19 @@ export interface Call {
   forward(plan: ForwardPlan): Promise<ForwardOutcome>;
 }
 
-export interface ForwardPlan {
+export interface ForwardPlan extends ResponseRules {
   readonly lease: Lease;
   readonly version: VersionItem;
   /** Names and values in turn, added to the client's own headers. */
   readonly requestHeaders: readonly string[];
+  /** Lower-case names of the client's headers that must not pass. */
+  readonly requestDropped: ReadonlySet<string> | undefined;
+  /** Instead of the client's own, when part of it must not pass. */
+  readonly query: string | undefined;
   /** Names and values in turn, added to the instance's response. */
   readonly responseHeaders: readonly string[];
+  /** Subprotocol of a WebSocket that is answered when the instance chooses none. */
+  readonly subprotocol: string | undefined;
   /** Bytes of the bodies are counted here. */
   readonly meter: Meter;
   /** No response head for a while, and again at limits.cpuMs and after: the agent looks at the process. */
@@ -78,7 +87,7 @@ export type ForwardOutcome =
   | { readonly kind: 'timeout'; readonly ageMs: number }
   | { readonly kind: 'function_error' }
   /** What the instance answered cannot be passed on. */
-  | { readonly kind: 'response_invalid' }
+  | { readonly kind: 'response_invalid'; readonly cause: unknown }
   | { readonly kind: 'body_too_large' }
   | { readonly kind: 'body_failed'; readonly error: PlatformError }
   | { readonly kind: 'client_gone' };

@@ -4,6 +4,8 @@ import type { Shares } from '#shared/shares.ts';
 import { asPlatformError } from '#shared/errors.ts';
 import { HeldBytes } from '#shared/held-bytes.ts';
 import type { LeaseSource } from '#shared/leases/ports.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { readTarget, type RequestTarget } from '#shared/http/target.ts';
 import type { BodyRead, BodyWanted, Call, ForwardOutcome } from './ports.ts';
 
 /** Where requests go: a regional gateway that routes and checks again. */
@@ -15,8 +17,9 @@ export class WebCall implements Call {
   readonly method: string;
   readonly scheme: 'http' | 'https';
   readonly host: string;
-  readonly path: string;
-  readonly query: string;
+  readonly target: RequestTarget;
+  readonly client = undefined;
+  readonly upgrades: boolean;
   readonly bodyBytes: number | undefined;
   readonly #request: Request;
   readonly #origin: Origin;
@@ -34,8 +37,11 @@ export class WebCall implements Call {
     this.scheme = url.protocol === 'https:' ? 'https' : 'http';
     // On workerd the URL carries the host; a Host header may be that of the hop before.
     this.host = url.host;
-    this.path = url.pathname;
-    this.query = url.search;
+    const target = readTarget(url.href.slice(url.origin.length, url.href.length - url.hash.length));
+    if ('problem' in target)
+      throw new PlatformError('target_invalid', target.problem, { publicDetail: target.problem });
+    this.target = target;
+    this.upgrades = request.headers.get('upgrade')?.toLowerCase() === 'websocket';
     this.bodyBytes = request.body === null ? 0 : length === null ? undefined : Number(length);
   }
 

@@ -62,6 +62,8 @@ function start(env: WorkerBindings): Running {
       clock: systemClock,
       shares: new Shares('gateway.nonces', { total: NONCES_MAX }),
     }),
+    // The origin checks again, and it knows when it started.
+    startedMs: 0,
     requests: new Shares('gateway.requests'),
     keys: createKeyRing(() => Promise.resolve(undefined)),
     leases: unlimitedLeases,

@@ -17,6 +17,11 @@ interface ErrorRow {
 export const ERRORS = {
   // Request shape
   bad_request: { status: 400, retry: 'never', message: 'The request is malformed.' },
+  target_invalid: {
+    status: 400,
+    retry: 'never',
+    message: 'The path or query of the request is malformed or ambiguous.',
+  },
   header_invalid: { status: 400, retry: 'never', message: 'A request header is malformed or ambiguous.' },
   url_too_long: { status: 414, retry: 'never', message: 'The URL is longer than the platform accepts.' },
   headers_too_large: {
@@ -33,6 +38,26 @@ export const ERRORS = {
     status: 408,
     retry: 'later',
     message: 'The request body arrived too slowly, so the request was given up.',
+  },
+  request_timeout: {
+    status: 408,
+    retry: 'later',
+    message: 'The request did not arrive in time. Send it again on a new connection.',
+  },
+  not_implemented: {
+    status: 501,
+    retry: 'never',
+    message: 'The platform knows no such method or transfer coding.',
+  },
+  version_not_supported: {
+    status: 505,
+    retry: 'never',
+    message: 'The platform speaks HTTP/1.1 and HTTP/1.0 here.',
+  },
+  too_many_connections: {
+    status: 503,
+    retry: 'later',
+    message: 'Too many connections are open. Close some, or retry after the given time.',
   },
   method_not_allowed: { status: 405, retry: 'never', message: 'This resource does not accept that method.' },
   not_found: { status: 404, retry: 'never', message: 'There is nothing at this address.' },

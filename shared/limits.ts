@@ -18,6 +18,8 @@ export const LIMITS = {
   sourceMapBytesMax: 32 * MIB,
   /** Service bindings of one version, and as many KV bindings. */
   bindingsMax: 32,
+  /** Paths of one version with rules of their own about who may call. */
+  authPathsMax: 100,
 
   secretsPerAccountMax: 1_000,
   secretsPerFunctionMax: 64,
@@ -41,6 +43,8 @@ export const LIMITS = {
   bodyInstanceBytesPerSecondMin: 4 * KIB,
   /** A client that takes nothing of its response for this long is cut off: it holds an instance. */
   clientStalledMsMax: 60_000,
+  /** Name of the caller as the function gets it. */
+  principalBytesMax: 1_024,
 
   // Per-function limits: defaults and platform maxima
   cpuMsDefault: 1_000,

@@ -55,6 +55,7 @@ export const SHARED = {
   'node.programs': bytes(128 * MIB, 'bytes of encoded programs'),
 
   // Control
+  'control.connections': entries(4_096, 'connections of this address'),
   'control.nonces': {
     ...entries(200_000, 'signatures that are remembered so that none is used twice'),
     fullCode: 'replay_window_full',

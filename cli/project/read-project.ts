@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { parse as parseToml, TomlError } from 'smol-toml';
 import { parseTree, getNodeValue, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { corsSchema } from '#shared/contracts/cors.ts';
 import { CliError, EXIT, type Problem } from '../failure.ts';
 import type { Project } from './project.ts';
 import { lineAndColumn, position, problemsOf, type SourceText } from './problems.ts';
@@ -28,6 +29,9 @@ const KNOWN_KEYS = [
   'issuer',
   'audience',
   'algorithms',
+  'tokenQuery',
+  'path',
+  ...Object.keys(corsSchema.shape),
   'type',
   'globs',
   'version',

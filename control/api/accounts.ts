@@ -11,6 +11,7 @@ import {
   type CreateRoute,
 } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
+import { storedHost, storedPath } from '#shared/http/target.ts';
 import type { AccountName } from '#shared/ids.ts';
 import { makeKey, newId } from '../auth/keys.ts';
 import { createAccount, getAccount, listAccounts, setCeilings, setIssuer } from '../db/accounts.ts';
@@ -180,25 +181,24 @@ export function addKeys(add: AddOperation, { db, kek }: ApiDeps): void {
   );
 }
 
-const HOST = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
-const PATH = /^\/(?:[^\s?#*\\]*\/)?(?:\*|[^\s?#*\\/]*)$/;
-
 function refuseRoute(path: string, message: string): PlatformError {
   return new PlatformError('config_invalid', `${path} ${message}`, {
-    publicDetail: `${path} ${message}`,
+    publicDetail: `${path}: ${message}`,
     extensions: { problems: [{ path, message }] },
   });
 }
 
 /**
- * Pure. Under the base domain, `FUNCTION.BASE` belongs to account `default` and `….ACCOUNT.BASE` to that
+ * Pure. Hosts and paths are stored in the form in which gateways compare them. Under the base domain, `FUNCTION.BASE` belongs to account `default` and `….ACCOUNT.BASE` to that
  * account: nobody may put a route in front of another account's functions.
  */
 export function checkRoute(account: AccountName, wanted: CreateRoute, baseDomain: string): CreateRoute {
-  const host = wanted.host.toLowerCase();
-  if (!HOST.test(host)) throw refuseRoute('host', 'must be a host name without port');
-  if (!PATH.test(wanted.path))
-    throw refuseRoute('path', 'must be an absolute path, with `*` only as its last segment');
+  const storedAs = storedHost(wanted.host);
+  if ('problem' in storedAs) throw refuseRoute('host', storedAs.problem);
+  const stored = storedPath(wanted.path);
+  if ('problem' in stored) throw refuseRoute('path', stored.problem);
+  const { host } = storedAs;
+  const { path } = stored;
   if (host === baseDomain || host.endsWith(`.${baseDomain}`)) {
     const labels = host.slice(0, -baseDomain.length).split('.').filter(Boolean);
     const owner = labels.length <= 1 ? 'default' : labels.at(-1);
@@ -207,7 +207,7 @@ export function checkRoute(account: AccountName, wanted: CreateRoute, baseDomain
         publicDetail: `Hosts under ${baseDomain} belong to the account that they name.`,
       });
   }
-  return { ...wanted, host };
+  return { ...wanted, host, path };
 }
 
 export function addRoutes(add: AddOperation, { db, baseDomain }: ApiDeps): void {

@@ -116,8 +116,10 @@ describe('routes', () => {
     expect(check('hello.other.localhost')).toBe('forbidden');
     expect(check('hello.team.localhost')).toBe('hello.team.localhost');
     expect(check('Example.org')).toBe('example.org');
-    for (const host of ['a b', 'x:80', '-a.org', 'a..b', 'é.org']) expect(check(host)).toBe('config_invalid');
-    for (const path of ['/a*', '/*/b', '/a?b', '/a b', '/#'])
+    for (const host of ['a b', 'x:80', 'x:', '-a.org', 'a..b', '*.org', 'x.org/a'])
+      expect(check(host)).toBe('config_invalid');
+    expect(check('é.ORG.')).toBe('xn--9ca.org');
+    for (const path of ['/a*', '/*/b', '/a?b', '/a//b', '/a%2fb', '/#'])
       expect(check('x.org', path)).toBe('config_invalid');
   });
 });

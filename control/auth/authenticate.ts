@@ -4,8 +4,7 @@
  * The head is checked, and the nonce claimed, before the body is read. A signed body is hashed while it is read;
  * the caller must call `bodyRead` after its last byte and before any effect: that compares the digest.
  */
-import { createHash, type Hash } from 'node:crypto';
-import { parseDictionary } from 'structured-headers';
+import { createHash } from 'node:crypto';
 import type { Role } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, FunctionName } from '#shared/ids.ts';
@@ -15,8 +14,10 @@ import { requestHead, type RequestHead } from '#shared/signatures/components.ts'
 import { Shares } from '#shared/shares.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import {
+  claimedDigests,
   equalBytes,
-  parseSignature,
+  parseSignatures,
+  type DigestAlgorithm,
   verifySignature,
   type ParsedSignature,
 } from '#shared/signatures/verify.ts';
@@ -56,15 +57,10 @@ function isExpired(row: KeyRow, nowMs: number): boolean {
   return row.expiresAt !== null && row.expiresAt <= nowMs;
 }
 
-function claimedDigest(header: string | undefined): Uint8Array | undefined {
-  if (header === undefined) return undefined;
-  try {
-    const value: unknown = parseDictionary(header).get('sha-256')?.[0];
-    return value instanceof ArrayBuffer ? new Uint8Array(value) : undefined;
-  } catch {
-    return undefined;
-  }
-}
+const HASHES = { 'sha-256': 'sha256', 'sha-512': 'sha512' } as const satisfies Record<
+  DigestAlgorithm,
+  string
+>;
 
 export class Authenticator {
   readonly #deps: AuthenticatorDeps;
@@ -104,16 +100,15 @@ export class Authenticator {
   async #signed(request: Request): Promise<Authenticated> {
     const head = headOf(request);
     const nowMs = this.#deps.clock.wallMs();
-    const parsed = parseSignature(head, nowMs);
+    const parsed = parseSignatures(head, nowMs);
     if (parsed.kind === 'refused')
       throw new PlatformError(parsed.code, parsed.reason, { publicDetail: parsed.reason });
-    const { signature } = parsed;
+    const { signature, row } = await this.#known(parsed.signatures);
     // Nonces are kept in memory: what was signed before this start may have been used before it.
     if (signature.createdMs + 1_000 <= this.#startedMs)
       throw new PlatformError('signature_expired', 'signed before the control plane started', {
         publicDetail: 'It was signed before the control plane started. Sign again.',
       });
-    const row = await this.#deps.db.read((orm) => findKey(orm, signature.keyId));
     const key = row === undefined ? undefined : await verifyKeyOf(row, this.#deps.kek);
     if (row === undefined || key === undefined || !(await verifySignature(signature, key)))
       throw new PlatformError('signature_invalid', `signature by ${signature.keyId} does not verify`);
@@ -125,6 +120,20 @@ export class Authenticator {
     // Before a byte of the body is read: a spent signature costs nothing.
     const abandon = this.#claim(principal, signature);
     return { ...withBody(signature, head.header('content-digest')), principal, abandon };
+  }
+
+  /** The first signature by a key of this platform speaks for the request; others may be those of proxies. */
+  async #known(signatures: readonly ParsedSignature[]): Promise<{
+    readonly signature: ParsedSignature;
+    readonly row: KeyRow | undefined;
+  }> {
+    for (const signature of signatures) {
+      const row = await this.#deps.db.read((orm) => findKey(orm, signature.keyId));
+      if (row !== undefined) return { signature, row };
+    }
+    const [signature] = signatures;
+    if (signature === undefined) throw new PlatformError('signature_missing', 'no signature was parsed');
+    return { signature, row: undefined };
   }
 
   /** @returns what releases it again. */
@@ -153,12 +162,15 @@ function withBody(
   signature: ParsedSignature,
   digestHeader: string | undefined,
 ): Pick<Authenticated, 'hashBody' | 'bodyRead'> {
-  const hash: Hash = createHash('sha256');
+  const claimed = [...claimedDigests(digestHeader)].map(([name, digest]) => ({
+    digest,
+    hash: createHash(HASHES[name]),
+  }));
   let bytes = 0;
   return {
     hashBody: (chunk) => {
       bytes += chunk.byteLength;
-      hash.update(chunk);
+      for (const { hash } of claimed) hash.update(chunk);
     },
     bodyRead: () => {
       if (bytes > 0 && !signature.coversDigest)
@@ -166,8 +178,7 @@ function withBody(
           publicDetail: 'A request with a body must cover content-digest.',
         });
       if (!signature.coversDigest) return;
-      const claimed = claimedDigest(digestHeader);
-      if (claimed === undefined || !equalBytes(claimed, hash.digest()))
+      if (claimed.length === 0 || !claimed.every(({ digest, hash }) => equalBytes(digest, hash.digest())))
         throw new PlatformError('digest_mismatch', 'content-digest is not that of the body');
     },
   };

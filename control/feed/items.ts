@@ -39,8 +39,19 @@ export function functionItem(
 }
 
 export function versionItem(row: VersionRow): VersionItem {
-  const { style, auth, limits, scaling } = functionConfigSchema.parse(row.config);
-  return { id: versionId(row.account, row.functionName, row.number), style, auth, limits, scaling };
+  const { style, auth, authByPath, cors, defaultHost, limits, scaling } = functionConfigSchema.parse(
+    row.config,
+  );
+  return {
+    id: versionId(row.account, row.functionName, row.number),
+    style,
+    auth,
+    authByPath,
+    ...(cors === undefined ? {} : { cors }),
+    defaultHost,
+    limits,
+    scaling,
+  };
 }
 
 export function runnableItem(

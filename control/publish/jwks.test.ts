@@ -46,6 +46,10 @@ describe('a key set', () => {
     const published = await w.publish('hello', undefined, { config: { auth: auth([...keys]) } });
     expect([published.status, published.body.code]).toEqual([422, 'config_invalid']);
     expect(published.body.detail).toContain(message);
+    const authByPath = [{ path: '/admin/*', auth: auth([...keys]) }];
+    const forPath = await w.publish('hello', undefined, { config: { authByPath } });
+    expect([forPath.status, forPath.body.code]).toEqual([422, 'config_invalid']);
+    expect(forPath.body.detail).toContain(message);
     const issuer = await w.call('PATCH', '/v1/accounts/default', {
       body: { issuer: { issuer: 'i', jwks: { keys } } },
     });
@@ -72,7 +76,8 @@ describe('the secret of an issuer', () => {
   const keys = [{ kty: 'oct', kid: 'hs', k: SECRET }];
   test('stands nowhere on the disk and in no answer', async ({ expect }) => {
     await using w = await world();
-    const published = await w.publish('hello', undefined, { config: { auth: auth(keys) } });
+    const authByPath = [{ path: '/admin/*', auth: auth(keys) }];
+    const published = await w.publish('hello', undefined, { config: { auth: auth(keys), authByPath } });
     const account = await w.call('PATCH', '/v1/accounts/default', {
       body: { issuer: { issuer: 'i', jwks: { keys } } },
     });

@@ -1,5 +1,5 @@
 /** Key sets that arrive at control: judged as they were given, and stored without a secret in plain. */
-import type { Auth, FunctionConfig } from '#shared/contracts/config.ts';
+import type { Auth, AuthByPath, FunctionConfig } from '#shared/contracts/config.ts';
 import { jwkContext, jwksProblems, plainSecretOf, type Jwks } from '#shared/contracts/jwks.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
@@ -14,11 +14,12 @@ function setsIn(value: unknown, path: string): readonly { readonly path: string;
 }
 
 /**
- * @param given - what was uploaded as `config.auth`, before a schema dropped anything.
+ * @param given - what was uploaded as `config`, before a schema dropped anything.
  * @throws {PlatformError} `config_invalid` with every problem.
  */
-export function refuseBadJwks(given: unknown): void {
-  const problems = setsIn(given, 'config.auth').flatMap(({ path, set }) =>
+export function refuseBadJwks(given: { readonly auth?: unknown; readonly authByPath?: unknown }): void {
+  const sets = [...setsIn(given.auth, 'config.auth'), ...setsIn(given.authByPath, 'config.authByPath')];
+  const problems = sets.flatMap(({ path, set }) =>
     jwksProblems(set).map((problem) => ({
       path: [path, ...problem.path].join('.'),
       message: problem.message,
@@ -55,10 +56,19 @@ export async function sealConfig(
   account: AccountName,
   config: FunctionConfig,
 ): Promise<FunctionConfig> {
-  const { auth } = config;
-  if (auth.mode !== 'jwt' || auth.jwks === undefined) return config;
-  const sealed: Auth = { ...auth, jwks: await sealJwks(kek, account, auth.jwks) };
-  return { ...config, auth: sealed };
+  const sealed = async (auth: Auth): Promise<Auth> =>
+    auth.mode === 'jwt' && auth.jwks !== undefined
+      ? { ...auth, jwks: await sealJwks(kek, account, auth.jwks) }
+      : auth;
+  const authByPath = await Promise.all(
+    rulesOf(config).map(async ({ path, auth }) => ({ path, auth: await sealed(auth) })),
+  );
+  return { ...config, auth: await sealed(config.auth), authByPath };
+}
+
+/** Versions that earlier releases stored have none. */
+function rulesOf({ authByPath }: Partial<FunctionConfig>): AuthByPath {
+  return authByPath ?? [];
 }
 
 /** As calls show it: that there is a secret, not which, not even sealed. */
@@ -73,7 +83,8 @@ export function shownJwks({ keys }: Jwks): { keys: Jwks['keys'][number][] } {
 }
 
 export function shownConfig(config: FunctionConfig): FunctionConfig {
-  const { auth } = config;
-  if (auth.mode !== 'jwt' || auth.jwks === undefined) return config;
-  return { ...config, auth: { ...auth, jwks: shownJwks(auth.jwks) } };
+  const shown = (auth: Auth): Auth =>
+    auth.mode === 'jwt' && auth.jwks !== undefined ? { ...auth, jwks: shownJwks(auth.jwks) } : auth;
+  const authByPath = rulesOf(config).map(({ path, auth }) => ({ path, auth: shown(auth) }));
+  return { ...config, auth: shown(config.auth), authByPath };
 }

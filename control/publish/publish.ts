@@ -191,7 +191,7 @@ export async function publishVersion(
   actor: Publisher,
 ): Promise<PublishReply> {
   const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
-  refuseBadJwks((upload.metadata as { readonly config: { readonly auth?: unknown } }).config.auth);
+  refuseBadJwks((upload.metadata as { readonly config: Parameters<typeof refuseBadJwks>[0] }).config);
   const ceilings = await deps.db.read((orm) => ceilingsOf(orm, ref.account));
   const over = overCeilings(metadata.config, ceilings);
   if (over !== undefined) throw over;

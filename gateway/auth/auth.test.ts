@@ -35,9 +35,10 @@ function setUp(items: readonly FeedItem[], noncesMax = 100, kek?: KeyEncryptionK
     nonces: new NonceCache({ clock, shares: new Shares('gateway.nonces', { total: noncesMax }) }),
     keys: createKeyRing(() => Promise.resolve(kek)),
     findKey: (id) => state.get('key', id),
+    startedMs: 0,
   });
   const verdict = async (call: Call): Promise<string> => {
-    const found = router.lookup(call.host, call.path);
+    const found = router.lookup(call.host, call.target);
     if (found.kind !== 'found') return found.kind;
     const outcome = await authenticate(call, found.target);
     return outcome.kind === 'refused'
@@ -70,19 +71,19 @@ describe('mode signed', () => {
   test('accepts a fresh signature once and refuses its replay', async ({ expect }) => {
     const { clock, verdict } = setUp(signedItems());
     const parts = await signed(clock.wallMs());
-    expect(await verdict(fakeCall(parts))).toBe('verified k1');
+    expect(await verdict(fakeCall(parts))).toBe('verified key:k1');
     expect(await verdict(fakeCall(parts))).toBe('signature_replayed');
   });
 
   test('refuses a replay after the clock has jumped back', async ({ expect }) => {
     const { clock, verdict } = setUp(signedItems());
     const parts = await signed(clock.wallMs());
-    expect(await verdict(fakeCall(parts))).toBe('verified k1');
+    expect(await verdict(fakeCall(parts))).toBe('verified key:k1');
     clock.advance(59_000);
     clock.jumpWall(-59_000);
     expect(await verdict(fakeCall(parts))).toBe('signature_replayed');
     clock.advance(3_600_000);
-    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('verified k1');
+    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('verified key:k1');
     clock.jumpWall(-3_600_000);
     expect(await verdict(fakeCall(parts))).toBe('signature_expired');
   });
@@ -129,12 +130,12 @@ describe('mode signed', () => {
     expect(await verdict(fakeCall({ ...parts, body: new TextEncoder().encode('changed') }))).toBe(
       'digest_mismatch',
     );
-    expect(await verdict(fakeCall({ ...parts, chunked: true }))).toBe('verified k1');
+    expect(await verdict(fakeCall({ ...parts, chunked: true }))).toBe('verified key:k1');
     const bare = await signed(clock.wallMs(), { method: 'POST' });
     expect(await verdict(fakeCall({ ...bare, body }))).toBe('signature_invalid');
     const bound = new Uint8Array(LIMITS.digestBodyBytesMax);
     expect(await verdict(fakeCall(await signed(clock.wallMs(), { method: 'POST', body: bound })))).toBe(
-      'verified k1',
+      'verified key:k1',
     );
     const over = new Uint8Array(LIMITS.digestBodyBytesMax + 1);
     for (const chunked of [false, true])
@@ -145,7 +146,7 @@ describe('mode signed', () => {
 
   test('refuses when no more nonces can be remembered, instead of forgetting one', async ({ expect }) => {
     const { clock, verdict } = setUp(signedItems(), 1);
-    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('verified k1');
+    expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('verified key:k1');
     expect(await verdict(fakeCall(await signed(clock.wallMs())))).toBe('replay_window_full');
   });
 
@@ -194,8 +195,8 @@ describe('mode jwt', async () => {
 
   test.for(['HS256', 'RS256', 'ES256', 'EdDSA'] as const)('accepts %s', async (alg, { expect }) => {
     const { clock, verdict } = setUp(functionItems('hello', { auth }));
-    expect(await verdict(await bearer(clock, { alg }))).toBe('verified ada');
-    expect(await verdict(await bearer(clock, { alg, kid: undefined }))).toBe('verified ada');
+    expect(await verdict(await bearer(clock, { alg }))).toBe('verified token:ada');
+    expect(await verdict(await bearer(clock, { alg, kid: undefined }))).toBe('verified token:ada');
   });
 
   test.for([
@@ -227,7 +228,9 @@ describe('mode jwt', async () => {
         .setProtectedHeader({ alg, kid })
         .setExpirationTime(Math.floor(clock.wallMs() / 1000) + 60)
         .sign(key);
-      expect(await verdict(fakeCall({ headers: { authorization: `Bearer ${token}` } }))).toBe('verified ada');
+      expect(await verdict(fakeCall({ headers: { authorization: `Bearer ${token}` } }))).toBe(
+        'verified token:ada',
+      );
     }
   });
 
@@ -237,7 +240,7 @@ describe('mode jwt', async () => {
     const jwks = { keys: [{ kty: 'oct' as const, kid: 'hs', sealed }] };
     const items = functionItems('hello', { auth: { ...auth, jwks } });
     const here = setUp(items, 100, kek);
-    expect(await here.verdict(await bearer(here.clock, { alg: 'HS256' }))).toBe('verified ada');
+    expect(await here.verdict(await bearer(here.clock, { alg: 'HS256' }))).toBe('verified token:ada');
     expect(await here.verdict(await bearer(here.clock, { alg: 'HS256', key: randomBytes(32) }))).toBe(
       'token_invalid',
     );
@@ -262,9 +265,9 @@ describe('mode jwt', async () => {
   test('remembers a token until it expires, and no longer', async ({ expect }) => {
     const { clock, verdict } = setUp(functionItems('hello', { auth }));
     const call = await bearer(clock);
-    expect(await verdict(call)).toBe('verified ada');
+    expect(await verdict(call)).toBe('verified token:ada');
     clock.advance(60_000);
-    expect(await verdict(call)).toBe('verified ada');
+    expect(await verdict(call)).toBe('verified token:ada');
     clock.advance(6_000);
     expect(await verdict(call)).toBe('token_expired');
   });
@@ -272,8 +275,8 @@ describe('mode jwt', async () => {
   test('answers a remembered token without waiting, and forgets it with its keys', async ({ expect }) => {
     const { clock, state, router, authenticate, verdict } = setUp(functionItems('hello', { auth }));
     const call = await bearer(clock, { alg: 'HS256' });
-    expect(await verdict(call)).toBe('verified ada');
-    const found = router.lookup(call.host, call.path);
+    expect(await verdict(call)).toBe('verified token:ada');
+    const found = router.lookup(call.host, call.target);
     expect(found.kind === 'found' && authenticate(call, found.target)).toMatchObject({ kind: 'verified' });
     const replaced: Auth = { ...auth, jwks: { keys: keys.slice(1) } };
     router.changed(
@@ -290,7 +293,113 @@ describe('mode jwt', async () => {
     const value = { name: 'default', issuer: { issuer: 'me', jwks: { keys } } };
     const items = [{ kind: 'account', key: 'default', value }] as unknown as FeedItem[];
     router.changed(state.apply({ type: 'delta', revision: 2, items }));
-    expect(await verdict(await bearer(clock))).toBe('verified ada');
+    expect(await verdict(await bearer(clock))).toBe('verified token:ada');
     expect(await verdict(await bearer(clock, { claims: { iss: 'you' } }))).toBe('token_invalid');
+  });
+});
+
+describe('a caller of mode jwt', () => {
+  const secret = randomBytes(32);
+  const jwks = { keys: [{ kty: 'oct' as const, k: toBase64Url(secret), alg: 'HS256' }] };
+  const auth: Auth = { mode: 'jwt', jwks, audience: 'app', tokenQuery: 'access_token' };
+  const tokenOf = (clock: FakeClock, subject?: string, audience = 'app'): Promise<string> => {
+    const token = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setAudience(audience);
+    if (subject !== undefined) token.setSubject(subject);
+    return token.setExpirationTime(Math.floor(clock.wallMs() / 1000) + 60).sign(secret);
+  };
+  const bearing = (token: string): FakeCallParts => ({ headers: { authorization: `Bearer ${token}` } });
+
+  test('has a name that no other caller has, whatever its subject holds', async ({ expect }) => {
+    const { clock, verdict } = setUp(functionItems('hello', { auth }));
+    const named = async (subject: string): Promise<string> =>
+      verdict(fakeCall(bearing(await tokenOf(clock, subject))));
+    const names = await Promise.all(
+      ['é', '%C3%A9', 'e\u0301', 'function:acct/x', 'key:k1', ' a', 'a\u0000', '', 'x'.repeat(1_018)].map(
+        named,
+      ),
+    );
+    expect(names.slice(0, 8)).toEqual([
+      'verified token:%C3%A9',
+      'verified token:%25C3%25A9',
+      'verified token:e%CC%81',
+      'verified token:function:acct/x',
+      'verified token:key:k1',
+      'verified token:%20a',
+      'verified token:a%00',
+      'verified token:',
+    ]);
+    expect(names[8]).toBe(`verified token:${'x'.repeat(1_018)}`);
+    expect(await named('x'.repeat(1_019))).toBe('token_invalid');
+  });
+
+  test('hears what is wrong with a token that is too long, or none', async ({ expect }) => {
+    const { authenticate, router } = setUp(functionItems('hello', { auth }));
+    const reason = async (headers: Record<string, string>): Promise<string | undefined> => {
+      const call = fakeCall({ headers });
+      const found = router.lookup(call.host, call.target);
+      const outcome = found.kind === 'found' ? await authenticate(call, found.target) : undefined;
+      return outcome?.kind === 'refused' ? outcome.error.publicDetail : outcome?.kind;
+    };
+    const long = (length: number): string => `Bearer ${'a'.repeat(length - 4)}.b.c`;
+    expect(await reason({ authorization: long(8_192) })).toBe('the token cannot be verified');
+    expect(await reason({ authorization: long(8_193) })).toBe(
+      'the token is too long: at most 8192 characters',
+    );
+    expect(await reason({ authorization: 'Basic eA==' })).toMatch(/holds no bearer token/);
+    expect(await reason({ authorization: 'Bearer x' })).toMatch(/not a JWT/);
+    expect(await reason({})).toBe('no Authorization header');
+  });
+
+  test('may bring the token where no header can be set, and the function does not see it there', async ({
+    expect,
+  }) => {
+    const { clock, authenticate, router, verdict } = setUp(functionItems('hello', { auth }));
+    const token = await tokenOf(clock, 'ada');
+    const outcomeOf = async (parts: FakeCallParts): Promise<unknown> => {
+      const call = fakeCall(parts);
+      const found = router.lookup(call.host, call.target);
+      return found.kind === 'found' ? authenticate(call, found.target) : undefined;
+    };
+    const socket = {
+      upgrades: true,
+      headers: { 'sec-websocket-protocol': `chat, isoplane.bearer, ${token}` },
+    };
+    expect(await outcomeOf(socket)).toMatchObject({
+      kind: 'verified',
+      principal: 'token:ada',
+      hidden: { kind: 'subprotocol', rest: 'chat' },
+    });
+    const url = `http://hello.localhost/?a=1&access_token=${token}&b=2`;
+    expect(await outcomeOf({ url })).toMatchObject({ hidden: { kind: 'query', query: '?a=1&b=2' } });
+    // Remembered or not, it is hidden.
+    expect(await outcomeOf({ url: `http://hello.localhost/?access_token=${token}` })).toMatchObject({
+      principal: 'token:ada',
+      hidden: { kind: 'query', query: '' },
+    });
+    for (const parts of [
+      { ...socket, upgrades: false },
+      { url, method: 'POST' },
+      { url: `${url}&access_token=x` },
+      { url: url.replace('access_token', 'token') },
+    ])
+      expect(await verdict(fakeCall(parts))).toBe('token_missing');
+    expect(await verdict(fakeCall({ url, headers: { authorization: 'Bearer x.y.z' } }))).toBe(
+      'token_invalid',
+    );
+  });
+
+  test('needs the token that its path asks for, also when another was remembered', async ({ expect }) => {
+    const admin: Auth = { mode: 'jwt', jwks, audience: 'admin' };
+    const { clock, verdict } = setUp(
+      functionItems('hello', { auth, authByPath: [{ path: '/admin/*', auth: admin }] }),
+    );
+    const token = await tokenOf(clock, 'ada');
+    const at = (path: string): Promise<string> =>
+      verdict(fakeCall({ ...bearing(token), url: `http://hello.localhost${path}` }));
+    expect([await at('/'), await at('/admin'), await at('/')]).toEqual([
+      'verified token:ada',
+      'token_invalid',
+      'verified token:ada',
+    ]);
   });
 });

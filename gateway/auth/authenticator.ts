@@ -1,6 +1,9 @@
 /** Who may call: the mode of the version's configuration decides. */
+import { PlatformError } from '#shared/errors.ts';
+import { AMBIGUOUS_PATH } from '#shared/http/target.ts';
 import type { Call } from '../ports.ts';
 import type { Target } from '../routing/router.ts';
+import { authFor } from './by-path.ts';
 import { JwtAuthenticator } from './jwt.ts';
 import type { AuthOutcome } from './outcome.ts';
 import { ACCEPT_SIGNATURE, authenticateSigned, type SignedDeps } from './signed.ts';
@@ -9,10 +12,19 @@ export type Authenticate = (call: Call, target: Target) => AuthOutcome | Promise
 
 const ANYONE: AuthOutcome = { kind: 'verified', principal: undefined, claims: undefined };
 
+const AMBIGUOUS: AuthOutcome = {
+  kind: 'refused',
+  error: new PlatformError('target_invalid', 'two readings of the path have different rules', {
+    publicDetail: AMBIGUOUS_PATH,
+  }),
+  challenge: 'none',
+};
+
 export function createAuthenticator(deps: SignedDeps): Authenticate {
   const tokens = new JwtAuthenticator(deps.clock, deps.keys.openJwk);
   return (call, { functionItem, version, account }) => {
-    const { auth } = version;
+    const auth = authFor(version, call.target);
+    if (auth === undefined) return AMBIGUOUS;
     switch (auth.mode) {
       case 'public':
         return ANYONE;

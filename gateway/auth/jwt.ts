@@ -10,7 +10,8 @@ import type { JwtAuth } from '#shared/contracts/config.ts';
 import { JWT_ALGORITHMS, type Jwks } from '#shared/contracts/jwks.ts';
 import type { AccountItem, VersionItem } from '#shared/contracts/feed.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
-import { parseVersionId } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { principalOf } from './principal.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import { SharedCache } from '#shared/shared-cache.ts';
 import { Shares } from '#shared/shares.ts';
@@ -18,15 +19,20 @@ import { toBase64Url } from '#shared/seal.ts';
 import type { Call } from '../ports.ts';
 import { JwtKeys, pickKey, type OpenJwk } from './jwt-keys.ts';
 import type { AuthOutcome } from './outcome.ts';
+import { findToken } from './token-places.ts';
 
 const TOKEN_CHARACTERS_MAX = 8_192;
-const BEARER = /^bearer +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*)$/i;
+const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/;
 /** Clocks of issuers differ; RFC 7519 allows a small leeway. */
 const LEEWAY_S = 5;
 
+type Verified = Extract<AuthOutcome, { kind: 'verified' }>;
+
 interface Remembered {
-  readonly outcome: Extract<AuthOutcome, { kind: 'verified' }>;
+  readonly outcome: Verified;
   readonly keys: Jwks;
+  /** A version may have several rules, for different paths. */
+  readonly auth: JwtAuth;
   readonly notBeforeMs: number;
   readonly expiresMs: number;
 }
@@ -62,23 +68,47 @@ export class JwtAuthenticator {
     account: AccountItem | undefined,
   ): AuthOutcome | Promise<AuthOutcome> {
     const header = call.header('authorization');
-    if (header === undefined) return refused('token_missing', 'no Authorization header');
     const keys: Jwks | undefined = auth.jwks ?? account?.issuer?.jwks;
+    const entry = header === undefined ? undefined : `${version.id} ${header}`;
+    // On the path of every request, so the id is not parsed.
+    const owner = version.id.slice(0, version.id.indexOf('/'));
+    const known = entry === undefined ? undefined : this.#recall(entry, { owner, auth, keys });
+    if (known !== undefined) return known;
+    const place = findToken(call, auth, header);
+    if (place.kind === 'missing') return refused('token_missing', 'no Authorization header');
     if (keys === undefined)
       return refused('token_invalid', 'neither the function nor its account has keys for tokens');
-    const entry = `${version.id} ${header}`;
-    const owner = parseVersionId(version.id).account;
-    const known = this.#remembered.get(owner, entry);
-    if (known !== undefined) {
-      const nowMs = this.#clock.wallMs();
-      if (known.keys === keys && nowMs < known.expiresMs && nowMs >= known.notBeforeMs) return known.outcome;
-      this.#remembered.delete(owner, entry);
-    }
-    const token = header.length > TOKEN_CHARACTERS_MAX ? undefined : BEARER.exec(header)?.[1];
-    if (token === undefined)
+    if (place.kind === 'other')
       return refused('token_invalid', 'the Authorization header holds no bearer token');
+    const { token, hidden } = place;
+    if (token.length > TOKEN_CHARACTERS_MAX)
+      return refused('token_invalid', `the token is too long: at most ${TOKEN_CHARACTERS_MAX} characters`);
+    if (!COMPACT.test(token)) return refused('token_invalid', 'the token is not a JWT in compact form');
     const issuer = auth.issuer ?? (auth.jwks === undefined ? account?.issuer?.issuer : undefined);
-    return this.#verify(token, { auth, keys, issuer, entry, owner });
+    const from = { auth, keys, issuer, entry: entry ?? `${version.id} bearer ${token}`, owner };
+    const remembered = this.#recall(from.entry, from);
+    const outcome = remembered ?? this.#verify(token, from);
+    if (hidden === undefined) return outcome;
+    return Promise.resolve(outcome).then((judged) =>
+      judged.kind === 'verified' ? { ...judged, hidden } : judged,
+    );
+  }
+
+  #recall(
+    entry: string,
+    {
+      owner,
+      auth,
+      keys,
+    }: { readonly owner: string; readonly auth: JwtAuth; readonly keys: Jwks | undefined },
+  ): Verified | undefined {
+    const known = this.#remembered.get(owner, entry);
+    if (known === undefined) return undefined;
+    const nowMs = this.#clock.wallMs();
+    if (known.keys === keys && known.auth === auth && nowMs < known.expiresMs && nowMs >= known.notBeforeMs)
+      return known.outcome;
+    this.#remembered.delete(owner, entry);
+    return undefined;
   }
 
   async #verify(
@@ -103,14 +133,25 @@ export class JwtAuthenticator {
         // A token that never expires could never be taken back.
         requiredClaims: ['exp'],
       });
+      // jose types it, and does not check it.
+      const subject: unknown = payload.sub;
+      if (subject !== undefined && typeof subject !== 'string')
+        return refused('token_invalid', 'claim sub is not text');
+      const principal = subject === undefined ? undefined : principalOf('token', subject);
+      if (subject !== undefined && principal === undefined)
+        return refused(
+          'token_invalid',
+          `claim sub is too long: its encoded form has at most ${LIMITS.principalBytesMax} characters`,
+        );
       const outcome = {
         kind: 'verified',
-        principal: payload.sub === undefined ? undefined : headerText(payload.sub),
+        principal,
         claims: toBase64Url(new TextEncoder().encode(JSON.stringify(payload))),
       } as const;
       this.#remembered.set(from.owner, from.entry, {
         outcome,
         keys: from.keys,
+        auth: from.auth,
         notBeforeMs: ((payload.nbf ?? 0) - LEEWAY_S) * 1000,
         expiresMs: ((payload.exp ?? 0) + LEEWAY_S) * 1000,
       });
@@ -129,9 +170,4 @@ function refusal(thrown: unknown): AuthOutcome {
     return refused('token_invalid', 'the signature does not verify');
   // Malformed tokens and unusable keys of the account: either way the token cannot be accepted.
   return refused('token_invalid', 'the token cannot be verified');
-}
-
-/** Subjects may hold any character; a header value may not. */
-function headerText(text: string): string {
-  return /^[\u0021-\u007e]{1,512}$/.test(text) ? text : encodeURIComponent(text).slice(0, 512);
 }

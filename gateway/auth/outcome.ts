@@ -1,4 +1,5 @@
 import type { PlatformError } from '#shared/errors.ts';
+import type { Hidden } from './token-places.ts';
 
 export type AuthOutcome =
   /** `claims` is ready for the header: base64url of the token's JSON payload. */
@@ -8,6 +9,8 @@ export type AuthOutcome =
       readonly claims: string | undefined;
       /** The call reached no instance: its signature may be used again. */
       readonly release?: () => void;
+      /** Where the token stood, when it must be taken out of what the function gets. */
+      readonly hidden?: Hidden;
     }
   | {
       readonly kind: 'refused';

@@ -3,11 +3,12 @@ import type { FunctionItem, KeyItem } from '#shared/contracts/feed.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
+import { principalOf } from './principal.ts';
 import { normalAuthority, type RequestHead } from '#shared/signatures/components.ts';
 import type { NonceCache } from '#shared/signatures/replay.ts';
 import {
   digestMatches,
-  parseSignature,
+  parseSignatures,
   verifySignature,
   type ParsedSignature,
 } from '#shared/signatures/verify.ts';
@@ -20,6 +21,11 @@ export interface SignedDeps {
   readonly nonces: NonceCache;
   readonly keys: KeyRing;
   readonly findKey: (keyId: string) => KeyItem | undefined;
+  /**
+   * Wall time of this gateway's start, ms since the epoch. Nonces are kept in memory: what was signed in the second
+   * of the start or before it may have been used already, and `created` is no finer than a second.
+   */
+  readonly startedMs: number;
 }
 
 /** What a caller must sign, in the form of RFC 9421 section 5.1. */
@@ -52,8 +58,7 @@ function headOf(call: Call): RequestHead {
     method: call.method,
     scheme: call.scheme,
     authority: normalAuthority(call.host, call.scheme),
-    path: call.path,
-    query: call.query === '' ? '?' : call.query,
+    target: call.target.raw,
     header: (name) => call.header(name),
   };
 }
@@ -64,9 +69,13 @@ export async function authenticateSigned(
   call: Call,
   called: FunctionItem,
 ): Promise<AuthOutcome> {
-  const parsed = parseSignature(headOf(call), deps.clock.wallMs());
+  const parsed = parseSignatures(headOf(call), deps.clock.wallMs());
   if (parsed.kind === 'refused') return refused(parsed.code, parsed.reason);
-  const { signature } = parsed;
+  const signature =
+    parsed.signatures.find(({ keyId }) => deps.findKey(keyId) !== undefined) ?? parsed.signatures[0];
+  if (signature === undefined) return refused('signature_missing', 'there is no signature');
+  if (signature.createdMs <= deps.startedMs)
+    return refused('signature_expired', 'it was signed before this gateway started; sign again');
   const item = deps.findKey(signature.keyId);
   // One answer for unknown, foreign and expired keys: a stranger learns nothing about key ids.
   if (
@@ -114,7 +123,12 @@ function claimNonce(deps: SignedDeps, { account, id }: KeyItem, signature: Parse
   const claim = deps.nonces.claim({ account, keyId: id }, signature.nonce, signature.expiresMs);
   switch (claim.kind) {
     case 'fresh':
-      return { kind: 'verified', principal: signature.keyId, claims: undefined, release: claim.release };
+      return {
+        kind: 'verified',
+        principal: principalOf('key', signature.keyId),
+        claims: undefined,
+        release: claim.release,
+      };
     case 'replayed':
       return refused('signature_replayed', 'this nonce was used before');
     case 'too_old':

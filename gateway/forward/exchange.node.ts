@@ -8,9 +8,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { PlatformError } from '#shared/errors.ts';
-import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
+import { fieldOf } from '#shared/http/head.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { requestHeaders, responseHeaders } from './headers.ts';
+import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
+import { responseHeaders } from '#shared/upstream/pass.ts';
 import type { Intake, IntakeSink } from './intake.node.ts';
 import type {
   UpstreamClient,
@@ -21,6 +22,8 @@ import type {
 import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
+/** A client that has ended its side may still read, but most have gone: a silent stream is not kept for it longer. */
+const CLIENT_ENDED_MS_MAX = 2_000;
 
 /**
  * workerd itself answers a request whose promise can never settle, with a bare 500 of this length and no
@@ -39,6 +42,8 @@ export interface ExchangeRequest {
   readonly incoming: IncomingMessage;
   readonly outgoing: ServerResponse;
   readonly target: string;
+  /** Names and values in turn. */
+  readonly headers: readonly string[];
   readonly bodyBytes: number | undefined;
   /** undefined: there is no body. */
   readonly intake: Intake | undefined;
@@ -80,7 +85,7 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
   }
 
   start(client: UpstreamClient): void {
-    const { incoming, outgoing, target, bodyBytes, intake } = this.#request;
+    const { incoming, outgoing, target, headers, bodyBytes, intake } = this.#request;
     outgoing.on('close', this.#clientClosed);
     this.#startedMs = this.#watch.add(this);
     this.#upstream = client.send(
@@ -88,7 +93,7 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
         socketPath: this.#plan.lease.endpoint.instance.path,
         method: incoming.method ?? 'GET',
         target,
-        headers: requestHeaders(incoming.rawHeaders, this.#plan.requestHeaders),
+        headers,
         bodyBytes: intake?.whole?.byteLength ?? bodyBytes,
       },
       this,
@@ -114,15 +119,22 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
   }
 
   onHead(status: number, reason: string, raw: readonly string[]): void {
-    const { headers, outcome } = responseHeaders(raw, this.#plan.responseHeaders, OUTCOME);
+    const headers = responseHeaders(raw, this.#plan.responseHeaders, this.#plan);
+    const outcome = fieldOf(raw, OUTCOME);
     const ownLength = headers.length - this.#plan.responseHeaders.length;
     if (outcome === 'function_error' || (ownLength === 2 && isRuntimeFailure(status, headers))) {
       this.#discarding = true;
       return;
     }
+    try {
+      this.#request.outgoing.writeHead(status, reason, headers);
+    } catch (thrown) {
+      // Node judged a byte otherwise than we did: never without an answer.
+      this.#upstream?.abort();
+      return this.#finish({ kind: 'response_invalid', cause: thrown });
+    }
     this.#headSent = true;
     this.#lastActiveMs = this.#watch.coarseMs;
-    this.#request.outgoing.writeHead(status, reason, headers);
     // A body that came in the same read goes out with the head; otherwise the client gets the head now.
     this.#headFresh = true;
     queueMicrotask(this.#flushHead);
@@ -157,11 +169,11 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
     this.#finish({ kind: 'answered', response: RESPONSE_ALREADY_SENT, end: 'complete' });
   }
 
-  onFailure(failure: UpstreamFailure): void {
+  onFailure(failure: UpstreamFailure, error: unknown): void {
     if (this.#discarding) return this.#finish({ kind: 'function_error' });
     if (this.#headSent) return this.#cut();
     if (failure === 'unreachable') return this.#finish({ kind: 'unreachable' });
-    if (failure === 'malformed') return this.#finish({ kind: 'response_invalid' });
+    if (failure === 'malformed') return this.#finish({ kind: 'response_invalid', cause: error });
     this.#finish({ kind: 'reset', replayable: !this.#pumping });
   }
 
@@ -171,7 +183,12 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
       const silenceMsMax = this.#clientBlocked
         ? Math.min(limits.streamIdleMs, LIMITS.clientStalledMsMax)
         : limits.streamIdleMs;
-      if (nowMs - this.#lastActiveMs < silenceMsMax) return;
+      const silentMs = nowMs - this.#lastActiveMs;
+      if (silentMs < silenceMsMax) {
+        if (silentMs < CLIENT_ENDED_MS_MAX || !this.#request.incoming.socket.readableEnded) return;
+        this.#upstream?.abort();
+        return this.#leave('client_gone');
+      }
       this.#upstream?.abort();
       return this.#cut();
     }
@@ -187,7 +204,11 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
 
   /** The stream breaks after its head: only closing the connection tells the client. */
   #cut(): void {
-    this.#finish({ kind: 'answered', response: RESPONSE_ALREADY_SENT, end: 'cut' });
+    this.#leave('cut');
+  }
+
+  #leave(end: 'cut' | 'client_gone'): void {
+    this.#finish({ kind: 'answered', response: RESPONSE_ALREADY_SENT, end });
     this.#request.outgoing.destroy();
   }
 

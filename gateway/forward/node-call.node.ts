@@ -3,8 +3,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { BodyRead, BodyWanted, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { Exchange } from './exchange.node.ts';
+import { fieldOf, readHead } from '#shared/http/head.ts';
+import type { RequestTarget } from '#shared/http/target.ts';
+import { requestHeaders } from '#shared/upstream/pass.ts';
 import { Intake } from './intake.node.ts';
-import { tunnel } from './tunnel.node.ts';
+import type { TrustedProxies } from './proxies.node.ts';
+import { tunnel, UPGRADE } from './tunnel.node.ts';
 import type { UpstreamClient } from '#shared/upstream/upstream.ts';
 import type { Watch } from '#shared/leases/watch.ts';
 import type { Shares } from '#shared/shares.ts';
@@ -14,6 +18,7 @@ export interface NodeRuntime {
   readonly bodies: Shares;
   readonly client: UpstreamClient;
   readonly watch: Watch;
+  readonly proxies: TrustedProxies;
 }
 
 /** What the server gives to the app with each request. */
@@ -30,31 +35,42 @@ function bodyBytesOf(incoming: IncomingMessage): number | undefined {
   return incoming.headers['transfer-encoding'] === undefined ? 0 : undefined;
 }
 
+const HOST: ReadonlySet<string> = new Set(['host']);
+
 export class NodeCall implements Call {
   readonly method: string;
-  readonly scheme: 'http' | 'https' = 'http';
+  readonly scheme: 'http' | 'https';
   readonly host: string;
-  readonly path: string;
-  readonly query: string;
+  readonly target: RequestTarget;
+  readonly client: string;
   readonly bodyBytes: number | undefined;
   readonly #runtime: NodeRuntime;
   readonly #bindings: NodeBindings;
+  readonly #forwardedHost: string | undefined;
   #intake: Intake | undefined;
   #goneListener: (() => void) | undefined;
 
-  /** @param url - absolute, as the server normalised it. */
-  constructor(runtime: NodeRuntime, bindings: NodeBindings, url: string) {
+  /** @throws {PlatformError} for a head that must be refused. */
+  constructor(runtime: NodeRuntime, bindings: NodeBindings) {
     const { incoming } = bindings;
     this.#runtime = runtime;
     this.#bindings = bindings;
+    this.target = readHead({
+      httpVersion: incoming.httpVersion,
+      target: incoming.url ?? '',
+      rawHeaders: incoming.rawHeaders,
+    });
+    const facts = runtime.proxies.clientOf(incoming.socket.remoteAddress, incoming.rawHeaders);
     this.method = incoming.method ?? 'GET';
-    this.host = incoming.headers.host ?? '';
-    // `http://host/…`: the authority holds no slash.
-    const pathAt = url.indexOf('/', 8);
-    const queryAt = url.indexOf('?', pathAt);
-    this.path = queryAt < 0 ? url.slice(pathAt) : url.slice(pathAt, queryAt);
-    this.query = queryAt < 0 ? '' : url.slice(queryAt);
+    this.scheme = facts.scheme;
+    this.client = facts.address;
+    this.#forwardedHost = facts.host;
+    this.host = facts.host ?? incoming.headers.host ?? '';
     this.bodyBytes = bodyBytesOf(incoming);
+  }
+
+  get upgrades(): boolean {
+    return this.#bindings.upgrade !== undefined;
   }
 
   get gone(): boolean {
@@ -68,8 +84,7 @@ export class NodeCall implements Call {
   }
 
   header(name: string): string | undefined {
-    const value = this.#bindings.incoming.headers[name];
-    return typeof value === 'string' || value === undefined ? value : value.join(', ');
+    return fieldOf(this.#bindings.incoming.rawHeaders, name);
   }
 
   onGone(listener: (() => void) | undefined): void {
@@ -114,8 +129,10 @@ export class NodeCall implements Call {
 
   forward(plan: ForwardPlan): Promise<ForwardOutcome> {
     const { incoming, outgoing, upgrade } = this.#bindings;
-    const target = this.path + this.query;
-    if (upgrade !== undefined) return tunnel({ incoming, ...upgrade, target }, plan, this.#runtime.watch);
+    const target = this.target.path + (plan.query ?? this.target.query);
+    const headers = this.#headersFor(plan, upgrade === undefined ? NO_UPGRADE : UPGRADE);
+    if (upgrade !== undefined)
+      return tunnel({ incoming, ...upgrade, target, headers }, plan, this.#runtime.watch);
     return new Promise((resolve) => {
       if (outgoing === undefined || outgoing.destroyed) return resolve({ kind: 'client_gone' });
       new Exchange(
@@ -123,6 +140,7 @@ export class NodeCall implements Call {
           incoming,
           outgoing,
           target,
+          headers,
           bodyBytes: this.bodyBytes,
           intake: this.#intake,
         },
@@ -132,4 +150,17 @@ export class NodeCall implements Call {
       ).start(this.#runtime.client);
     });
   }
+
+  /** The function sees the host that was routed. */
+  #headersFor({ requestHeaders: added, requestDropped }: ForwardPlan, more: readonly string[]): string[] {
+    const raw = this.#bindings.incoming.rawHeaders;
+    const host = this.#forwardedHost;
+    const dropped = host === undefined ? requestDropped : new Set([...HOST, ...(requestDropped ?? [])]);
+    const headers = requestHeaders(raw, added, dropped);
+    if (host !== undefined) headers.push('host', host);
+    for (const part of more) headers.push(part);
+    return headers;
+  }
 }
+
+const NO_UPGRADE: readonly string[] = [];

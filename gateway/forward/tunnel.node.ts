@@ -1,16 +1,17 @@
 /** WebSocket upgrades: after the handshake, bytes in both directions until one side ends. */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
-import { requestHeaders, responseHeaders } from './headers.ts';
+import { headText } from '#shared/http/answer.node.ts';
+import { fieldOf } from '#shared/http/head.ts';
+import { Join } from '#shared/upstream/join.node.ts';
+import { responseHeaders } from '#shared/upstream/pass.ts';
 import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
 
-const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
-
-/** WebSockets know no half-closed state: a client that has gone is not waited for longer than this. */
-const CLIENT_ENDED_MS_MAX = 1_000;
+export const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 
 interface Upgrade {
   readonly incoming: IncomingMessage;
@@ -18,14 +19,8 @@ interface Upgrade {
   /** Bytes the client sent behind the request head. */
   readonly head: Buffer;
   readonly target: string;
-}
-
-/** Status line and headers as text. Values come from parsed messages, so they hold no line breaks. */
-export function headText(status: number, reason: string, headers: readonly string[]): string {
-  let text = `HTTP/1.1 ${status} ${reason}\r\n`;
-  for (let index = 0; index < headers.length; index += 2)
-    text += `${headers[index]}: ${headers[index + 1]}\r\n`;
-  return `${text}\r\n`;
+  /** Names and values in turn. */
+  readonly headers: readonly string[];
 }
 
 export function tunnel(upgrade: Upgrade, plan: ForwardPlan, watch: Watch): Promise<ForwardOutcome> {
@@ -43,7 +38,7 @@ class Tunnel implements Watched {
   #lastActiveMs = 0;
   /** Age at which the agent is told next that the request is slow. */
   #reportAtMs = SLOW_MS;
-  #clientEnded = false;
+  #join: Join | undefined;
   #over = false;
 
   // oxlint-disable-next-line max-params -- the same shape as Exchange
@@ -55,19 +50,18 @@ class Tunnel implements Watched {
   }
 
   start(): void {
-    const { incoming, socket, target } = this.#upgrade;
+    const { incoming, socket, target, headers } = this.#upgrade;
     this.#startedMs = this.#watch.add(this);
     socket.on('close', this.#clientClosed);
     const request = httpRequest({
-      socketPath: this.#plan.lease.endpoint.instance.path,
       method: incoming.method,
       path: target,
-      headers: requestHeaders(incoming.rawHeaders, [...this.#plan.requestHeaders, ...UPGRADE]),
+      headers: [...headers],
       setHost: false,
-      agent: false,
+      createConnection: () => connect({ path: this.#plan.lease.endpoint.instance.path, allowHalfOpen: true }),
     });
     this.#request = request;
-    request.on('upgrade', (response, connection, rest) => this.#join(response, connection, rest));
+    request.on('upgrade', (response, connection, rest) => this.#joined(response, connection, rest));
     request.on('response', (response) => this.#relay(response));
     request.on('error', (error: NodeJS.ErrnoException) =>
       this.#finish(
@@ -82,12 +76,10 @@ class Tunnel implements Watched {
   tick(nowMs: number): void {
     const { limits } = this.#plan.version;
     if (this.#instance !== undefined) {
-      const silenceMsMax = this.#clientEnded
-        ? Math.min(CLIENT_ENDED_MS_MAX, limits.streamIdleMs)
-        : limits.streamIdleMs;
+      const silenceMsMax = this.#join?.silenceMsMax(limits.streamIdleMs) ?? limits.streamIdleMs;
       if (nowMs - this.#lastActiveMs < silenceMsMax) return;
       this.#upgrade.socket.destroy();
-      return this.#answered('cut');
+      return this.#answered(silenceMsMax < limits.streamIdleMs ? 'complete' : 'cut');
     }
     const ageMs = nowMs - this.#startedMs;
     if (ageMs >= this.#reportAtMs) {
@@ -97,50 +89,50 @@ class Tunnel implements Watched {
     if (ageMs >= limits.timeoutMs) this.#finish({ kind: 'timeout', ageMs });
   }
 
-  #join(response: IncomingMessage, connection: Duplex, rest: Buffer): void {
+  #joined(response: IncomingMessage, connection: Duplex, rest: Buffer): void {
     if (this.#over) return void connection.destroy();
     this.#instance = connection;
     this.#lastActiveMs = this.#watch.coarseMs;
     const { socket, head } = this.#upgrade;
-    const { headers } = responseHeaders(
-      response.rawHeaders,
-      [...this.#plan.responseHeaders, ...UPGRADE],
-      OUTCOME,
-    );
+    const { meter, subprotocol } = this.#plan;
+    const chosen =
+      subprotocol === undefined || fieldOf(response.rawHeaders, 'sec-websocket-protocol') !== undefined
+        ? []
+        : ['sec-websocket-protocol', subprotocol];
+    const added = [...this.#plan.responseHeaders, ...chosen, ...UPGRADE];
+    const headers = responseHeaders(response.rawHeaders, added, this.#plan);
     socket.write(headText(101, 'Switching Protocols', headers), 'latin1');
     if (rest.byteLength > 0) socket.write(rest);
     if (head.byteLength > 0) connection.write(head);
-    const { meter } = this.#plan;
     meter.requestBytes += head.byteLength;
     meter.responseBytes += rest.byteLength;
-    socket.on('data', (chunk: Buffer) => {
-      this.#lastActiveMs = this.#watch.coarseMs;
-      meter.requestBytes += chunk.byteLength;
+    socket.off('close', this.#clientClosed);
+    this.#join = new Join(socket, connection, {
+      onLeft: (chunk) => {
+        this.#lastActiveMs = this.#watch.coarseMs;
+        meter.requestBytes += chunk.byteLength;
+      },
+      onRight: (chunk) => {
+        this.#lastActiveMs = this.#watch.coarseMs;
+        meter.responseBytes += chunk.byteLength;
+      },
+      onEnding: () => {
+        this.#lastActiveMs = this.#watch.coarseMs;
+      },
+      onOver: () => this.#answered('complete'),
     });
-    socket.on('end', () => {
-      this.#lastActiveMs = this.#watch.coarseMs;
-      this.#clientEnded = true;
-    });
-    connection.on('data', (chunk: Buffer) => {
-      this.#lastActiveMs = this.#watch.coarseMs;
-      meter.responseBytes += chunk.byteLength;
-    });
-    connection.on('error', () => socket.destroy());
-    // What the instance sent last still reaches the client: pipe() ends the socket after it.
-    connection.on('close', () => socket.end(() => socket.destroy()));
-    socket.pipe(connection);
-    connection.pipe(socket);
   }
 
   /** The function declined the upgrade: its plain answer goes out, and the connection ends with it. */
   #relay(response: IncomingMessage): void {
     const { socket } = this.#upgrade;
-    const { headers, outcome } = responseHeaders(
+    const headers = responseHeaders(
       response.rawHeaders,
       [...this.#plan.responseHeaders, 'connection', 'close'],
-      OUTCOME,
+      this.#plan,
     );
-    if (outcome === 'function_error') return this.#finish({ kind: 'function_error' });
+    if (fieldOf(response.rawHeaders, OUTCOME) === 'function_error')
+      return this.#finish({ kind: 'function_error' });
     this.#instance = response.socket;
     this.#lastActiveMs = this.#watch.coarseMs;
     socket.write(headText(response.statusCode ?? 502, response.statusMessage ?? '', headers), 'latin1');

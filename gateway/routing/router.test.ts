@@ -1,15 +1,22 @@
 /** Hosts, aliases, weights and routes: pure lookups on a snapshot. */
 import { describe, test } from 'vitest';
 import type { FeedItem } from '#shared/contracts/feed.ts';
+import { readTarget, type RequestTarget } from '#shared/http/target.ts';
 import { seededRandom } from '#shared/testing/fakes.ts';
 import { functionItems, routeItem, stateOf } from '../testing/items.ts';
 import { Router } from './router.ts';
+
+function targetOf(path: string): RequestTarget {
+  const target = readTarget(path);
+  if ('problem' in target) throw new Error(target.problem);
+  return target;
+}
 
 function lookup(items: readonly FeedItem[], random = () => 0): (host: string, path?: string) => string {
   const state = stateOf(items);
   const router = new Router({ state: () => state, baseDomain: 'Fn.Test', random });
   return (host, path = '/') => {
-    const found = router.lookup(host, path);
+    const found = router.lookup(host, targetOf(path));
     return found.kind === 'found' ? found.target.version.id : found.kind;
   };
 }
@@ -124,7 +131,7 @@ describe('Router', () => {
     const state = stateOf(functionItems('hello'));
     const router = new Router({ state: () => state, baseDomain: 'fn.test', random: () => 0 });
     const find = (): string => {
-      const found = router.lookup('hello.fn.test', '/');
+      const found = router.lookup('hello.fn.test', targetOf('/'));
       return found.kind === 'found' ? found.target.version.id : found.kind;
     };
     expect(find()).toBe('default/hello@1');
@@ -132,5 +139,57 @@ describe('Router', () => {
       state.apply({ type: 'delta', revision: 2, items: functionItems('hello', { version: 2 }) }),
     );
     expect(find()).toBe('default/hello@2');
+  });
+
+  test('reads a path that a router could read as slashes in both ways, and refuses it where they differ', ({
+    expect,
+  }) => {
+    const find = lookup([
+      ...functionItems('guarded'),
+      ...functionItems('open'),
+      routeItem('r1', { host: 'www.test', path: '/admin/*', function: 'guarded' }),
+      routeItem('r2', { host: 'www.test', path: '/*', function: 'open' }),
+    ]);
+    for (const path of ['/%61dmin/x', '/./admin/x', '/a/../admin/x', '/%2e/admin/x', '/admin\\x'])
+      expect(find('www.test', path), path).toBe('default/guarded@1');
+    for (const path of ['//admin/x', '/admin%2fx', '/admin%5Cx', '/a/..%2Fadmin/x'])
+      expect(find('www.test', path), path).toBe('ambiguous');
+    // Where both readings lead to one function, both may pass: names of packages hold encoded slashes.
+    for (const path of ['/@scope%2Fname', '/a//b', '/admin/a%2Fb'])
+      expect(find('www.test', path), path).not.toBe('ambiguous');
+  });
+
+  test('finds routes that were stored as they were written', ({ expect }) => {
+    const find = lookup([
+      ...functionItems('hello'),
+      routeItem('r1', { host: 'www.test', path: '/über/*', function: 'hello' }),
+    ]);
+    expect(find('www.test', '/%C3%BCber/x')).toBe('default/hello@1');
+  });
+
+  test('closes the own host of a function whose version says so, and leaves its routes', ({ expect }) => {
+    const find = lookup([
+      ...functionItems('hello', { defaultHost: false }),
+      routeItem('r1', { host: 'www.test', path: '/*', function: 'hello' }),
+    ]);
+    expect([find('hello.fn.test'), find('live--hello.fn.test'), find('www.test')]).toEqual([
+      'not_found',
+      'not_found',
+      'default/hello@1',
+    ]);
+  });
+
+  test('lets nobody share cookies with hosts of others', ({ expect }) => {
+    const state = stateOf([
+      routeItem('r1', { host: 'www.shop.test', path: '/*', function: 'a', account: 'acme' }),
+      routeItem('r2', { host: 'api.shop.test', path: '/*', function: 'a', account: 'acme' }),
+      routeItem('r3', { host: 'a.common.test', path: '/*', function: 'a', account: 'acme' }),
+      routeItem('r4', { host: 'b.common.test', path: '/*', function: 'b', account: 'other' }),
+    ]);
+    const router = new Router({ state: () => state, baseDomain: 'fn.test', random: () => 0 });
+    const owned = ['shop.test', 'common.test', 'test', 'fn.test', 'acme.fn.test', 'unknown.test'].filter(
+      (domain) => router.ownsDomain('acme', domain),
+    );
+    expect(owned).toEqual(['shop.test']);
   });
 });

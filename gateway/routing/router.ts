@@ -11,8 +11,9 @@
 import type { AccountItem, FeedItem, FunctionItem, VersionItem } from '#shared/contracts/feed.ts';
 import type { FeedState } from '#shared/feed/state.ts';
 import { versionId } from '#shared/ids.ts';
+import type { RequestTarget } from '#shared/http/target.ts';
 import { hostName, readHost } from './host.ts';
-import { compileRoutes, matchRoute, type RouteTable } from './routes.ts';
+import { compileRoutes, matchRoute, ownersOf, type DomainOwners, type RouteTable } from './routes.ts';
 
 export interface Target {
   readonly functionItem: FunctionItem;
@@ -24,7 +25,9 @@ export type Lookup =
   | { readonly kind: 'found'; readonly target: Target }
   | { readonly kind: 'bare' }
   | { readonly kind: 'not_found' }
-  | { readonly kind: 'disabled' };
+  | { readonly kind: 'disabled' }
+  /** Two readings of the path lead to different functions. */
+  | { readonly kind: 'ambiguous' };
 
 interface Choice {
   readonly target: Target;
@@ -37,12 +40,14 @@ type Resolved = Exclude<Lookup, { kind: 'found' }> | { readonly kind: 'choices';
 /** Distinct Host headers that are remembered; clients choose them, so there is a bound. */
 const HOSTS_REMEMBERED_MAX = 4_096;
 const NOT_FOUND = { kind: 'not_found' } as const;
+const AMBIGUOUS = { kind: 'ambiguous' } as const;
 
 export class Router {
   readonly #state: () => FeedState;
   readonly #baseDomain: string;
   readonly #random: () => number;
   #routes: RouteTable | undefined;
+  #owners: DomainOwners | undefined;
   readonly #byHost = new Map<string, Resolved>();
 
   /** @param random - in [0, 1), spreads requests over a weighted alias. */
@@ -58,14 +63,14 @@ export class Router {
 
   /** The snapshot has changed. Keys do not concern routing. */
   changed(items: readonly FeedItem[]): void {
-    if (items.some((item) => item.kind === 'route')) this.#routes = undefined;
+    if (items.some((item) => item.kind === 'route')) this.#routes = this.#owners = undefined;
     if (items.some((item) => item.kind !== 'key')) this.#byHost.clear();
   }
 
-  lookup(hostHeader: string, path: string): Lookup {
+  lookup(hostHeader: string, { path, lax }: Pick<RequestTarget, 'path' | 'lax'>): Lookup {
     this.#routes ??= compileRoutes(this.#state().values('route'));
     if (this.#routes.size > 0) {
-      const routed = this.#lookupRoute(this.#routes, hostHeader, path);
+      const routed = this.#lookupRoute(this.#routes, hostHeader, path, lax);
       if (routed !== undefined) return this.#choose(routed);
     }
     let resolved = this.#byHost.get(hostHeader);
@@ -77,6 +82,14 @@ export class Router {
     return this.#choose(resolved);
   }
 
+  /** True when no host at or below the domain is the platform's or another account's: cookies may be set for it. */
+  ownsDomain(account: string, domain: string): boolean {
+    const base = this.#baseDomain;
+    if (base === domain || base.endsWith(`.${domain}`) || domain.endsWith(`.${base}`)) return false;
+    this.#owners ??= ownersOf(this.#state().values('route'));
+    return this.#owners.get(domain) === account;
+  }
+
   #choose(resolved: Resolved): Lookup {
     if (resolved.kind !== 'choices') return resolved;
     const { choices } = resolved;
@@ -85,8 +98,16 @@ export class Router {
     return choice === undefined ? NOT_FOUND : { kind: 'found', target: choice.target };
   }
 
-  #lookupRoute(routes: RouteTable, hostHeader: string, path: string): Resolved | undefined {
-    const route = matchRoute(routes, hostName(hostHeader), path);
+  // oxlint-disable-next-line max-params -- on the path of every routed request: no object for it
+  #lookupRoute(
+    routes: RouteTable,
+    hostHeader: string,
+    path: string,
+    lax: string | undefined,
+  ): Resolved | undefined {
+    const name = hostName(hostHeader);
+    const route = matchRoute(routes, name, path);
+    if (lax !== undefined && matchRoute(routes, name, lax) !== route) return AMBIGUOUS;
     if (route === undefined) return undefined;
     const host = readHost(hostHeader, this.#baseDomain);
     if (host.kind === 'bare') return undefined;
@@ -105,7 +126,7 @@ export class Router {
       case 'other':
         return NOT_FOUND;
       case 'function':
-        return this.#resolve(host.account, host.name, host.alias);
+        return openHost(this.#resolve(host.account, host.name, host.alias));
     }
   }
 
@@ -130,4 +151,11 @@ export class Router {
     if (choices.length === 0) return NOT_FOUND;
     return functionItem.enabled ? { kind: 'choices', choices } : { kind: 'disabled' };
   }
+}
+
+/** A function's own host is closed as soon as one version behind it says so: a canary cannot open it by chance. */
+function openHost(resolved: Resolved): Resolved {
+  const isClosed =
+    resolved.kind === 'choices' && resolved.choices.some(({ target }) => !target.version.defaultHost);
+  return isClosed ? NOT_FOUND : resolved;
 }

@@ -1,4 +1,5 @@
 /** A {@link Call} made of plain values, for tests without sockets. */
+import { readTarget } from '#shared/http/target.ts';
 import type { BodyRead, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
 
 export interface FakeCallParts {
@@ -8,6 +9,7 @@ export interface FakeCallParts {
   readonly body?: Uint8Array<ArrayBuffer>;
   /** The client does not say how long its body is. */
   readonly chunked?: boolean;
+  readonly upgrades?: boolean;
   readonly answer?: (plan: ForwardPlan) => ForwardOutcome;
 }
 
@@ -17,6 +19,8 @@ export function fakeCall(parts: FakeCallParts = {}): Call & {
   readonly reads: readonly number[];
 } {
   const url = new URL(parts.url ?? 'http://hello.localhost/');
+  const target = readTarget(url.href.slice(url.origin.length));
+  if ('problem' in target) throw new Error(target.problem);
   const plans: ForwardPlan[] = [];
   const reads: number[] = [];
   return {
@@ -25,8 +29,9 @@ export function fakeCall(parts: FakeCallParts = {}): Call & {
     method: parts.method ?? 'GET',
     scheme: 'http',
     host: url.host,
-    path: url.pathname,
-    query: url.search,
+    target,
+    client: '192.0.2.1',
+    upgrades: parts.upgrades ?? false,
     bodyBytes: parts.body === undefined ? 0 : parts.chunked === true ? undefined : parts.body.byteLength,
     gone: false,
     header: (name) => parts.headers?.[name],

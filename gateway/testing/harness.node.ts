@@ -23,6 +23,8 @@ import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { request } from 'undici';
 import { versionIdSchema } from '#shared/ids.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
+import type { ForwardedKind } from '../config.ts';
+import { TrustedProxies } from '../forward/proxies.node.ts';
 import { startGateway, type GatewayPlane } from '../plane.node.ts';
 import { stateOf } from './items.ts';
 
@@ -70,7 +72,18 @@ function serveAgent(path: string, script: Script): Promise<Server> {
   });
 }
 
-export async function startHarness(items: readonly FeedItem[]): Promise<Harness> {
+export interface HarnessOptions {
+  readonly trustedProxies?: readonly string[];
+  readonly forwardedHeader?: ForwardedKind;
+  readonly connectionsMax?: number;
+  readonly startedMs?: number;
+  readonly headMsMax?: number;
+}
+
+export async function startHarness(
+  items: readonly FeedItem[],
+  options: HarnessOptions = {},
+): Promise<Harness> {
   const folder = await tempFolder();
   const layout = layoutOf(join(folder.path, 'data'));
   await mkdir(layout.runDir, { recursive: true, mode: 0o700 });
@@ -100,6 +113,11 @@ export async function startHarness(items: readonly FeedItem[]): Promise<Harness>
     port: 0,
     baseDomain: 'localhost',
     reusePort: false,
+    proxies: new TrustedProxies(options.trustedProxies ?? [], options.forwardedHeader),
+    ...(options.connectionsMax === undefined ? {} : { connectionsMax: options.connectionsMax }),
+    // Tests sign within the second of the start.
+    startedMs: options.startedMs ?? 0,
+    ...(options.headMsMax === undefined ? {} : { headMsMax: options.headMsMax }),
     log,
   });
   return new Harness({ plane, layout, folder, log, script, servers });

@@ -1,11 +1,14 @@
 /** Builders of feed items that show only what a test is about. */
+import type { z } from 'zod';
 import {
   limitsSchema,
   scalingSchema,
   type Auth,
+  type AuthByPath,
   type FunctionLimits,
   type Scaling,
 } from '#shared/contracts/config.ts';
+import { corsSchema } from '#shared/contracts/cors.ts';
 import type { FeedItem, KeyItem, RouteItem } from '#shared/contracts/feed.ts';
 import { FeedState } from '#shared/feed/state.ts';
 import { accountNameSchema, aliasNameSchema, functionNameSchema, versionId } from '#shared/ids.ts';
@@ -14,6 +17,9 @@ export interface FunctionParts {
   readonly account?: string;
   readonly enabled?: boolean;
   readonly auth?: Auth;
+  readonly authByPath?: AuthByPath;
+  readonly cors?: z.input<typeof corsSchema>;
+  readonly defaultHost?: boolean;
   readonly limits?: Partial<FunctionLimits>;
   readonly scaling?: Partial<Scaling>;
   readonly version?: number;
@@ -45,6 +51,9 @@ export function functionItems(name: string, parts: FunctionParts = {}): FeedItem
           id,
           style: 'module',
           auth: parts.auth ?? { mode: 'public' },
+          authByPath: parts.authByPath ?? [],
+          ...(parts.cors === undefined ? {} : { cors: corsSchema.parse(parts.cors) }),
+          defaultHost: parts.defaultHost ?? true,
           limits: limitsSchema.parse(parts.limits ?? {}),
           scaling: scalingSchema.parse(parts.scaling ?? {}),
         },

@@ -1,4 +1,5 @@
 /** From a runnable version to the workerd config of its instance. Pure. */
+import { SCHEME } from '#shared/contracts/invoke.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import type { OpenBinding } from '../code/open-secrets.node.ts';
@@ -69,6 +70,7 @@ function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService
       name: `service-${index}`,
       socketName: serviceSocket(index),
       capnpConnectHost: rpcHost,
+      schemeHeader: SCHEME,
     })),
     ...runnable.kv.map((_, index) => ({ ...host, name: `kv-${index}`, socketName: kvSocket(index) })),
   ];
@@ -92,7 +94,7 @@ function bindings(runnable: Runnable, secrets: readonly OpenBinding[]): readonly
 }
 
 function sockets({ entrypoints, hooks }: Runnable, rpcHost: string): readonly WorkerdSocket[] {
-  const socket = { service: 'main', cfBlobHeader: CF_HEADER };
+  const socket = { service: 'main', cfBlobHeader: CF_HEADER, schemeHeader: SCHEME };
   const rpc = { ...socket, capnpConnectHost: rpcHost };
   return [
     { ...socket, name: INSTANCE_SOCKET },

@@ -45,6 +45,8 @@ export type WorkerdService =
       readonly style: 'host' | 'proxy';
       /** RPC begins as CONNECT to this name; without one the service takes no RPC. */
       readonly capnpConnectHost?: string;
+      /** Header that tells the service the scheme of the URL that the code fetched. */
+      readonly schemeHeader?: string;
     };
 
 export interface WorkerdSocket extends ServiceRef {
@@ -54,6 +56,8 @@ export interface WorkerdSocket extends ServiceRef {
   readonly socketName?: string;
   /** Header that carries `request.cf`; without one workerd fills it with the peer's pid and uid. */
   readonly cfBlobHeader: string;
+  /** Header whose scheme request.url gets; absent from a request, it is http. Code does not see it. */
+  readonly schemeHeader?: string;
   readonly capnpConnectHost?: string;
 }
 

@@ -71,6 +71,7 @@ function encodeExternal(
   target.address = socketAddress(service.socketName);
   const http = target._initHttp();
   http.style = service.style === 'proxy' ? HttpOptions_Style.PROXY : HttpOptions_Style.HOST;
+  if (service.schemeHeader !== undefined) http.forwardedProtoHeader = service.schemeHeader;
   if (service.capnpConnectHost !== undefined) http.capnpConnectHost = service.capnpConnectHost;
 }
 
@@ -116,6 +117,7 @@ export function encodeWorkerdConfig(config: WorkerdConfig): Uint8Array {
     encodeRef(target._initService(), socket);
     const http = target._initHttp();
     http.cfBlobHeader = socket.cfBlobHeader;
+    if (socket.schemeHeader !== undefined) http.forwardedProtoHeader = socket.schemeHeader;
     if (socket.capnpConnectHost !== undefined) http.capnpConnectHost = socket.capnpConnectHost;
   }
   encodeTexts(root._initV8Flags(config.v8Flags.length), config.v8Flags);

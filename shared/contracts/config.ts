@@ -3,9 +3,11 @@
  * the other planes obey it. One schema gives the type, the check and the published documentation.
  */
 import { z } from 'zod';
+import { storedPath } from '../http/target.ts';
 import { layerNameSchema, versionNumberSchema } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { entrypointNameSchema, kvBindingsSchema, servicesSchema } from './bindings.ts';
+import { corsSchema } from './cors.ts';
 import { egressSchema } from './egress.ts';
 import { secretBindingsSchema } from './secrets.ts';
 import { JWT_ALGORITHMS, jwksSchema } from './jwks.ts';
@@ -37,8 +39,39 @@ export const authSchema = z.discriminatedUnion('mode', [
     audience: z.string().min(1).max(1_024),
     /** Accepted signatures. Absent: what fits the keys. */
     algorithms: z.array(z.enum(JWT_ALGORITHMS)).min(1).optional(),
+    /**
+     * Query parameter that may hold the token of a GET where no header can be set (EventSource). The function does
+     * not see it, but URLs are remembered by browsers and proxies: keep such tokens short-lived.
+     */
+    tokenQuery: z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/, 'use 1 to 64 letters, digits, _ and -')
+      .optional(),
   }),
 ]);
+
+/** An exact path, or everything below one: `/admin/*`. Compared with the normalised path, in which `%61` is `a`. */
+const pathPatternSchema = z
+  .string()
+  .min(1)
+  .max(1_024)
+  .superRefine((given, context) => {
+    const stored = storedPath(given);
+    if ('problem' in stored) context.addIssue({ code: 'custom', message: stored.problem });
+    else if (stored.path !== given)
+      context.addIssue({
+        code: 'custom',
+        message: `write ${stored.path}, the form in which paths are compared`,
+      });
+  });
+
+export const authByPathSchema = z
+  .array(z.strictObject({ path: pathPatternSchema, auth: authSchema }))
+  .max(LIMITS.authPathsMax)
+  .refine(
+    (rules) => new Set(rules.map(({ path }) => path)).size === rules.length,
+    'each path may stand there once',
+  );
 
 const bounded = (min: number, max: number, fallback: number): z.ZodDefault<z.ZodNumber> =>
   z.number().int().min(min).max(max).default(fallback);
@@ -184,6 +217,12 @@ export const functionConfigSchema = z.strictObject({
   compatibilityFlags: z.array(z.string().min(1).max(100)).max(50).default([]),
   vars: varsSchema.default({}),
   auth: authSchema.default({ mode: 'signed' }),
+  /** Other rules for some paths: an exact path or a prefix `/admin/*`. The longest that fits wins; elsewhere `auth` holds. */
+  authByPath: authByPathSchema.default([]),
+  /** Lets web pages of other origins call the function. Absent: the function answers preflights itself. */
+  cors: corsSchema.optional(),
+  /** `false`: only routes lead to the function, its own host `FUNCTION.DOMAIN` does not. */
+  defaultHost: z.boolean().default(true),
   limits: limitsSchema.prefault({}),
   scaling: scalingSchema.prefault({}),
   /**
@@ -213,6 +252,7 @@ export const functionConfigSchema = z.strictObject({
 });
 
 export type Auth = z.infer<typeof authSchema>;
+export type AuthByPath = z.infer<typeof authByPathSchema>;
 export type JwtAuth = Extract<Auth, { mode: 'jwt' }>;
 export type FunctionConfig = z.infer<typeof functionConfigSchema>;
 export type FunctionConfigInput = z.input<typeof functionConfigSchema>;

@@ -24,7 +24,17 @@ import {
   versionNumberSchema,
 } from '../ids.ts';
 import { bindingNameSchema, entrypointNameSchema, serviceBindingSchema } from './bindings.ts';
-import { authSchema, hooksSchema, limitsSchema, scalingSchema, STYLES, TIERS, varsSchema } from './config.ts';
+import {
+  authByPathSchema,
+  authSchema,
+  hooksSchema,
+  limitsSchema,
+  scalingSchema,
+  STYLES,
+  TIERS,
+  varsSchema,
+} from './config.ts';
+import { corsSchema } from './cors.ts';
 import { egressRulesSchema } from './egress.ts';
 import { jwksSchema } from './jwks.ts';
 import { moduleRefSchema } from './modules.ts';
@@ -48,6 +58,9 @@ const versionItemSchema = z.object({
   id: versionIdSchema,
   style: z.enum(STYLES),
   auth: authSchema,
+  authByPath: authByPathSchema.default([]),
+  cors: corsSchema.optional(),
+  defaultHost: z.boolean().default(true),
   limits: limitsSchema,
   scaling: scalingSchema,
 });

@@ -9,9 +9,14 @@ export const HEADER_PREFIX = 'isoplane-';
 export const REQUEST_ID = 'isoplane-request-id';
 /** To the instance, for event functions: ms that remain until the deadline when the request was sent. */
 export const DEADLINE_MS = 'isoplane-deadline-ms';
-/** To the instance, when it is not `http`: the URL scheme the client used. */
+/** To the instance, when it is not `http`: the URL scheme the client used, as programs behind proxies expect it. */
 export const FORWARDED_PROTO = 'x-forwarded-proto';
-/** To the instance, after authentication: key id or token subject. */
+/** The same for workerd, which puts it into request.url and hides it from the function; from and to every socket. */
+export const SCHEME = 'isoplane-scheme';
+/** To the instance: address of the client, under our name and under the one that Workers read. */
+export const CLIENT_ADDRESS = 'isoplane-client-address';
+export const CF_CONNECTING_IP = 'cf-connecting-ip';
+/** To the instance, after authentication: who calls (shared/principal.ts). */
 export const PRINCIPAL = 'isoplane-principal';
 /** To the instance: JSON of the verified token's claims, base64url. */
 export const CLAIMS = 'isoplane-claims';

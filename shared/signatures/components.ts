@@ -12,11 +12,12 @@ export interface RequestHead {
   readonly scheme: 'http' | 'https';
   /** Host header as sent: lower case, default port left out (RFC 9421 section 2.2.3). */
   readonly authority: string;
-  /** Absolute path as on the wire, never empty. */
-  readonly path: string;
-  /** With its leading `?`; a lone `?` when there is no query (RFC 9421 section 2.2.7). */
-  readonly query: string;
-  /** All values of a field joined by `, `, each trimmed; undefined when absent. */
+  /**
+   * Request target as on the wire. Signatures cover these bytes, before anything is decoded (RFC 9421
+   * sections 2.2.5 and 2.2.6); what is routed follows from them alone (shared/http/target.ts).
+   */
+  readonly target: string;
+  /** All lines of a field joined by `, `, each trimmed; undefined when absent. */
   header(name: string): string | undefined;
 }
 
@@ -35,10 +36,24 @@ export function requestHead(
     method: method.toUpperCase(),
     scheme,
     authority: normalAuthority(host, scheme),
-    path: parsed.pathname,
-    query: parsed.search === '' ? '?' : parsed.search,
+    // A lone `?` at the end stands in the href only.
+    target: parsed.href.slice(parsed.origin.length, parsed.href.length - parsed.hash.length),
     header: (name) => headers[name],
   };
+}
+
+/** Path and query of a target, which may be in absolute form. The path is never empty. */
+function partsOf(target: string): { readonly path: string; readonly query: string } {
+  const origin = /^https?:\/\/[^/?#\\]*/i.exec(target)?.[0] ?? '';
+  const mark = target.indexOf('?', origin.length);
+  const path = mark < 0 ? target.slice(origin.length) : target.slice(origin.length, mark);
+  return { path: path === '' ? '/' : path, query: mark < 0 ? '' : target.slice(mark) };
+}
+
+/** RFC 9421 section 2.2.7: with its leading `?`, and a lone `?` when there is no query. */
+export function queryComponent(head: RequestHead): string {
+  const { query } = partsOf(head.target);
+  return query === '' ? '?' : query;
 }
 
 export function normalAuthority(host: string, scheme: 'http' | 'https'): string {
@@ -56,13 +71,15 @@ function componentValue(head: RequestHead, name: string): string | undefined {
     case '@scheme':
       return head.scheme;
     case '@path':
-      return head.path;
+      return partsOf(head.target).path;
     case '@query':
-      return head.query;
+      return queryComponent(head);
     case '@request-target':
-      return head.query === '?' ? head.path : head.path + head.query;
-    case '@target-uri':
-      return `${head.scheme}://${head.authority}${head.path}${head.query === '?' ? '' : head.query}`;
+      return head.target;
+    case '@target-uri': {
+      const { path, query } = partsOf(head.target);
+      return `${head.scheme}://${head.authority}${path}${query}`;
+    }
     default:
       return name.startsWith('@') ? undefined : head.header(name);
   }

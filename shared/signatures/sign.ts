@@ -22,6 +22,7 @@ export interface SignableRequest {
 }
 
 const DEFAULT_TTL_MS = 60_000;
+const COVERED = ['@method', '@authority', '@path', '@query'];
 const NONCE_BYTES = 16;
 
 /** @param secret - ed25519: PKCS #8, base64url; hmac-sha256: the shared secret, base64url. */
@@ -61,10 +62,16 @@ export async function contentDigest(body: Uint8Array<ArrayBuffer>): Promise<stri
 export async function signRequest(
   request: SignableRequest,
   key: SigningKey,
-  options: { readonly nowMs: number; readonly nonce?: string; readonly ttlMs?: number },
+  options: {
+    readonly nowMs: number;
+    readonly nonce?: string;
+    readonly ttlMs?: number;
+    /** Components to cover; `content-digest` is added where there is a body. */
+    readonly cover?: readonly string[];
+  },
 ): Promise<Record<string, string>> {
   const added: Record<string, string> = {};
-  const covered = ['@method', '@authority', '@path', '@query'];
+  const covered = [...(options.cover ?? COVERED)];
   if (request.body !== undefined && request.body.byteLength > 0) {
     added['content-digest'] = await contentDigest(request.body);
     covered.push('content-digest');

@@ -7,7 +7,14 @@ import { normalAuthority, requestHead, signatureBase } from './components.ts';
 import { Shares } from '../shares.ts';
 import { NonceCache } from './replay.ts';
 import { contentDigest, importSigningKey, signRequest, type SigningKey } from './sign.ts';
-import { digestMatches, importEd25519, importHmac, parseSignature, verifySignature } from './verify.ts';
+import {
+  digestMatches,
+  importEd25519,
+  importHmac,
+  parseSignatures,
+  signingKeyIds,
+  verifySignature,
+} from './verify.ts';
 
 const NOW_MS = 1_700_000_000_000;
 const BODY = new TextEncoder().encode('{"hello": "world"}');
@@ -75,10 +82,10 @@ describe('signRequest() and verifySignature()', () => {
       await importSigningKey({ keyId: 'k', algorithm: 'ed25519', secret }),
       { nowMs: NOW_MS },
     );
-    const outcome = parseSignature(requestHead('POST', url, added), NOW_MS);
+    const outcome = parseSignatures(requestHead('POST', url, added), NOW_MS);
     if (outcome.kind !== 'parsed') throw new Error(outcome.reason);
-    expect(await verifySignature(outcome.signature, await importEd25519(publicKey))).toBe(true);
-    expect(outcome.signature.coversDigest).toBe(true);
+    expect(await verifySignature(outcome.signatures[0]!, await importEd25519(publicKey))).toBe(true);
+    expect(outcome.signatures[0]!.coversDigest).toBe(true);
   });
 
   test.for([
@@ -90,23 +97,25 @@ describe('signRequest() and verifySignature()', () => {
     const added = await signRequest({ method: 'GET', url: 'http://f.localhost/a?b=c' }, await hmacKey(), {
       nowMs: NOW_MS,
     });
-    const outcome = parseSignature(requestHead(method, url, added), NOW_MS);
+    const outcome = parseSignatures(requestHead(method, url, added), NOW_MS);
     if (outcome.kind !== 'parsed') throw new Error(outcome.reason);
-    expect(await verifySignature(outcome.signature, await importHmac(fromBase64Url(SECRET)))).toBe(false);
+    expect(await verifySignature(outcome.signatures[0]!, await importHmac(fromBase64Url(SECRET)))).toBe(
+      false,
+    );
   });
 
   test('do not verify when the signature claims an algorithm that is not the key’s', async ({ expect }) => {
-    const outcome = parseSignature(await signedHead('http://f.localhost/'), NOW_MS);
+    const outcome = parseSignatures(await signedHead('http://f.localhost/'), NOW_MS);
     if (outcome.kind !== 'parsed') throw new Error(outcome.reason);
     const key = await importHmac(fromBase64Url(SECRET));
-    expect(await verifySignature(outcome.signature, key)).toBe(true);
-    expect(await verifySignature({ ...outcome.signature, algorithm: 'ed25519' }, key)).toBe(false);
+    expect(await verifySignature(outcome.signatures[0]!, key)).toBe(true);
+    expect(await verifySignature({ ...outcome.signatures[0]!, algorithm: 'ed25519' }, key)).toBe(false);
   });
 });
 
-describe('parseSignature()', () => {
+describe('parseSignatures()', () => {
   const code = async (head: Promise<ReturnType<typeof requestHead>>, nowMs = NOW_MS) => {
-    const outcome = parseSignature(await head, nowMs);
+    const outcome = parseSignatures(await head, nowMs);
     return outcome.kind === 'refused' ? outcome.code : 'parsed';
   };
   const url = 'http://f.localhost/a?b=c';
@@ -146,7 +155,76 @@ describe('parseSignature()', () => {
   });
 });
 
+describe('a request with several signatures', () => {
+  const url = 'http://f.localhost/a';
+  test('speaks by each that is right, in their order, and is refused when none is', async ({ expect }) => {
+    const added = await signRequest({ method: 'GET', url }, await hmacKey(), { nowMs: NOW_MS });
+    const head = (first: string): ReturnType<typeof requestHead> =>
+      requestHead('GET', url, {
+        'signature-input': `${first}, ${added['signature-input']}`,
+        signature: `proxy=:AAAA:, ${added['signature']}`,
+      });
+    // What proxies add covers other things, such as the signature of the client (RFC 9421 section 4.3).
+    const outcome = parseSignatures(head('proxy=("signature";key="isoplane");created=1;keyid="p"'), NOW_MS);
+    expect(outcome.kind === 'parsed' && outcome.signatures.map(({ keyId }) => keyId)).toEqual(['k1']);
+    expect(signingKeyIds(head('proxy=("@method");keyid="p"'))).toEqual(['p', 'k1']);
+    const input = Array.from({ length: 5 }, (_, index) => `s${index}=("@method")`).join(', ');
+    expect(
+      parseSignatures(requestHead('GET', url, { 'signature-input': input, signature: input }), NOW_MS),
+    ).toMatchObject({ kind: 'refused', code: 'signature_invalid' });
+  });
+});
+
+describe('the components of a target', () => {
+  const covered = (name: string): InnerList =>
+    parseDictionary(`s=("${name}");created=1`).get('s') as InnerList;
+  const baseOf = (name: string, target: string): string | undefined => {
+    const head = { ...requestHead('GET', 'https://www.example.com/', {}), target };
+    const built = signatureBase(head, covered(name));
+    return 'base' in built ? built.base.split('\n')[0] : undefined;
+  };
+
+  test.for([
+    // RFC 9421 sections 2.2.2 and 2.2.5 to 2.2.7.
+    ['@target-uri', '/path?param=value', '"@target-uri": https://www.example.com/path?param=value'],
+    ['@request-target', '/path?param=value', '"@request-target": /path?param=value'],
+    [
+      '@request-target',
+      'https://www.example.com/path?param=value',
+      '"@request-target": https://www.example.com/path?param=value',
+    ],
+    ['@path', 'https://www.example.com/path?a', '"@path": /path'],
+    ['@path', 'https://www.example.com', '"@path": /'],
+    ['@query', '/path?param=value&foo=bar&baz=bat%2Dman', '"@query": ?param=value&foo=bar&baz=bat%2Dman'],
+    ['@query', '/path', '"@query": ?'],
+    // A lone question mark is part of the target, whatever it says.
+    ['@request-target', '/a?', '"@request-target": /a?'],
+    ['@target-uri', '/a?', '"@target-uri": https://www.example.com/a?'],
+    ['@query', '/a?', '"@query": ?'],
+    // Before anything is decoded.
+    ['@path', '/%61/../b%7e', '"@path": /%61/../b%7e'],
+  ] as const)('%s of %s', ([name, target, line], { expect }) => {
+    expect(baseOf(name, target)).toBe(line);
+  });
+
+  test('are those that the signer wrote, a lone question mark included', ({ expect }) => {
+    expect([
+      requestHead('GET', 'http://f/a?', {}).target,
+      requestHead('GET', 'http://f/a#b', {}).target,
+    ]).toEqual(['/a?', '/a']);
+  });
+});
+
 describe('digestMatches()', () => {
+  test('takes sha-512 and ignores what is not active (RFC 9530)', async ({ expect }) => {
+    const of512 = Buffer.from(await crypto.subtle.digest('SHA-512', BODY)).toString('base64');
+    const of256 = await contentDigest(BODY);
+    expect(await digestMatches(`sha-512=:${of512}:`, BODY)).toBe(true);
+    expect(await digestMatches(`${of256}, sha-512=:${of512}:, md5=:AAAA:`, BODY)).toBe(true);
+    expect(await digestMatches(`${of256}, sha-512=:AAAA:`, BODY)).toBe(false);
+    expect(await digestMatches('sha-256=1', BODY)).toBe(false);
+  });
+
   test('compares the body with its sha-256', async ({ expect }) => {
     const header = await contentDigest(BODY);
     expect(await digestMatches(header, BODY)).toBe(true);

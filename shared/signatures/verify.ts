@@ -2,7 +2,7 @@
  * Checks RFC 9421 signatures. Parsing and policy are pure; only the last step does cryptography.
  *
  * The caller goes through four steps and must not leave one out:
- *   1. {@link parseSignature} — shape, coverage and time;
+ *   1. {@link parseSignatures} — shape, coverage and time;
  *   2. look the key up by `keyId` and {@link verifySignature};
  *   3. claim the nonce (replay.ts), after the signature, so that a forged request cannot burn someone's nonce,
  *      and before a byte of the body is read, so that a spent signature costs nothing;
@@ -12,8 +12,8 @@ import { type InnerList, parseDictionary } from 'structured-headers';
 import type { ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { fromBase64Url } from '../seal.ts';
-import { type RequestHead, signatureBase } from './components.ts';
-import { contentDigest, type SignatureAlgorithm } from './sign.ts';
+import { queryComponent, type RequestHead, signatureBase } from './components.ts';
+import type { SignatureAlgorithm } from './sign.ts';
 
 export interface ParsedSignature {
   readonly keyId: string;
@@ -36,8 +36,8 @@ interface SignatureRefusal {
 }
 
 export type ParseOutcome =
-  | { readonly kind: 'parsed'; readonly signature: ParsedSignature }
-  | SignatureRefusal;
+  /** Not empty, in the order of Signature-Input. The first by a known key speaks for the request. */
+  { readonly kind: 'parsed'; readonly signatures: readonly ParsedSignature[] } | SignatureRefusal;
 
 export interface VerifyKey {
   readonly algorithm: SignatureAlgorithm;
@@ -45,13 +45,21 @@ export interface VerifyKey {
 }
 
 const HEADER_BYTES_MAX = 4_096;
+/** Each may cost a verification. */
+const SIGNATURES_MAX = 4;
 const ALWAYS_COVERED = ['@method', '@authority'];
 
 function refused(code: SignatureRefusal['code'], reason: string): SignatureRefusal {
   return { kind: 'refused', code, reason };
 }
 
-function readHeaders(head: RequestHead): { covered: InnerList; signature: ArrayBuffer } | SignatureRefusal {
+interface Labelled {
+  readonly covered: InnerList;
+  readonly signature: ArrayBuffer;
+}
+
+/** Signatures of one request by label, those of proxies among them (RFC 9421 section 4.3). */
+function readHeaders(head: RequestHead): readonly Labelled[] | SignatureRefusal {
   const inputHeader = head.header('signature-input');
   const signatureHeader = head.header('signature');
   if (inputHeader === undefined || signatureHeader === undefined)
@@ -61,18 +69,35 @@ function readHeaders(head: RequestHead): { covered: InnerList; signature: ArrayB
   try {
     const inputs = parseDictionary(inputHeader);
     const signatures = parseDictionary(signatureHeader);
-    // One signature: several would leave open which of them speaks for the request.
-    if (inputs.size !== 1 || signatures.size !== 1)
-      return refused('signature_invalid', 'send exactly one signature');
-    const [label, covered] = [...inputs][0] ?? [];
-    const bytes = label === undefined ? undefined : signatures.get(label)?.[0];
-    if (covered === undefined || !Array.isArray(covered[0]))
-      return refused('signature_invalid', 'Signature-Input must hold an inner list');
-    if (!(bytes instanceof ArrayBuffer))
-      return refused('signature_invalid', 'Signature must hold bytes under the label of Signature-Input');
-    return { covered: covered as InnerList, signature: bytes };
+    if (inputs.size === 0) return refused('signature_missing', 'Signature-Input holds no signature');
+    if (inputs.size > SIGNATURES_MAX)
+      return refused('signature_invalid', `send at most ${SIGNATURES_MAX} signatures`);
+    const read: Labelled[] = [];
+    for (const [label, covered] of inputs) {
+      const bytes = signatures.get(label)?.[0];
+      if (!Array.isArray(covered[0]))
+        return refused('signature_invalid', 'Signature-Input must hold inner lists');
+      if (!(bytes instanceof ArrayBuffer))
+        return refused('signature_invalid', 'Signature must hold bytes under each label of Signature-Input');
+      read.push({ covered: covered as InnerList, signature: bytes });
+    }
+    return read;
   } catch {
     return refused('signature_invalid', 'a signature header is not a structured field');
+  }
+}
+
+/** Key ids that the signatures of a request name. Empty when there are none that could be read. */
+export function signingKeyIds(head: Pick<RequestHead, 'header'>): readonly string[] {
+  const input = head.header('signature-input');
+  if (input === undefined || input.length > HEADER_BYTES_MAX) return [];
+  try {
+    return [...parseDictionary(input).values()].flatMap(([, parameters]) => {
+      const keyId = parameters.get('keyid');
+      return typeof keyId === 'string' ? [keyId] : [];
+    });
+  } catch {
+    return [];
   }
 }
 
@@ -83,20 +108,35 @@ function coverageProblem(covered: InnerList, head: RequestHead): string | undefi
   const coversTarget =
     names.has('@request-target') ||
     names.has('@target-uri') ||
-    (names.has('@path') && (names.has('@query') || head.query === '?'));
+    (names.has('@path') && (names.has('@query') || queryComponent(head) === '?'));
   return coversTarget ? undefined : 'the signature must cover @path and @query, or @target-uri';
 }
 
 /**
- * Checks shape, coverage and time of a request's signature.
+ * Checks shape, coverage and time of a request's signatures; those that fail are left out as long as one is right.
  *
  * @param nowMs - wall time, ms since the epoch. A signature may be dated up to LIMITS.signatureSkewMs
  *   ahead, and lives at most LIMITS.signatureAgeMsMax, whatever `expires` says.
  */
-export function parseSignature(head: RequestHead, nowMs: number): ParseOutcome {
+export function parseSignatures(head: RequestHead, nowMs: number): ParseOutcome {
   const read = readHeaders(head);
   if ('kind' in read) return read;
-  const { covered } = read;
+  const signatures: ParsedSignature[] = [];
+  let refusal: SignatureRefusal | undefined;
+  for (const labelled of read) {
+    const parsed = parseOne(head, labelled, nowMs);
+    if ('kind' in parsed) refusal ??= parsed;
+    else signatures.push(parsed);
+  }
+  if (signatures.length === 0 && refusal !== undefined) return refusal;
+  return { kind: 'parsed', signatures };
+}
+
+function parseOne(
+  head: RequestHead,
+  { covered, signature }: Labelled,
+  nowMs: number,
+): ParsedSignature | SignatureRefusal {
   const parameters = covered[1];
   const [created, expires, nonce, keyId, algorithm] = ['created', 'expires', 'nonce', 'keyid', 'alg'].map(
     (name) => parameters.get(name),
@@ -127,17 +167,14 @@ export function parseSignature(head: RequestHead, nowMs: number): ParseOutcome {
   const built = signatureBase(head, covered);
   if ('problem' in built) return refused('signature_invalid', built.problem);
   return {
-    kind: 'parsed',
-    signature: {
-      keyId,
-      algorithm,
-      base: new TextEncoder().encode(built.base),
-      signature: new Uint8Array(read.signature),
-      nonce,
-      createdMs,
-      expiresMs,
-      coversDigest: covered[0].some(([name]) => name === 'content-digest'),
-    },
+    keyId,
+    algorithm,
+    base: new TextEncoder().encode(built.base),
+    signature: new Uint8Array(signature),
+    nonce,
+    createdMs,
+    expiresMs,
+    coversDigest: covered[0].some(([name]) => name === 'content-digest'),
   };
 }
 
@@ -147,16 +184,35 @@ export async function verifySignature(parsed: ParsedSignature, key: VerifyKey): 
   return key.verify(parsed.base, parsed.signature);
 }
 
-/** True when the `Content-Digest` field's sha-256 is the body's. */
-export async function digestMatches(header: string, body: Uint8Array<ArrayBuffer>): Promise<boolean> {
+const DIGESTS = { 'sha-256': 'SHA-256', 'sha-512': 'SHA-512' } as const;
+export type DigestAlgorithm = keyof typeof DIGESTS;
+
+/**
+ * Digests of a `Content-Digest` field by the active algorithms of RFC 9530; others are ignored, as it asks.
+ * Empty when there is none that can be checked.
+ */
+export function claimedDigests(header: string | undefined): ReadonlyMap<DigestAlgorithm, Uint8Array> {
+  const claimed = new Map<DigestAlgorithm, Uint8Array>();
+  if (header === undefined) return claimed;
   try {
-    const claimed = parseDictionary(header).get('sha-256')?.[0];
-    const actual = parseDictionary(await contentDigest(body)).get('sha-256')?.[0];
-    if (!(claimed instanceof ArrayBuffer) || !(actual instanceof ArrayBuffer)) return false;
-    return equalBytes(new Uint8Array(claimed), new Uint8Array(actual));
+    const fields = parseDictionary(header);
+    for (const name of ['sha-256', 'sha-512'] as const) {
+      const value: unknown = fields.get(name)?.[0];
+      if (value instanceof ArrayBuffer) claimed.set(name, new Uint8Array(value));
+      else if (value !== undefined) return new Map();
+    }
   } catch {
-    return false;
+    return new Map();
   }
+  return claimed;
+}
+
+/** True when the field holds digests that can be checked, and each is the body's. */
+export async function digestMatches(header: string, body: Uint8Array<ArrayBuffer>): Promise<boolean> {
+  const claimed = claimedDigests(header);
+  for (const [name, digest] of claimed)
+    if (!equalBytes(digest, new Uint8Array(await crypto.subtle.digest(DIGESTS[name], body)))) return false;
+  return claimed.size > 0;
 }
 
 /** Constant time for equal lengths. */

@@ -88,7 +88,7 @@ describe('the examples', () => {
     });
     expect(answer.status).toBe(200);
     expect(JSON.parse(answer.text)).toMatchObject({
-      principal: 'grace',
+      principal: 'token:grace',
       claims: { sub: 'grace', scope: 'read', aud: 'jwt-protected' },
     });
   });

@@ -10,7 +10,8 @@ import type {
   UpstreamFailure,
   UpstreamHandler,
 } from '#shared/upstream/upstream.ts';
-import { isFunctionError, passing, requestHeaders } from './headers.ts';
+import { requestHeaders, responseHeaders } from '#shared/upstream/pass.ts';
+import { isFunctionError } from './headers.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 
@@ -21,6 +22,8 @@ export type ExchangeOutcome =
   | { readonly kind: 'unreachable' | 'busy' }
   /** The instance closed before a response head. */
   | { readonly kind: 'reset'; readonly replayable: boolean }
+  /** What the instance answered cannot be passed on. */
+  | { readonly kind: 'response_invalid'; readonly cause: unknown }
   | { readonly kind: 'timeout'; readonly ageMs: number };
 
 export interface ExchangePlan {
@@ -120,9 +123,16 @@ class Exchange implements UpstreamHandler, Watched {
       this.#discarding = true;
       return;
     }
+    try {
+      const headers = responseHeaders(raw, [REQUEST_ID, this.#plan.requestId]);
+      this.#outgoing.writeHead(status, reason, headers);
+    } catch (thrown) {
+      // Node judged a byte otherwise than we did: never without an answer.
+      this.#upstream?.abort();
+      return this.#finish({ kind: 'response_invalid', cause: thrown });
+    }
     this.#headSent = true;
     this.#active();
-    this.#outgoing.writeHead(status, reason, passing(raw, [REQUEST_ID, this.#plan.requestId]));
     this.#headFresh = true;
     queueMicrotask(this.#flush);
   }
@@ -157,7 +167,8 @@ class Exchange implements UpstreamHandler, Watched {
     if (this.#discarding) return this.#finish({ kind: 'function_error' });
     if (this.#headSent) return this.#cut();
     if (failure === 'unreachable') return this.#finish({ kind: unsent(error) });
-    this.#finish({ kind: 'reset', replayable: failure === 'reset' && !this.#pumping });
+    if (failure === 'malformed') return this.#finish({ kind: 'response_invalid', cause: error });
+    this.#finish({ kind: 'reset', replayable: !this.#pumping });
   }
 
   tick(nowMs: number): void {

@@ -4,7 +4,7 @@
  * done, or once when it may be repeated, has no body and is not to blame for the end of its instance.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { DEADLINE_MS, PRINCIPAL, REQUEST_ID } from '#shared/contracts/invoke.ts';
+import { DEADLINE_MS, FORWARDED_PROTO, PRINCIPAL, REQUEST_ID, SCHEME } from '#shared/contracts/invoke.ts';
 import { afterReset, afterTimeout, IDEMPOTENCY_KEY, isRepeatable } from '#shared/leases/ended.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Meter } from '#shared/usage/meter.ts';
@@ -19,7 +19,11 @@ import {
 } from './caller.ts';
 import { exchange, type ExchangeOutcome, type ExchangePlan } from './exchange.node.ts';
 import type { TargetVersion } from './targets.ts';
-import { headText, upgrade, type UpgradeInbound } from './upgrade.node.ts';
+import { headText } from '#shared/http/answer.node.ts';
+import { upgrade, type UpgradeInbound } from './upgrade.node.ts';
+
+/** The scheme of the URL that the caller fetches, which workerd tells in a header. */
+const HTTPS = [SCHEME, 'https', FORWARDED_PROTO, 'https'] as const;
 
 /** Where the response goes: a response object, or the bare connection of an upgrade. */
 export type Inbound =
@@ -52,6 +56,7 @@ export async function forwardFetch(
   } catch (thrown) {
     const error = asPlatformError(thrown);
     if (error.code === 'internal') deps.log.error('service_call_failed', { requestId, error: thrown });
+    if (error.code === 'response_invalid') deps.log.warn('response_refused', { requestId, error });
     answerProblem(inbound, error, requestId);
   } finally {
     sink.off('close', leave);
@@ -105,6 +110,7 @@ async function attempt(
       String(version.limits.timeoutMs),
       PRINCIPAL,
       `function:${account}/${caller}`,
+      ...(inbound.incoming.headers[SCHEME] === 'https' ? HTTPS : []),
     ],
     limits: version.limits,
     meter,
@@ -141,6 +147,10 @@ async function settle(
       return 'unreachable';
     case 'function_error':
       throw new PlatformError('function_error', 'the handler threw');
+    case 'response_invalid':
+      throw new PlatformError('response_invalid', 'the head of the response was refused', {
+        cause: outcome.cause,
+      });
     case 'body_too_large':
       throw new PlatformError('body_too_large', 'the body passed the bound of the target');
     case 'timeout':

@@ -1,40 +1,5 @@
-/** Headers between two functions. Pure; flat arrays of names and values in turn, as Node gives and takes. */
-import { HEADER_PREFIX, OUTCOME } from '#shared/contracts/invoke.ts';
-import { HOP_BY_HOP } from '#shared/upstream/hop-by-hop.ts';
-
-/** Framing is ours: it is written anew. */
-const DROPPED: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'http2-settings']);
-
-function connectionListed(raw: readonly string[]): Set<string> {
-  const listed = new Set<string>();
-  for (let index = 0; index < raw.length; index += 2)
-    if (raw[index]?.toLowerCase() === 'connection')
-      for (const token of (raw[index + 1] ?? '').split(',')) listed.add(token.trim().toLowerCase());
-  listed.delete('host');
-  return listed;
-}
-
-/** What may pass, in either direction: nothing of one connection alone, and nothing that only we may say. */
-export function passing(raw: readonly string[], added: readonly string[]): string[] {
-  return filtered(raw, added, connectionListed(raw));
-}
-
-/** Of a request: its length is written by the client that sends it on. */
-export function requestHeaders(raw: readonly string[], added: readonly string[]): string[] {
-  return filtered(raw, added, connectionListed(raw).add('content-length'));
-}
-
-function filtered(raw: readonly string[], added: readonly string[], listed: ReadonlySet<string>): string[] {
-  const headers: string[] = [];
-  for (let index = 0; index < raw.length; index += 2) {
-    const name = raw[index] ?? '';
-    const lower = name.toLowerCase();
-    if (DROPPED.has(lower) || lower.startsWith(HEADER_PREFIX) || listed.has(lower)) continue;
-    headers.push(name, raw[index + 1] ?? '');
-  }
-  for (const part of added) headers.push(part);
-  return headers;
-}
+/** What a response head from an instance says beside HTTP. Pure; flat arrays of names and values in turn. */
+import { OUTCOME } from '#shared/contracts/invoke.ts';
 
 /** The handler threw; workerd's own bare answer to a promise that never settles counts too. */
 export function isFunctionError(status: number, raw: readonly string[]): boolean {

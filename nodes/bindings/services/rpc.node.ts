@@ -19,7 +19,7 @@ import {
   type ServiceDeps,
   type ServiceSocket,
 } from './caller.ts';
-import { headText } from './upgrade.node.ts';
+import { headText } from '#shared/http/answer.node.ts';
 import { ReadAlong } from './frames.ts';
 import type { TargetVersion } from './targets.ts';
 

@@ -6,7 +6,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { accountNameSchema, functionNameSchema, versionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { CallDepths } from './depth.ts';
-import { isFunctionError, passing } from './headers.ts';
+import { isFunctionError } from './headers.ts';
 import { CallerSessions } from './sessions.ts';
 import { serviceState, Targets, type ServiceTarget } from './targets.ts';
 
@@ -145,37 +145,6 @@ describe('CallDepths', () => {
       deepest = depth;
     }
     expect(deepest).toBe(LIMITS.callDepthMax);
-  });
-});
-
-describe('passing()', () => {
-  test('drops what belongs to one connection and what only the platform may say', ({ expect }) => {
-    const raw = [
-      'Host',
-      'a.b',
-      'X-Own',
-      '1',
-      'Connection',
-      'X-Hop, close, host',
-      'X-Hop',
-      '1',
-      'TE',
-      'trailers',
-      'Isoplane-Principal',
-      'root',
-      'isoplane-cf',
-      '{}',
-      'Transfer-Encoding',
-      'chunked',
-    ];
-    expect(passing(raw, ['isoplane-principal', 'function:default/a'])).toEqual([
-      'Host',
-      'a.b',
-      'X-Own',
-      '1',
-      'isoplane-principal',
-      'function:default/a',
-    ]);
   });
 });
 

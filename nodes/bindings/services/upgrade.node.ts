@@ -1,10 +1,14 @@
 /** A WebSocket from a function to an instance of another: after the handshake, bytes until one side ends. */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
 import { unsent, type ExchangeOutcome, type ExchangePlan } from './exchange.node.ts';
-import { isFunctionError, passing } from './headers.ts';
+import { headText } from '#shared/http/answer.node.ts';
+import { Join } from '#shared/upstream/join.node.ts';
+import { requestHeaders, responseHeaders } from '#shared/upstream/pass.ts';
+import { isFunctionError } from './headers.ts';
 
 const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 const NOBODY: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN']);
@@ -14,14 +18,6 @@ export interface UpgradeInbound {
   readonly socket: Duplex;
   /** Bytes the caller sent behind the request head. */
   readonly head: Buffer;
-}
-
-/** Values come from parsed messages, so they hold no line breaks. */
-export function headText(status: number, reason: string, headers: readonly string[]): string {
-  let text = `HTTP/1.1 ${status} ${reason}\r\n`;
-  for (let index = 0; index < headers.length; index += 2)
-    text += `${headers[index] ?? ''}: ${headers[index + 1] ?? ''}\r\n`;
-  return `${text}\r\n`;
 }
 
 export function upgrade(inbound: UpgradeInbound, plan: ExchangePlan): Promise<ExchangeOutcome> {
@@ -37,6 +33,7 @@ class Upgrade implements Watched {
   #startedMs = 0;
   #lastActiveMs = 0;
   #reportAtMs = SLOW_MS;
+  #join: Join | undefined;
   #over = false;
 
   constructor(inbound: UpgradeInbound, plan: ExchangePlan, settle: (outcome: ExchangeOutcome) => void) {
@@ -51,15 +48,14 @@ class Upgrade implements Watched {
     socket.on('close', this.#callerClosed);
     this.#startedMs = this.#plan.watch.add(this);
     const request = httpRequest({
-      socketPath: this.#plan.socketPath,
       method: incoming.method,
       path: incoming.url,
-      headers: passing(incoming.rawHeaders, [...this.#plan.headers, ...UPGRADE]),
+      headers: requestHeaders(incoming.rawHeaders, [...this.#plan.headers, ...UPGRADE]),
       setHost: false,
-      agent: false,
+      createConnection: () => connect({ path: this.#plan.socketPath, allowHalfOpen: true }),
     });
     this.#request = request;
-    request.on('upgrade', (response, connection, rest) => this.#join(response, connection, rest));
+    request.on('upgrade', (response, connection, rest) => this.#joined(response, connection, rest));
     request.on('response', (response) => this.#decline(response));
     request.on('error', (error: NodeJS.ErrnoException) => {
       if (this.#instance !== undefined) this.#cut();
@@ -72,7 +68,8 @@ class Upgrade implements Watched {
   tick(nowMs: number): void {
     const { limits, onSlow } = this.#plan;
     if (this.#instance !== undefined) {
-      if (nowMs - this.#lastActiveMs >= limits.streamIdleMs) this.#cut();
+      const silenceMsMax = this.#join?.silenceMsMax(limits.streamIdleMs) ?? limits.streamIdleMs;
+      if (nowMs - this.#lastActiveMs >= silenceMsMax) this.#cut();
       return;
     }
     const ageMs = nowMs - this.#startedMs;
@@ -83,27 +80,27 @@ class Upgrade implements Watched {
     if (ageMs >= limits.timeoutMs) this.#finish({ kind: 'timeout', ageMs });
   }
 
-  #join(response: IncomingMessage, connection: Duplex, rest: Buffer): void {
+  #joined(response: IncomingMessage, connection: Duplex, rest: Buffer): void {
     if (this.#over) return void connection.destroy();
     this.#begin(connection);
     const { socket, head } = this.#inbound;
-    const headers = passing(response.rawHeaders, [REQUEST_ID, this.#plan.requestId, ...UPGRADE]);
+    const headers = responseHeaders(response.rawHeaders, [REQUEST_ID, this.#plan.requestId, ...UPGRADE]);
     socket.write(headText(101, 'Switching Protocols', headers), 'latin1');
     if (rest.byteLength > 0) socket.write(rest);
     if (head.byteLength > 0) connection.write(head);
     const { meter } = this.#plan;
     meter.requestBytes += head.byteLength;
     meter.responseBytes += rest.byteLength;
-    socket.on('data', (chunk: Buffer) => {
-      this.#active();
-      meter.requestBytes += chunk.byteLength;
+    socket.off('close', this.#callerClosed);
+    this.#join = new Join(socket, connection, {
+      onLeft: (chunk) => {
+        this.#active();
+        meter.requestBytes += chunk.byteLength;
+      },
+      onRight: this.#answerChunk,
+      onEnding: () => this.#active(),
+      onOver: () => this.#finish({ kind: 'answered' }),
     });
-    connection.on('data', this.#answerChunk);
-    connection.on('error', () => socket.destroy());
-    // What the instance sent last still reaches the caller: pipe() ends the socket after it.
-    connection.on('close', () => socket.end(() => socket.destroy()));
-    socket.pipe(connection);
-    connection.pipe(socket);
   }
 
   /** The function declined: its plain answer goes out, and the connection ends with it. */
@@ -112,7 +109,8 @@ class Upgrade implements Watched {
     if (isFunctionError(status, response.rawHeaders)) return this.#finish({ kind: 'function_error' });
     this.#begin(response.socket);
     const { socket } = this.#inbound;
-    const headers = passing(response.rawHeaders, [REQUEST_ID, this.#plan.requestId, 'connection', 'close']);
+    const own = [REQUEST_ID, this.#plan.requestId, 'connection', 'close'];
+    const headers = responseHeaders(response.rawHeaders, own);
     socket.write(headText(status, response.statusMessage ?? '', headers), 'latin1');
     response.on('data', this.#answerChunk);
     response.on('end', () => this.#finish({ kind: 'answered' }));

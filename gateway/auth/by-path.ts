@@ -1,0 +1,38 @@
+/** Which rule about callers holds for a path (`authByPath`). Pure; tables are compiled once per version. */
+import type { Auth } from '#shared/contracts/config.ts';
+import type { VersionItem } from '#shared/contracts/feed.ts';
+import type { RequestTarget } from '#shared/http/target.ts';
+import { matchPath, type PathTable } from '../routing/routes.ts';
+
+const tables = new WeakMap<VersionItem, PathTable<Auth>>();
+
+/** undefined: two readings of the path want different callers, so the request must be refused. */
+export function authFor(
+  version: VersionItem,
+  { path, lax }: Pick<RequestTarget, 'path' | 'lax'>,
+): Auth | undefined {
+  if (version.authByPath.length === 0) return version.auth;
+  let table = tables.get(version);
+  if (table === undefined) {
+    table = compile(version);
+    tables.set(version, table);
+  }
+  const auth = matchPath(table, path) ?? version.auth;
+  if (lax !== undefined && (matchPath(table, lax) ?? version.auth) !== auth) return undefined;
+  return auth;
+}
+
+/** An exact path takes the same path with a slash at its end, as many routers do. */
+function compile({ authByPath }: VersionItem): PathTable<Auth> {
+  const exact = new Map<string, Auth>();
+  const prefixes = new Map<string, Auth>();
+  for (const { path, auth } of authByPath) {
+    if (path.endsWith('/*')) prefixes.set(path.slice(0, -2), auth);
+    else exact.set(path, auth);
+  }
+  for (const { path, auth } of authByPath) {
+    const other = path.endsWith('/') ? path.slice(0, -1) : `${path}/`;
+    if (!path.endsWith('/*') && other !== '' && !exact.has(other)) exact.set(other, auth);
+  }
+  return { exact, prefixes };
+}

@@ -1,0 +1,208 @@
+/**
+ * Node's HTTP server for callers that nobody knows: strict parsing, bounds on connections, refusals as problem
+ * documents also below HTTP, clients that end their side after the request.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { PlatformError, type ErrorCode } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { closeServer } from '../runtime/unix-http.node.ts';
+import { refuseOn, responseOn } from './answer.node.ts';
+import type { Shares } from '../shares.ts';
+import { holderOf } from './connections.ts';
+
+export interface StrictServerOptions {
+  readonly onRequest: (incoming: IncomingMessage, outgoing: ServerResponse) => void;
+  /** Absent: upgrades are not offered, and the request is handled as if it had not asked for one. */
+  readonly onUpgrade?: (incoming: IncomingMessage, socket: Duplex, head: Buffer) => void;
+  readonly newRequestId: () => string;
+  /** By addresses of clients. */
+  readonly connections: Shares;
+  /** Of an address that many clients share: its connections are held to no share of their own. */
+  readonly isProxy?: (address: string) => boolean;
+  /** From the first byte of a request to the last. */
+  readonly requestMsMax: number;
+  /** How long a client has for a request head. */
+  readonly headMsMax?: number;
+}
+
+export interface StrictServer {
+  readonly server: Server;
+  /** Lets what is in flight finish for `graceMs`; open WebSockets end then. */
+  close(graceMs: number): Promise<void>;
+}
+
+const HEAD_MS_MAX = 30_000;
+const KEEP_ALIVE_MS_MAX = 65_000;
+/** How often Node looks for requests that are late. */
+const LATE_CHECK_MS = 5_000;
+const REQUEST_LINE_EXTRA_BYTES = 64;
+/** A client that ended its side waits for the answer, or has gone: asked first after this, then ever more seldom. */
+const PROBE_MS = 250;
+const PROBE_MS_MAX = 8_000;
+const BUSY_RETRY_MS = 1_000;
+
+/** The parser's own complaints; everything else it finds is a malformed request. */
+const PARSER_CODES: Readonly<Record<string, ErrorCode>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+  HPE_INVALID_URL: 'target_invalid',
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+  HPE_INVALID_HEADER_TOKEN: 'header_invalid',
+  HPE_INVALID_CONTENT_LENGTH: 'header_invalid',
+  HPE_UNEXPECTED_CONTENT_LENGTH: 'header_invalid',
+  HPE_INVALID_TRANSFER_ENCODING: 'header_invalid',
+  HPE_LF_EXPECTED: 'header_invalid',
+  HPE_CR_EXPECTED: 'header_invalid',
+  HPE_UNEXPECTED_SPACE: 'header_invalid',
+  HPE_STRICT: 'header_invalid',
+};
+const GONE = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED']);
+
+export function createStrictServer(options: StrictServerOptions): StrictServer {
+  const { onRequest, onUpgrade, newRequestId } = options;
+  const server = createServer(
+    {
+      insecureHTTPParser: false,
+      // A missing Host is refused as a problem document (head.ts).
+      requireHostHeader: false,
+      // The header bound proper is checked on the parsed head; this one stops the parser.
+      maxHeaderSize: LIMITS.headerBytesMax + LIMITS.urlBytesMax + REQUEST_LINE_EXTRA_BYTES,
+      headersTimeout: options.headMsMax ?? HEAD_MS_MAX,
+      keepAliveTimeout: KEEP_ALIVE_MS_MAX,
+      requestTimeout: options.requestMsMax,
+      connectionsCheckingInterval: Math.min(LATE_CHECK_MS, options.headMsMax ?? LATE_CHECK_MS),
+      // Other protocols in Upgrade are ignored, as RFC 9110 section 7.8 allows.
+      shouldUpgradeCallback: (request) =>
+        onUpgrade !== undefined && request.headers.upgrade?.toLowerCase() === 'websocket',
+    },
+    onRequest,
+  );
+  // Node drops headers beyond its default of 2,000 in silence; the bound in bytes is enough.
+  server.maxHeadersCount = 0;
+  // RFC 9112 section 9.6: a client may end its side after its last request and still wants the answer.
+  Object.assign(server, { httpAllowHalfOpen: true });
+  // The app decides when the client may send its body: not before it was let in.
+  server.on('checkContinue', onRequest);
+  server.on('connect', (_incoming, socket) =>
+    refuseOn(socket, new PlatformError('method_not_allowed', 'CONNECT'), newRequestId()),
+  );
+  server.on('clientError', (error: ParserError, socket) => {
+    // A response that has begun cannot be followed by a refusal.
+    if (!socket.writable || GONE.has(error.code ?? '') || responseOn(socket)?.headersSent === true)
+      return void socket.destroy();
+    refuseOn(socket, parserError(error), newRequestId());
+  });
+  let proxied = 0;
+  server.on('connection', (socket: Socket) => {
+    const address = socket.remoteAddress ?? '';
+    const holder = options.isProxy?.(address) === true ? `proxied ${(proxied += 1)}` : holderOf(address);
+    if (!options.connections.take(holder, 1)) return refuseConnection(socket, newRequestId());
+    socket.once('close', () => options.connections.give(holder, 1));
+    socket.on('end', () => askWhetherGone(socket));
+  });
+  const upgraded = keepUpgraded(server, onUpgrade);
+  return {
+    server,
+    close: async (graceMs) => {
+      const force = setTimeout(() => {
+        for (const socket of upgraded) socket.destroy();
+      }, graceMs);
+      await closeServer(server, graceMs);
+      clearTimeout(force);
+    },
+  };
+}
+
+/** Node forgets a connection once it is upgraded, and still waits for its end when it closes. */
+function keepUpgraded(server: Server, onUpgrade: StrictServerOptions['onUpgrade']): ReadonlySet<Duplex> {
+  const upgraded = new Set<Duplex>();
+  if (onUpgrade === undefined) return upgraded;
+  server.on('upgrade', (incoming, socket, head) => {
+    upgraded.add(socket);
+    // Resets are the tunnel's business through 'close'; without a listener they would end the process.
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => upgraded.delete(socket));
+    onUpgrade(incoming, socket, head);
+  });
+  return upgraded;
+}
+
+function refuseConnection(socket: Socket, requestId: string): void {
+  socket.on('error', () => socket.destroy());
+  // Nobody waits long for someone who was refused: his request is not read.
+  socket.pause();
+  socket.setTimeout(BUSY_RETRY_MS, () => socket.destroy());
+  const error = new PlatformError('too_many_connections', 'over the bound of connections', {
+    retryAfterMs: BUSY_RETRY_MS,
+  });
+  socket.once('finish', () => socket.destroySoon());
+  refuseOn(socket, error, requestId);
+}
+
+/**
+ * The end of a client's side does not tell whether it still listens. Something must be written to learn that:
+ * interim responses, which every HTTP/1.1 client reads past (RFC 9110 section 15.2). The work is cancelled when one
+ * is answered by a reset.
+ */
+function askWhetherGone(socket: Socket, afterMs = PROBE_MS): void {
+  const response = responseOn(socket);
+  if (response === undefined || response.headersSent || response.req.httpVersion !== '1.1') return;
+  const timer = setTimeout(() => {
+    if (response.headersSent || socket.destroyed) return;
+    response.writeProcessing();
+    askWhetherGone(socket, Math.min(afterMs * 2, PROBE_MS_MAX));
+  }, afterMs);
+  timer.unref();
+}
+
+type ParserError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer; readonly bytesParsed?: number };
+
+function parserError(error: ParserError): PlatformError {
+  const packet = error.rawPacket ?? Buffer.alloc(0);
+  const code = PARSER_CODES[error.code ?? ''] ?? lineCode(error, packet);
+  const lineEnd = packet.indexOf('\r\n');
+  // The packet begins with a request line, and it is this line that is too long.
+  const inUrl =
+    code === 'headers_too_large' &&
+    (lineEnd < 0 || lineEnd > LIMITS.urlBytesMax) &&
+    /^[A-Z]+ /.test(packet.toString('latin1', 0, 16));
+  return new PlatformError(inUrl ? 'url_too_long' : code, 'the parser refused the request', { cause: error });
+}
+
+/** A request line in the right form with a method or version that the parser does not know. */
+function lineCode(error: ParserError, packet: Buffer): ErrorCode {
+  if (error.code !== 'HPE_INVALID_METHOD' && error.code !== 'HPE_INVALID_VERSION') return 'bad_request';
+  const line = lineAround(packet, error.bytesParsed ?? 0);
+  const parts = /^([!#$%&'*+.^_`|~\w-]+) [\u0021-\u007e\u0080-\u00ff]+ HTTP\/(\d\.\d)$/.exec(line);
+  if (parts === null) return 'bad_request';
+  return error.code === 'HPE_INVALID_METHOD' ? 'not_implemented' : 'version_not_supported';
+}
+
+function lineAround(packet: Buffer, at: number): string {
+  const begin = at === 0 ? 0 : packet.lastIndexOf('\n', at - 1) + 1;
+  const end = packet.indexOf('\r\n', begin);
+  return packet.toString('latin1', begin, Math.min(end < 0 ? packet.byteLength : end, begin + 512));
+}
+
+/** @returns the port that was bound. A taken one is `port_in_use`; `advice` says how to choose another. */
+export async function listenOn(
+  server: Server,
+  where: { readonly host: string; readonly port: number; readonly reusePort?: boolean },
+  advice: string,
+): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new PlatformError('port_in_use', `port ${where.port} on ${where.host} is in use`, {
+              cause: error,
+              publicDetail: `Port ${where.port} on ${where.host}; ${advice}`,
+            })
+          : error,
+      ),
+    );
+    server.listen({ host: where.host, port: where.port, reusePort: where.reusePort ?? false }, resolve);
+  });
+  return (server.address() as AddressInfo).port;
+}
