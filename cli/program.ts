@@ -26,6 +26,7 @@ export function createProgram(json = false): Command {
     .showHelpAfterError('(isoplane help COMMAND explains it)');
   program.commandsGroup('Every day:');
   addProjectCommands(program);
+  addDevCommand(program);
   program.commandsGroup('What is deployed:');
   addResourceCommands(program);
   addUsageCommand(program);
@@ -138,11 +139,32 @@ function addProjectCommands(program: Command): void {
     .option('-f, --follow', 'keep showing new entries')
     .option('-n, --tail <count>', 'entries to start with', integer(0, 2_000), 100)
     .action(run(async () => (await import('./commands/logs.ts')).logs));
+}
+
+function addDevCommand(program: Command): void {
   program
     .command('dev')
-    .description('run the project locally under miniflare, reload on save (does not authenticate callers)')
-    .argument('[project]', 'project folder or configuration file', '.')
-    .option('-p, --port <port>', 'port on 127.0.0.1; 0 lets the system choose', integer(0, 65_535), 8790)
+    .description('run functions as after deployment on this machine, and again on every save')
+    .argument('[projects...]', 'project folders or configuration files, or a folder of projects')
+    .option('-p, --port <port>', 'port; 0 lets the system choose', integer(0, 65_535), 8787)
+    .option('--host <host>', 'address to listen on', '127.0.0.1')
+    .addOption(
+      new Option('--auth <mode>', 'check callers as after deployment, or let everybody in')
+        .choices(['as-deployed', 'off'])
+        .default('as-deployed'),
+    )
+    .option('--claims <json>', 'claims of those who are let in, for functions that take tokens')
+    .option(
+      '--inspect [port]',
+      'debugger on 127.0.0.1 (default 9229); limits and sandbox are off',
+      integer(0, 65_535),
+    )
+    .option('--layer <name=folder>', 'take a layer from a folder; repeatable', collect)
+    .addOption(
+      new Option('--sandbox <mode>', 'sandbox of functions where the machine has one')
+        .choices(['auto', 'off'])
+        .default('auto'),
+    )
     .action(run(async () => (await import('./commands/dev.ts')).dev));
 }
 

@@ -1,6 +1,7 @@
 /** Puts a gateway together on Node: feed, leases, forwarding, server. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import { dirname } from 'node:path';
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
 import { FeedState } from '#shared/feed/state.ts';
@@ -14,7 +15,7 @@ import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
 import { Shares } from '#shared/shares.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
-import { createGateway, type Gateway } from './app.ts';
+import { createGateway, type Gateway, type GatewayDeps } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { Watch } from '#shared/leases/watch.ts';
@@ -41,6 +42,7 @@ export interface GatewayPlaneOptions {
   readonly headMsMax?: number;
   /** Signatures older than this are refused; default: now. Wall time, ms since the epoch. */
   readonly startedMs?: number;
+  readonly admitting?: GatewayDeps<NodeEnv>['admitting'];
 }
 
 export interface GatewayPlane extends RunningPlane {
@@ -48,6 +50,7 @@ export interface GatewayPlane extends RunningPlane {
   readonly gateway: Gateway<NodeEnv>;
   /** How full everything is that accounts share here. */
   readonly shares: Readonly<Record<'connections' | 'requests' | 'bodies' | 'nonces', Shares>>;
+  readonly server: Server;
 }
 
 export async function startGateway(options: GatewayPlaneOptions): Promise<GatewayPlane> {
@@ -83,6 +86,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     callOf: callsBy(options, client, shares.bodies),
     mayDefer: false,
     log,
+    admitting: options.admitting,
   });
   const server = serverOf(options, gateway, shares.connections);
   const port = await listenOn(server.server, options, 'choose another with ISOPLANE_GATEWAY_PORT.');
@@ -110,6 +114,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     port,
     gateway,
     shares,
+    server: server.server,
     addresses: { gateway: `http://${options.host}:${port}` },
     close: async (graceMs) => {
       await Promise.all([feed.close(), server.close(graceMs)]);

@@ -1,41 +1,6 @@
-/** Entry of the node agent: the only place of the plane that reads the environment. */
-import { totalmem } from 'node:os';
-import process from 'node:process';
-import { readEnvironment, runPlane } from '#shared/runtime/plane.node.ts';
+/** Entry of the node agent. */
+import { runPlane } from '#shared/runtime/plane.node.ts';
 import { startAgent } from './agent/agent.node.ts';
-import { defaultCapacity, defaultReserveBytes, defaultSlots, nodeEnvironmentSchema } from './config.ts';
+import { agentOptions } from './options.ts';
 
-/** A group that the agent runs in may allow less than the machine has. */
-function machineBytes(): number {
-  const constrained = process.constrainedMemory();
-  return constrained > 0 ? Math.min(totalmem(), constrained) : totalmem();
-}
-
-await runPlane('node', (log) => {
-  const environment = readEnvironment(nodeEnvironmentSchema);
-  const memoryBytes = machineBytes();
-  return startAgent({
-    dataDir: environment.ISOPLANE_DATA_DIR,
-    nodeId: environment.ISOPLANE_NODE_ID,
-    slots: environment.ISOPLANE_SLOTS ?? defaultSlots(memoryBytes),
-    ...(environment.ISOPLANE_SLOTS_MAX === undefined ? {} : { slotsMax: environment.ISOPLANE_SLOTS_MAX }),
-    strictSlotsMax: environment.ISOPLANE_STRICT_SLOTS_MAX,
-    ...(environment.ISOPLANE_STRICT_UIDS === undefined
-      ? {}
-      : { strictUids: environment.ISOPLANE_STRICT_UIDS }),
-    capacity: environment.ISOPLANE_CAPACITY ?? defaultCapacity(memoryBytes),
-    memoryReserveBytes: environment.ISOPLANE_MEMORY_RESERVE_BYTES ?? defaultReserveBytes(memoryBytes),
-    sandbox: environment.ISOPLANE_SANDBOX,
-    codeCacheBytes: environment.ISOPLANE_CODE_CACHE_BYTES,
-    egress: {
-      allowPrivate: environment.ISOPLANE_EGRESS_ALLOW_PRIVATE,
-      dnsServers: environment.ISOPLANE_EGRESS_DNS,
-    },
-    kv: {
-      ...(environment.ISOPLANE_KV_URL === undefined ? {} : { url: environment.ISOPLANE_KV_URL }),
-      authToken: environment.ISOPLANE_KV_AUTH_TOKEN,
-      bytesMax: environment.ISOPLANE_KV_BYTES_MAX,
-    },
-    log,
-  });
-});
+await runPlane('node', (log) => startAgent(agentOptions(log)));

@@ -5,6 +5,7 @@
  * code instead of in it, so publishing again is recognised by digest.
  */
 import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { build, type BuildOptions, type Message, type Metafile, type Plugin } from 'esbuild';
 import { LIMITS } from '#shared/limits.ts';
 import type { ModuleType } from '#shared/contracts/modules.ts';
@@ -29,6 +30,8 @@ export interface Bundle {
   /** Largest inputs, for the message when the bundle is too large. */
   readonly largest: readonly { readonly path: string; readonly bytes: number }[];
   readonly warnings: readonly string[];
+  /** Absolute paths of the files that the code was built from. */
+  readonly inputs: readonly string[];
 }
 
 export interface BundleOptions {
@@ -38,8 +41,8 @@ export interface BundleOptions {
 const MAIN = 'index.js';
 const LARGEST_SHOWN = 5;
 
-/** Options that `dev` shares, so that both run the same code. `modules` receives the separate files. */
-export function esbuildOptions(
+/** `modules` receives the separate files. */
+function esbuildOptions(
   project: Project,
   modules: Map<string, BundledModule>,
   options: BundleOptions = {},
@@ -94,6 +97,7 @@ export async function bundleProject(project: Project, options: BundleOptions = {
     bytes: modules.reduce((sum, module) => sum + module.content.byteLength, 0),
     largest: largestInputs(result.metafile, separate),
     warnings: result.warnings.map(messageText),
+    inputs: inputFiles(project, result.metafile),
   };
   checkSize(bundle);
   return bundle;
@@ -146,6 +150,13 @@ function hintFor(text: string): string | undefined {
 function messageText(message: Message): string {
   const at = message.location === null ? '' : `${message.location.file}:${message.location.line}: `;
   return `${at}${message.text}`;
+}
+
+/** Modules that a plugin made up have a namespace in front, and are no files. */
+function inputFiles(project: Project, metafile: Metafile): readonly string[] {
+  return Object.keys(metafile.inputs)
+    .filter((path) => !/^[a-z-]+:/.test(path))
+    .map((path) => resolve(project.root, path));
 }
 
 function largestInputs(

@@ -59,14 +59,12 @@ export async function deploy(
   const { api, connection } = await context.platform();
   for (const [name, value] of Object.entries(secrets))
     await putFunctionSecret(api, project.name, name, value);
-  const metadata: PublishMetadata = {
-    config: project.config,
-    main: bundle.main,
-    modules: bundle.modules.map(({ name, type }) => ({ name, type })),
-    ...(alias === undefined ? {} : { alias }),
-    ...(options.message === undefined ? {} : { message: options.message }),
-  };
-  const reply = await output.step('publishing', () => publish(api, project, metadata, bundle), publishedText);
+  const { message } = options;
+  const reply = await output.step(
+    'publishing',
+    () => publish(api, project, bundle, { alias, message }),
+    publishedText,
+  );
   const publishedMs = performance.now();
   const { deployment } = reply;
   const served =
@@ -102,12 +100,19 @@ export async function deploy(
   return served !== undefined && !served.complete ? notServed(context, served) : EXIT.done;
 }
 
-async function publish(
+export async function publish(
   api: ControlApi,
-  project: Project,
-  metadata: PublishMetadata,
+  project: Pick<Project, 'name' | 'config'>,
   bundle: Bundle,
+  { alias, message }: Pick<PublishMetadata, 'alias' | 'message'>,
 ): Promise<PublishReply> {
+  const metadata: PublishMetadata = {
+    config: project.config,
+    main: bundle.main,
+    modules: bundle.modules.map(({ name, type }) => ({ name, type })),
+    ...(alias === undefined ? {} : { alias }),
+    ...(message === undefined ? {} : { message }),
+  };
   const form = new FormData();
   form.set('metadata', new Blob([JSON.stringify(metadata)], { type: 'application/json' }), 'metadata.json');
   for (const module of bundle.modules)

@@ -1,72 +1,53 @@
-/** `isoplane dev`: the project under miniflare, reload on save. */
+/** `isoplane dev`: the functions of a workspace on the real platform, published again on every save. */
+import { resolve } from 'node:path';
 import process from 'node:process';
-import colors from 'picocolors';
 import { z } from 'zod';
 import type { Context } from '../context.ts';
-import { hooksNote, startDev, type DevEvent } from '../dev/dev-server.ts';
-import { fetchLayers, type NamedModule } from '../dev/workerd-modules.ts';
-import { EXIT } from '../failure.ts';
-import { millisecondsText } from '../output.ts';
-import type { Project } from '../project/project.ts';
+import { runDev } from '../dev/run.ts';
+import { AUTH_MODES } from '../dev/planes/settings.ts';
+import { usage } from './arguments.ts';
 
-const optionsSchema = z.object({ port: z.number() });
+const optionsSchema = z.object({
+  host: z.string(),
+  port: z.number(),
+  auth: z.enum(AUTH_MODES),
+  claims: z.string().optional(),
+  inspect: z.union([z.boolean(), z.number()]).default(false),
+  layer: z.array(z.string()).default([]),
+  sandbox: z.enum(['auto', 'off']),
+});
 
-export async function dev(
+const INSPECTOR_PORT = 9229;
+
+export function dev(
   context: Context,
   args: readonly string[],
   given: Record<string, unknown>,
 ): Promise<number> {
-  const { output } = context;
-  const { port } = optionsSchema.parse(given);
-  const stopped = new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve());
-  });
-  const show = (event: DevEvent): void => {
-    switch (event.type) {
-      case 'ready':
-        output.result(event, () =>
-          event.reloaded
-            ? `reloaded in ${millisecondsText(event.tookMs)}`
-            : `serving ${colors.cyan(event.url)}`,
-        );
-        return;
-      case 'console':
-        output.result(event, () => event.text);
-        return;
-      case 'failed':
-        output.fail(event.error);
-        output.note('the last good code keeps serving');
-        return;
-    }
-  };
-  const server = await startDev({
-    target: args[0] ?? '.',
+  const { host, port, auth, claims, inspect, layer, sandbox } = optionsSchema.parse(given);
+  return runDev(context, {
+    projects: args,
+    host,
     port,
-    layersOf: (project) => layersOf(context, project),
-    onEvent: show,
+    auth,
+    claims: claims === undefined ? {} : parseClaims(claims),
+    inspectPort: inspect === false ? undefined : inspect === true ? INSPECTOR_PORT : inspect,
+    layers: new Map(layer.map(parseLayer)),
+    sandbox,
   });
-  output.note(
-    colors.dim(
-      'dev does not authenticate callers, enforces no limits, adds no secrets and has no sandbox. Ctrl-C stops it.',
-    ),
-  );
-  await stopped;
-  await server.close();
-  return EXIT.done;
 }
 
-/** Layers live in the platform, so a project that uses them needs it running. */
-async function layersOf(context: Context, project: Project): Promise<readonly NamedModule[]> {
-  for (const warning of project.warnings) context.output.warn(warning);
-  for (const { binding, function: name } of project.config.services)
-    context.output.warn(
-      `dev runs one function: calls through ${binding} (function ${name}) are answered 501`,
-    );
-  if (project.config.kv.length > 0)
-    context.output.note('KV namespaces are empty in dev and last as long as it runs');
-  const hooks = hooksNote(project.config.hooks);
-  if (hooks !== undefined) context.output.note(hooks);
-  if (project.config.layers.length === 0) return [];
-  const { api } = await context.platform();
-  return fetchLayers(api, project);
+function parseClaims(text: string): Record<string, z.core.util.JSONType> {
+  try {
+    return z.record(z.string(), z.json()).parse(JSON.parse(text));
+  } catch {
+    throw usage(`--claims: ${JSON.stringify(text)} is no JSON object`, 'Write it like \'{"sub":"ada"}\'.');
+  }
+}
+
+function parseLayer(text: string): readonly [string, string] {
+  const [, name, folder] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (name === undefined || folder === undefined)
+    throw usage(`--layer: ${JSON.stringify(text)} cannot be read`, 'Write it like greet=./layers/greet.');
+  return [name, resolve(process.cwd(), folder)];
 }

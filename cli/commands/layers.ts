@@ -1,8 +1,9 @@
 /** `isoplane layers`: publish a folder of modules that functions import from `/opt/`. */
 import { resolve } from 'node:path';
-import { layerVersionViewSchema, layerViewSchema, type LayerMetadata } from '#shared/contracts/api.ts';
+import { layerVersionViewSchema, layerViewSchema } from '#shared/contracts/api.ts';
 import { layerNameSchema, versionNumberSchema } from '#shared/ids.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
+import { uploadLayer } from '../client/layers.ts';
 import type { Context } from '../context.ts';
 import { bytesText, whenText } from '../output.ts';
 import { table } from '../table.ts';
@@ -64,19 +65,12 @@ export async function publishLayer(
   options: Record<string, unknown>,
 ): Promise<void> {
   const { output } = context;
-  const path = layerPath(args);
+  const layer = argument('layer', args[0], layerNameSchema);
   const modules = await readLayerFolder(resolve(args[1] ?? '.'));
   const bytes = modules.reduce((sum, module) => sum + module.content.byteLength, 0);
   const message = options['message'];
-  const metadata: LayerMetadata = {
-    modules: modules.map(({ name, type }) => ({ name, type })),
-    ...(typeof message === 'string' ? { message } : {}),
-  };
-  const form = new FormData();
-  form.set('metadata', new Blob([JSON.stringify(metadata)], { type: 'application/json' }), 'metadata.json');
-  for (const module of modules) form.set(`module:${module.name}`, new Blob([module.content]), module.name);
   const { api } = await context.platform();
-  const view = await api.call(api.path(`${path}/versions`), layerVersionViewSchema, { method: 'POST', form });
+  const view = await uploadLayer(api, layer, modules, typeof message === 'string' ? message : undefined);
   output.result({ ...view, bytes }, () =>
     [
       view.created === false

@@ -66,7 +66,7 @@ export async function readProject(target: string): Promise<Project> {
   return { name: functionName, root, main: mainPath, config, rules, configPath, warnings };
 }
 
-async function findConfig(target: string): Promise<string> {
+export async function findConfig(target: string): Promise<string> {
   if (await isFile(target)) return target;
   for (const name of FILE_NAMES) {
     const candidate = join(target, name);

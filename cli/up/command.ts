@@ -107,7 +107,7 @@ function capitalised(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1).replace(/\.$/, '');
 }
 
-function stopRequests(): { readonly requested: Promise<'signal'> } {
+export function stopRequests(): { readonly requested: Promise<'signal'> } {
   const requested = deferred<'signal'>();
   let firstMs: number | undefined;
   const onSignal = (): void => {

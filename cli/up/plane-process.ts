@@ -57,6 +57,7 @@ export class SupervisedPlane {
   #history: PlaneHistory = FRESH;
   #restart: Timer | undefined;
   #stopping = false;
+  #replacing = false;
   #tail: string[] = [];
 
   constructor(spec: PlaneSpec, deps: PlaneDeps) {
@@ -86,15 +87,44 @@ export class SupervisedPlane {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#restart?.cancel();
-    const child = this.#child;
-    if (child !== undefined && isAlive(child)) {
-      const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-      child.kill('SIGTERM');
-      const force = setTimeout(() => killGroup(child), STOP_TIMEOUT_MS);
-      await ended;
-      clearTimeout(force);
-    }
+    await this.#end('exit');
     this.#log.close();
+  }
+
+  /** Over Node's IPC channel; lost when the process is not there. */
+  send(message: object): void {
+    if (this.#child?.connected === true) this.#child.send(message, () => undefined);
+  }
+
+  /** A new process in the place of this one. A start that fails is tried again as after a crash. */
+  async replace(): Promise<void> {
+    if (this.#stopping || this.#replacing) return;
+    this.#replacing = true;
+    this.#restart?.cancel();
+    try {
+      await this.#end('close');
+    } finally {
+      this.#replacing = false;
+    }
+    if (this.#stopping) return;
+    try {
+      await this.#launch();
+      this.#becameReady(true);
+    } catch (thrown) {
+      this.#ended('it did not start again', thrown as PlatformError);
+      throw thrown;
+    }
+  }
+
+  /** @param until - `close`: also its output was read, which is when an end that nobody asked for is noticed. */
+  async #end(until: 'exit' | 'close'): Promise<void> {
+    const child = this.#child;
+    if (child === undefined || !isAlive(child)) return;
+    const ended = new Promise<void>((resolve) => child.once(until, () => resolve()));
+    child.kill('SIGTERM');
+    const force = setTimeout(() => killGroup(child), STOP_TIMEOUT_MS);
+    await ended;
+    clearTimeout(force);
   }
 
   #launch(): Promise<Addresses> {
@@ -168,7 +198,7 @@ export class SupervisedPlane {
   }
 
   #ended(how: string, failure?: PlatformError): void {
-    if (this.#stopping) return;
+    if (this.#stopping || this.#replacing) return;
     const verdict = afterExit(this.#history, this.#deps.clock.monotonicMs(), failure?.code);
     this.#history = verdict.history;
     if (verdict.kind === 'give_up') {

@@ -42,6 +42,12 @@ export interface PlatformOptions {
   readonly egressAllowPrivate?: readonly string[];
   /** Further settings of planes (settings.ts); each plane is given its own. */
   readonly settings?: Readonly<Record<string, string | undefined>>;
+  /** All planes at once: the sooner ready, the more of it at the same time. */
+  readonly startAtOnce?: boolean;
+  /** Runs when the data folder is held and no plane runs yet. */
+  readonly prepare?: () => Promise<void>;
+  /** Of every plane, beside its settings. */
+  readonly environment?: Readonly<Record<string, string>>;
   readonly onEvent?: (event: PlaneEvent) => void;
   /** Ends a start that is under way; later it means nothing. */
   readonly signal?: AbortSignal;
@@ -59,6 +65,10 @@ export interface Platform {
   /** Plane name → process id, at this moment. */
   pids(): Readonly<Record<string, number>>;
   nodeStatus(): Promise<NodeStatus>;
+  /** Lost when the plane is not there. */
+  tell(plane: PlaneName, message: object): void;
+  /** Gives a plane a new process. */
+  replace(plane: PlaneName): Promise<void>;
   /** Resolves when a plane cannot be kept running; the caller closes. */
   readonly gaveUp: Promise<PlatformError>;
   close(): Promise<void>;
@@ -111,6 +121,7 @@ async function startLocked(layout: Layout, options: PlatformOptions, lock: DataL
     await probePlaces(placesOf(options));
     // After the lock: the run folder belongs to whoever holds the data folder.
     await ensurePrivateFolder(layout.runDir);
+    await options.prepare?.();
     const endStart = (): void => void starting.stop();
     options.signal?.addEventListener('abort', endStart);
     const urls = await starting.run().finally(() => options.signal?.removeEventListener('abort', endStart));
@@ -127,6 +138,8 @@ async function startLocked(layout: Layout, options: PlatformOptions, lock: DataL
       layout,
       pids: () => starting.pids(),
       nodeStatus: () => readNodeStatus(layout),
+      tell: (plane, message) => starting.tell(plane, message),
+      replace: (plane) => starting.replace(plane),
       gaveUp: starting.gaveUp,
       close() {
         closing ??= (async () => {
@@ -234,9 +247,18 @@ class Starting {
         ? {}
         : { ISOPLANE_EGRESS_ALLOW_PRIVATE: options.egressAllowPrivate.join(',') }),
     });
-    const [controlAddresses] = await allStarted([control.start(), scheduler.start()]);
-    const controlUrl = urlOf(controlAddresses);
-    control.pin({ ISOPLANE_CONTROL_PORT: new URL(controlUrl).port });
+    const startFirst = async (): Promise<string> => {
+      const [addresses] = await allStarted([control.start(), scheduler.start()]);
+      const url = urlOf(addresses);
+      control.pin({ ISOPLANE_CONTROL_PORT: new URL(url).port });
+      return url;
+    };
+    if (options.startAtOnce === true) {
+      const first = startFirst();
+      const [, gatewayUrl] = await allStarted([node.start().then(() => ''), this.#startGateways(), first]);
+      return { controlUrl: await first, gatewayUrl: gatewayUrl ?? '' };
+    }
+    const controlUrl = await startFirst();
     await node.start();
     const gatewayUrl = await this.#startGateways();
     return { controlUrl, gatewayUrl };
@@ -259,6 +281,18 @@ class Starting {
     const others = Array.from({ length: count - 1 }, (_, index) => gateway(index + 2, port));
     await allStarted(others.map((plane) => plane.start()));
     return gatewayUrl;
+  }
+
+  tell(plane: PlaneName, message: object): void {
+    for (const each of this.#named(plane)) each.send(message);
+  }
+
+  async replace(plane: PlaneName): Promise<void> {
+    await allStarted(this.#named(plane).map((each) => each.replace()));
+  }
+
+  #named(plane: PlaneName): readonly SupervisedPlane[] {
+    return this.#planes.filter(({ name }) => name === plane || name.startsWith(`${plane}-`));
   }
 
   pids(): Record<string, number> {
@@ -296,6 +330,7 @@ class Starting {
         logPath: join(this.#layout.dataDir, 'logs', `${name}.log`),
         environment: {
           ...settingsOf(plane, this.#options.settings ?? {}),
+          ...this.#options.environment,
           ISOPLANE_DATA_DIR: this.#layout.dataDir,
           ISOPLANE_BASE_DOMAIN: this.#options.baseDomain ?? DEFAULTS.baseDomain,
           ...environment,

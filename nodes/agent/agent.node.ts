@@ -19,6 +19,7 @@ import { check } from '../instances/check.node.ts';
 import { Instances } from '../instances/instances.node.ts';
 import type { LaunchOptions } from '../instances/launch.node.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
+import type { Slot } from '../slots/slot.node.ts';
 import { Heartbeat } from './heartbeat.node.ts';
 import { boxFolder, freeBytes, openParts, type AgentOptions, type Parts } from './parts.node.ts';
 
@@ -81,6 +82,14 @@ interface Running {
   drain(): void;
 }
 
+function tellInspectable(
+  { onInspectable }: AgentOptions,
+  { inspectorPort: port }: Slot,
+  { id }: Runnable,
+): void {
+  if (port !== undefined) onInspectable?.({ versionId: id, port });
+}
+
 function assemble(parts: Parts, socket: string): Running {
   const { options, pools, runnables, usage } = parts;
   let draining = false;
@@ -111,6 +120,7 @@ function assemble(parts: Parts, socket: string): Running {
     findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
     onStarted: ({ id, slot, runnable }) => {
       usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
+      tellInspectable(options, slot, runnable);
       watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits });
     },
     onStopping: (instanceId) => watchdog.look(instanceId),

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import process from 'node:process';
 import type { Tier } from '#shared/contracts/config.ts';
 import { PlatformError } from '#shared/errors.ts';
+import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
@@ -52,6 +53,8 @@ export interface AgentOptions {
   /** Where KV lives. Default: a file under the data folder, which all nodes of the machine share. */
   readonly kv?: Partial<KvData>;
   readonly log: Log;
+  /** Instances run with a debugger on a loopback port, which is told: for development without a sandbox. */
+  readonly onInspectable?: (instance: { readonly versionId: VersionId; readonly port: number }) => void;
 }
 
 const KV_BYTES_MAX = 16 * 1024 * 1_048_576;
@@ -68,6 +71,7 @@ async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sa
   const sandbox = await detectSandbox({
     folder: boxFolder(layout, options.nodeId),
     mode: options.sandbox,
+    inspect: options.onInspectable !== undefined,
     ...(options.strictUids === undefined ? {} : { strictUids: options.strictUids }),
   });
   const { level, missing } = sandbox.status;

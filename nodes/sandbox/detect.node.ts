@@ -48,6 +48,8 @@ export interface DetectOptions {
   readonly mode: 'auto' | 'required' | 'off';
   /** Users of strict instances, when the agent is root. Default {@link STRICT_UIDS}. */
   readonly strictUids?: UidRange;
+  /** See the process runner's. */
+  readonly inspect?: boolean;
 }
 
 /**
@@ -117,7 +119,8 @@ export async function detectSandbox(options: DetectOptions): Promise<Sandbox> {
   const failures: string[] = [];
   for (const { profile, level } of list) {
     const rootfs = profile.bwrap === undefined ? '' : await buildRootfs(options.folder, workerd);
-    const parts: SandboxParts = { profile, rootfs, workerd, seccompFile, slotsDir };
+    const inspect = options.inspect === true;
+    const parts: SandboxParts = { profile, rootfs, workerd, seccompFile, slotsDir, inspect };
     const failure = await tryProfile(parts, 'standard', sharedIdentity(profile.dropTo));
     if (failure === undefined) return withStrict(parts, { level, missing }, options.strictUids);
     failures.push(failure);
@@ -128,7 +131,9 @@ export async function detectSandbox(options: DetectOptions): Promise<Sandbox> {
   throw new Error(`workerd does not start on this machine: ${failures.join(' | ')}`);
 }
 
-type SandboxParts = Pick<Sandbox, 'profile' | 'rootfs' | 'workerd' | 'seccompFile' | 'slotsDir'>;
+type SandboxParts = Pick<Sandbox, 'profile' | 'rootfs' | 'workerd' | 'seccompFile' | 'slotsDir'> & {
+  readonly inspect: boolean;
+};
 
 /** The strict tier has everything of the standard one; whether it also has users of its own is tried. */
 async function withStrict(

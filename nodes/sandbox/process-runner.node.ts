@@ -35,6 +35,7 @@ const COMING_UP_MS_MAX = 5_000;
 const INFO_LENGTH_MAX = 4_096;
 /** A listen line is some 50 bytes; a config has at most 36 sockets. */
 const CONTROL_LENGTH_MAX = 65_536;
+const INSPECTOR_LISTENS = /"event":"listen-inspector","port":(?<port>\d+)/;
 
 export interface ProcessRunnerOptions {
   readonly profile: SandboxProfile;
@@ -44,6 +45,8 @@ export interface ProcessRunnerOptions {
   readonly tier: TierLimits;
   readonly identities: IdentitySource;
   readonly timers: Timers;
+  /** Opens the debugger of each guest on a loopback port: for development, and only where there is no sandbox. */
+  readonly inspect?: boolean;
   /** When the machine has them: entered while the slot waits, left after its end. */
   readonly groups?: Pick<Cgroups, 'add' | 'setLimits' | 'ranOutOfMemory' | 'remove'>;
 }
@@ -114,6 +117,7 @@ class ProcessGuest implements Guest {
   #isUp = false;
   #killWhenUp: Timer | undefined;
   #memoryMb: number = LIMITS.memoryMbDefault;
+  #inspectorPort: number | undefined;
 
   constructor(options: ProcessRunnerOptions, start: Start) {
     this.#options = options;
@@ -123,7 +127,7 @@ class ProcessGuest implements Guest {
     const command = slotCommand(
       profile,
       { rootfs, slotDir: start.folder, workerd },
-      { identity: start.identity, tier, data: dataLimitOf(tier) },
+      { identity: start.identity, tier, data: dataLimitOf(tier), inspect: options.inspect === true },
     );
     const filter = command.sandboxed ? openSync(options.seccompFile, 'r') : 'ignore';
     try {
@@ -150,12 +154,21 @@ class ProcessGuest implements Guest {
     return this.#gone ? undefined : this.#pid;
   }
 
+  get inspectorPort(): number | undefined {
+    return this.#inspectorPort;
+  }
+
   give(config: Uint8Array, sockets: readonly string[]): void {
     const control = this.#child.stdio[CONTROL_FD] as Readable;
     let text = '';
     control.on('data', (chunk: Buffer) => {
       if (text.length < CONTROL_LENGTH_MAX) text += chunk.toString('latin1');
       if (!sockets.every((name) => text.includes(`"socket":"${name}"`))) return;
+      if (this.#options.inspect === true) {
+        const port = INSPECTOR_LISTENS.exec(text)?.groups?.['port'];
+        if (port === undefined) return;
+        this.#inspectorPort = Number(port);
+      }
       this.#start.events.listening();
       // One descriptor less for as long as the instance lives.
       control.destroy();

@@ -53,6 +53,8 @@ export interface SlotTerms {
   readonly identity: GuestIdentity | undefined;
   readonly tier: TierLimits;
   readonly data: DataLimit;
+  /** Opens the debugger on a loopback port that the system chooses. */
+  readonly inspect?: boolean;
 }
 
 export function slotCommand(profile: SandboxProfile, paths: SlotPaths, terms: SlotTerms): SlotCommand {
@@ -66,6 +68,7 @@ export function slotCommand(profile: SandboxProfile, paths: SlotPaths, terms: Sl
     '-',
     `--socket-addr=${INSTANCE_SOCKET}=unix:${INSTANCE_SOCKET_FILE}`,
     `--control-fd=${CONTROL_FD}`,
+    ...(terms.inspect === true ? ['--inspector-addr=127.0.0.1:0'] : []),
   ];
   const [file = paths.workerd, ...args] = words;
   return { file, args, sandboxed: profile.bwrap !== undefined };

@@ -40,6 +40,7 @@ function handGuest(): HandGuest {
     ended: ended.promise,
     pid: 1,
     owner: undefined,
+    inspectorPort: undefined,
     give: () => undefined,
     setMemory: () => Promise.resolve(),
     terminate: end,

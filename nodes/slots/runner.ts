@@ -31,6 +31,8 @@ export interface Guest {
   readonly pid: number | undefined;
   /** User that it runs as, when it is not the agent's. */
   readonly owner: GuestIdentity | undefined;
+  /** Loopback port of its debugger: known once it listens, when the runner opens one. */
+  readonly inspectorPort: number | undefined;
   /** Writes the config; `sockets` are the names that it declares. Once. */
   give(config: Uint8Array, sockets: readonly string[]): void;
   /** @throws when the limit is not in force; the guest must not run then. */

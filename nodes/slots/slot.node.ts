@@ -110,6 +110,11 @@ export class Slot {
     return this.#guest.owner;
   }
 
+  /** Loopback port of its debugger, when it has one. */
+  get inspectorPort(): number | undefined {
+    return this.#guest.inspectorPort;
+  }
+
   get stderrTail(): string {
     return this.#heard.stderrTail;
   }

@@ -39,7 +39,8 @@ export interface FeedConsumer {
 
 const SILENCE_MS_MAX = 3 * LIMITS.feedBookmarkMs;
 const RETRY_MS_MIN = 50;
-const RETRY_MS_MAX = 2_000;
+/** Control is a socket of this machine: to ask costs next to nothing, and planes that start together wait for it. */
+const RETRY_MS_MAX = 250;
 
 export async function startFeedConsumer(options: FeedConsumerOptions): Promise<FeedConsumer> {
   const journal = new FeedJournal(options.journalPath);

@@ -1,0 +1,207 @@
+/**
+ * One function of a session: from its sources to a version that is served, again after each save.
+ *
+ * One build at a time; saves during a build are one more build after it. What fails leaves the version before in
+ * place.
+ */
+import { kvNamespaceViewSchema, putSecretReplySchema, versionViewSchema } from '#shared/contracts/api.ts';
+import { aliasNameSchema, type FunctionName } from '#shared/ids.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { bundleProject, type Bundle } from '../bundle/bundle.ts';
+import type { ControlApi } from '../client/api.ts';
+import { publish } from '../commands/deploy.ts';
+import { waitForPropagation } from '../commands/propagation.ts';
+import { CliError } from '../failure.ts';
+import type { Project } from '../project/project.ts';
+import { readProject } from '../project/read-project.ts';
+import { devConfig, valuesOfSecrets } from './config.ts';
+import { publishLayers, type LayerSources } from './layers.ts';
+import { readValues } from './values.ts';
+import { labelOf } from './workspace.ts';
+
+export type FunctionEvent =
+  | {
+      readonly type: 'served';
+      readonly project: Project;
+      readonly bundle: Bundle;
+      readonly first: boolean;
+      readonly tookMs: number;
+    }
+  | { readonly type: 'failed'; readonly label: string; readonly serves: boolean; readonly error: unknown }
+  /** The function has another name than before, or its project is gone. */
+  | { readonly type: 'renamed'; readonly from: FunctionName };
+
+export interface FunctionDeps {
+  readonly target: string;
+  readonly api: Promise<ControlApi>;
+  readonly layers: LayerSources;
+  readonly inspect: boolean;
+  readonly onEvent: (event: FunctionEvent) => void;
+  /** Each name may be taken once in a session. */
+  readonly claim: (name: FunctionName, target: string) => void;
+}
+
+const LIVE = aliasNameSchema.parse('live');
+/** Versions that stay: requests of the one before may still be under way. */
+const VERSIONS_KEPT = 3;
+const JOIN_LOOK_MS = 25;
+const JOINED_MS_MAX = 10_000;
+
+export class DevFunction {
+  readonly target: string;
+  readonly #deps: FunctionDeps;
+  #name: FunctionName | undefined;
+  #root: string | undefined;
+  #served: string | undefined;
+  #building: Promise<void> | undefined;
+  #again = false;
+  #hasFailed = false;
+  #secrets = new Map<string, string>();
+
+  constructor(deps: FunctionDeps) {
+    this.#deps = deps;
+    this.target = deps.target;
+  }
+
+  /** Undefined before it was served for the first time. */
+  get name(): FunctionName | undefined {
+    return this.#name;
+  }
+
+  get label(): string {
+    return this.#name ?? labelOf(this.target);
+  }
+
+  get root(): string {
+    return this.#root ?? this.target;
+  }
+
+  /** Builds what is on the disk now, or once more after the build that is under way. */
+  save(): Promise<void> {
+    if (this.#building !== undefined) {
+      this.#again = true;
+      return this.#building;
+    }
+    this.#building = this.#buildAll().finally(() => {
+      this.#building = undefined;
+    });
+    return this.#building;
+  }
+
+  async #buildAll(): Promise<void> {
+    do {
+      this.#again = false;
+      try {
+        await this.#build();
+      } catch (error) {
+        this.#hasFailed = true;
+        // What is saved meanwhile may be what mends it: only the last failure is of interest.
+        if (!this.#again)
+          this.#deps.onEvent({
+            type: 'failed',
+            label: this.label,
+            serves: this.#served !== undefined,
+            error,
+          });
+      }
+    } while (this.#again);
+  }
+
+  async #build(): Promise<void> {
+    const startedMs = performance.now();
+    const project = await readProject(this.target);
+    this.#root = project.root;
+    this.#deps.claim(project.name, this.target);
+    const values = await readValues(project.root);
+    const secrets = valuesOfSecrets(project.config, values);
+    const bundle = await bundleProject(project);
+    const api = await this.#deps.api;
+    const layers = await publishLayers(api, project.config.layers, this.#deps.layers);
+    await this.#provide(api, project, secrets);
+    const { inspect, onEvent } = this.#deps;
+    const config = devConfig(project.config, { values, layers, inspect });
+    const reply = await publish(api, { name: project.name, config }, bundle, {
+      alias: LIVE,
+      message: undefined,
+    });
+    const served = reply.version.digest;
+    // A debugger wants an instance to attach to before the first request.
+    if (inspect)
+      await api.send(api.path(`/functions/${project.name}/aliases/${LIVE}/provision`), {
+        method: 'PUT',
+        json: { instances: 1 },
+      });
+    const unchanged = served === this.#served && project.name === this.#name;
+    if (unchanged && !this.#hasFailed) return;
+    this.#hasFailed = false;
+    if (reply.deployment !== undefined) await untilServed(api, reply.deployment.revision);
+    if (this.#name !== undefined && this.#name !== project.name)
+      onEvent({ type: 'renamed', from: this.#name });
+    const first = this.#served === undefined;
+    this.#name = project.name;
+    this.#served = served;
+    onEvent({ type: 'served', project, bundle, first, tookMs: performance.now() - startedMs });
+    if (reply.created) void this.#tidy(api, reply.version.number);
+  }
+
+  /** What a deployment would refuse for want of is made here: it is the developer's own. */
+  async #provide(api: ControlApi, { config }: Project, secrets: ReadonlyMap<string, string>): Promise<void> {
+    for (const { namespace } of config.kv)
+      await api
+        .call(api.path('/kv-namespaces'), kvNamespaceViewSchema, {
+          method: 'POST',
+          json: { name: namespace },
+        })
+        .catch(unless('name_taken'));
+    for (const [name, value] of secrets) {
+      if (this.#secrets.get(name) === value) continue;
+      const path = api.path(`/secrets/${encodeURIComponent(name)}`);
+      await api.call(path, putSecretReplySchema, { method: 'PUT', json: { value } });
+      this.#secrets.set(name, value);
+    }
+  }
+
+  /** Every save makes a version; those that nothing serves any more are of no use to anybody. */
+  async #tidy(api: ControlApi, newest: number): Promise<void> {
+    try {
+      const path = api.path(`/functions/${this.label}/versions`);
+      const versions = await api.list(path, versionViewSchema);
+      const old = versions.filter(({ number }) => number <= newest - VERSIONS_KEPT);
+      for (const { number } of old) await api.send(`${path}/${number}`, { method: 'DELETE' });
+    } catch {
+      // The next save tries again.
+    }
+  }
+}
+
+/** Planes that start at the same time as this may not have joined yet, and then nobody is waited for. */
+async function untilServed(api: ControlApi, revision: number): Promise<void> {
+  const deadlineMs = performance.now() + JOINED_MS_MAX;
+  for (;;) {
+    const { gateways, nodes } = await waitForPropagation(api, revision);
+    if ((gateways.total > 0 && nodes.total > 0) || performance.now() > deadlineMs) return;
+    await new Promise((resolve) => setTimeout(resolve, JOIN_LOOK_MS));
+  }
+}
+
+function unless(code: string): (thrown: unknown) => undefined {
+  return (thrown) => {
+    if (thrown instanceof PlatformError && thrown.code === code) return undefined;
+    throw thrown;
+  };
+}
+
+/** @throws {CliError} when another project of the session has taken the name. */
+export function claims(): FunctionDeps['claim'] {
+  const targets = new Map<FunctionName, string>();
+  return (name, target) => {
+    for (const [other, at] of targets) if (at === target && other !== name) targets.delete(other);
+    const taken = targets.get(name);
+    if (taken !== undefined && taken !== target)
+      throw new CliError('conflict', `Two projects of the session are called ${name}.`, {
+        problems: [{ message: taken }, { message: target }],
+        advice: 'Give one of them another name.',
+      });
+    targets.set(name, target);
+  };
+}

@@ -1,0 +1,33 @@
+/**
+ * The gateway of `isoplane dev`: the deployed one, which also says what it served and can let everybody in.
+ * It is an entry of its own, so that no setting of a deployed gateway leads here.
+ */
+import process from 'node:process';
+import { gatewayOptions } from '#gateway/options.ts';
+import { startGateway } from '#gateway/plane.node.ts';
+import { runPlane } from '#shared/runtime/plane.node.ts';
+import { watchExchanges } from './exchanges.ts';
+import { pretending } from './pretend.ts';
+import { gatewaySettingsSchema, type Exchange, type GatewaySettings } from './settings.ts';
+
+let settings: GatewaySettings = { type: 'dev-settings', auth: 'as-deployed', claims: {} };
+process.on('message', (message) => {
+  const told = gatewaySettingsSchema.safeParse(message);
+  if (told.success) settings = told.data;
+});
+
+const tell = (exchange: Exchange): void => void process.stdout.write(`${JSON.stringify(exchange)}\n`);
+
+await runPlane('gateway', async (log) => {
+  const options = gatewayOptions(log);
+  const plane = await startGateway({
+    ...options,
+    admitting: (real) => pretending(real, () => settings, Date.now),
+  });
+  watchExchanges(plane.server, {
+    nowMs: () => performance.now(),
+    tell,
+    mainHost: () => (settings.main === undefined ? undefined : `${settings.main}.${options.baseDomain}`),
+  });
+  return plane;
+});

@@ -1,0 +1,116 @@
+/** The real platform in a folder of the session: all planes as `isoplane up` runs them, nothing shared with another one. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ControlApi } from '../client/api.ts';
+import { connect, type Connection } from '../client/connection.ts';
+import { planeMain, type PlaneName } from '../up/planes.ts';
+import { startPlatform, type Platform } from '../up/platform.ts';
+import type { PlaneEvent } from '../up/plane-process.ts';
+import { planeLineSchema, type Exchange, type GatewaySettings, type Inspectable } from './planes/settings.ts';
+
+export interface DevPlatformOptions {
+  readonly dataDir: string;
+  readonly host: string;
+  readonly port: number;
+  readonly inspect: boolean;
+  readonly sandbox: 'auto' | 'off';
+  readonly signal: AbortSignal;
+  readonly onExchange: (exchange: Exchange) => void;
+  readonly onInspectable: (instance: Inspectable) => void;
+  /** What the planes say otherwise. */
+  readonly onEvent: (event: PlaneEvent) => void;
+}
+
+export interface DevPlatform {
+  readonly platform: Platform;
+  readonly api: ControlApi;
+  readonly connection: Connection;
+  /** Holds until the next one, also over a restart of the gateway. */
+  configure(settings: GatewaySettings): void;
+}
+
+/** Functions are called one at a time by one person; more slots than two would only take memory. */
+const SLOTS = 2;
+/**
+ * A function under development talks to what runs beside it: databases, other services. Its rules still say
+ * which of these.
+ */
+const NEIGHBOURS = [
+  '127.0.0.0/8',
+  '10.0.0.0/8',
+  '172.16.0.0/12',
+  '192.168.0.0/16',
+  '::1/128',
+  'fc00::/7',
+] as const;
+
+const DEV_MAINS: Partial<Record<PlaneName, string>> = { gateway: 'gateway.main', node: 'node.main' };
+
+function mainOf(plane: PlaneName, inspect: boolean): string {
+  const own = plane === 'node' && !inspect ? undefined : DEV_MAINS[plane];
+  if (own === undefined) return planeMain(plane);
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return fileURLToPath(new URL(`./planes/${own}.${extension}`, import.meta.url));
+}
+
+/** @throws {PlatformError} as `isoplane up`: `port_in_use`, `data_folder_in_use` and others. */
+export async function startDevPlatform(options: DevPlatformOptions): Promise<DevPlatform> {
+  const { dataDir, inspect } = options;
+  let settings: GatewaySettings | undefined;
+  let started: Platform | undefined;
+  const tell = (): void => {
+    if (settings !== undefined) started?.tell('gateway', settings);
+  };
+  const platform = await startPlatform({
+    dataDir,
+    gatewayHost: options.host,
+    gatewayPort: options.port,
+    controlPort: 0,
+    slots: SLOTS,
+    sandbox: inspect ? 'off' : options.sandbox,
+    egressAllowPrivate: NEIGHBOURS,
+    startAtOnce: true,
+    prepare: () => forgetCode(dataDir),
+    environment: { NODE_COMPILE_CACHE: join(dataDir, 'compile-cache') },
+    mainOf: (plane) => mainOf(plane, inspect),
+    signal: options.signal,
+    onEvent: (event) => {
+      if (event.type === 'line' && readLine(event.line, options)) return;
+      if (event.type === 'ready' && event.plane === 'gateway') tell();
+      options.onEvent(event);
+    },
+  });
+  started = platform;
+  tell();
+  const connection = await connect({ data: dataDir, account: 'default' }).catch(async (thrown: unknown) => {
+    await platform.close();
+    throw thrown;
+  });
+  return {
+    platform,
+    connection,
+    api: new ControlApi(connection),
+    configure: (next) => {
+      settings = next;
+      tell();
+    },
+  };
+}
+
+function readLine(line: string, options: DevPlatformOptions): boolean {
+  if (!line.startsWith('{"event":"dev-')) return false;
+  const parsed = planeLineSchema.safeParse(JSON.parse(line));
+  if (!parsed.success) return false;
+  if (parsed.data.event === 'dev-request') options.onExchange(parsed.data);
+  else options.onInspectable(parsed.data);
+  return true;
+}
+
+/**
+ * Code of earlier sessions is no use to this one, which publishes anew: without this the folder would grow
+ * with every save.
+ */
+async function forgetCode(dataDir: string): Promise<void> {
+  await rm(join(dataDir, 'blobs'), { recursive: true, force: true });
+}

@@ -1,0 +1,234 @@
+/** Everything that a session says, on a terminal or as one JSON value a line. */
+import { relative } from 'node:path';
+import process from 'node:process';
+import colors from 'picocolors';
+import type { LogEntry, NodeStatus } from '#shared/contracts/nodes.ts';
+import { functionUrl } from '../client/connection.ts';
+import type { Context } from '../context.ts';
+import { millisecondsText, plain } from '../output.ts';
+import type { PlaneEvent } from '../up/plane-process.ts';
+import type { DevFunction, FunctionEvent } from './function.ts';
+import type { DevPlatform } from './platform.ts';
+import type { AuthMode, Exchange } from './planes/settings.ts';
+import { exchangeText, logText } from './screen.ts';
+
+const KEYS = [
+  ['o', 'open in a browser'],
+  ['r', 'restart: new instances, everything built again'],
+  ['a', 'check callers as deployed, or let everybody in'],
+  ['c', 'clear'],
+  ['q', 'quit'],
+] as const;
+
+export interface Ready {
+  readonly dev: DevPlatform;
+  /** Answers at the bare host. */
+  readonly main: string | undefined;
+  readonly functions: readonly DevFunction[];
+  readonly auth: AuthMode;
+  readonly sandbox: NodeStatus['sandbox'] | undefined;
+  /** Address of the debugger. */
+  readonly inspector: string | undefined;
+  readonly tookMs: number;
+}
+
+export class Report {
+  readonly #context: Context;
+  readonly #terms: { readonly several: boolean; readonly inspect: boolean };
+  readonly #warned = new Map<string, string>();
+  /** Function → those that it is bound to. */
+  readonly #bound = new Map<string, readonly string[]>();
+  #mainUrl: string | undefined;
+  #isReady = false;
+  #hinted = false;
+
+  constructor(context: Context, terms: { readonly several: boolean; readonly inspect: boolean }) {
+    this.#context = context;
+    this.#terms = terms;
+  }
+
+  mainUrl(): string | undefined {
+    return this.#mainUrl;
+  }
+
+  note(text: string): void {
+    this.#context.output.note(text);
+  }
+
+  failed(error: unknown): void {
+    this.#context.output.fail(error);
+  }
+
+  functionEvent(event: FunctionEvent): void {
+    const { output } = this.#context;
+    switch (event.type) {
+      case 'served': {
+        const { name, warnings } = event.project;
+        this.#warnOnce(name, [...warnings, ...event.bundle.warnings]);
+        this.#bound.set(
+          name,
+          event.project.config.services.map((service) => service.function),
+        );
+        if (!this.#isReady) return;
+        this.#warnOfAbsent();
+        output.result({ type: 'served', function: name, tookMs: Math.round(event.tookMs) }, () =>
+          colors.dim(
+            `${event.first ? 'serving' : 'reloaded'} ${name} after ${millisecondsText(event.tookMs)}`,
+          ),
+        );
+        return;
+      }
+      case 'failed':
+        if (this.#terms.several) output.note(colors.magenta(event.label));
+        output.fail(event.error);
+        output.note(
+          colors.dim(
+            event.serves
+              ? `the version before keeps serving; waiting for a change of ${event.label}`
+              : `nothing is served; waiting for a change of ${event.label}`,
+          ),
+        );
+        return;
+      case 'renamed':
+        this.#bound.delete(event.from);
+        output.note(colors.dim(`${event.from} is gone: it has another name now`));
+        return;
+    }
+  }
+
+  log(name: string, entry: LogEntry): void {
+    this.#context.output.result({ type: 'log', function: name, ...entry }, () =>
+      logText(name, entry, this.#terms.several),
+    );
+  }
+
+  exchange(exchange: Exchange, auth: AuthMode): void {
+    const { event: _, ...fields } = exchange;
+    this.#context.output.result({ type: 'request', ...fields }, () =>
+      exchangeText(exchange, this.#terms.several),
+    );
+    if (exchange.status !== 401 || auth === 'off' || this.#hinted) return;
+    this.#hinted = true;
+    this.note(
+      colors.dim('callers are checked as after deployment; press a or start with --auth off to let them in'),
+    );
+  }
+
+  planeEvent(event: PlaneEvent): void {
+    switch (event.type) {
+      case 'line': {
+        const text = planeText(event.line, this.#context.options.verbose === true);
+        if (text !== undefined) this.note(`${colors.dim(event.plane)} ${plain(text)}`);
+        return;
+      }
+      case 'ended':
+        return this.note(colors.yellow(`${event.plane} ended (${event.how}); it starts again`));
+      case 'storage_full':
+        return this.note(colors.red(`${event.plane}: the disk is full`));
+      case 'gave_up':
+      case 'ready':
+        return;
+    }
+  }
+
+  ready(ready: Ready): void {
+    const { dev, main, functions, auth, sandbox, inspector, tookMs } = ready;
+    this.#isReady = true;
+    const served = functions.flatMap(({ name }) => (name === undefined ? [] : [name]));
+    const urls = served.map((name) => ({ name, url: functionUrl(dev.connection, name).href }));
+    this.#warnOfAbsent();
+    const { port } = new URL(dev.platform.gatewayUrl);
+    this.#mainUrl = main === undefined ? urls[0]?.url : `http://localhost:${port}/`;
+    this.#context.output.result(
+      {
+        type: 'ready',
+        url: this.#mainUrl,
+        gatewayUrl: dev.platform.gatewayUrl,
+        functions: urls,
+        auth,
+        sandbox,
+        inspector,
+        dataDir: dev.platform.dataDir,
+      },
+      () =>
+        [
+          '',
+          ...(main === undefined ? [] : [`  ${main.padEnd(12)} ${colors.cyan(this.#mainUrl ?? '')}`]),
+          ...urls.map(({ name, url }) => `  ${(main === name ? '' : name).padEnd(12)} ${colors.cyan(url)}`),
+          `  callers      ${AUTH_TEXT[auth]}`,
+          `  sandbox      ${sandboxText(sandbox, this.#terms.inspect)}`,
+          ...(inspector === undefined
+            ? []
+            : [`  debugger     ${colors.cyan(inspector)}   CPU and time limits are off`]),
+          `  state        ${relative(process.cwd(), dev.platform.dataDir)}   started in ${millisecondsText(tookMs)}`,
+          '',
+          ...(this.#context.output.interactive ? [`  ${keysText()}`, ''] : []),
+        ].join('\n'),
+    );
+  }
+
+  /** As after deployment, a call to a function that is not there is answered so; said before it is made. */
+  #warnOfAbsent(): void {
+    for (const [name, targets] of this.#bound)
+      this.#warnOnce(
+        `${name} bindings`,
+        targets
+          .filter((target) => !this.#bound.has(target))
+          .map(
+            (target) =>
+              `${name} is bound to ${target}, which this session does not run: \`isoplane dev\` takes several projects`,
+          ),
+      );
+  }
+
+  auth(mode: AuthMode): void {
+    this.note(`callers: ${AUTH_TEXT[mode]}`);
+  }
+
+  restarted(tookMs: number): void {
+    this.note(colors.dim(`restarted in ${millisecondsText(tookMs)}`));
+  }
+
+  help(): void {
+    this.note(KEYS.map(([key, does]) => `  ${colors.bold(key)}  ${does}`).join('\n'));
+  }
+
+  #warnOnce(name: string, warnings: readonly string[]): void {
+    const text = warnings.join('\n');
+    if (this.#warned.get(name) === text) return;
+    this.#warned.set(name, text);
+    for (const warning of warnings) this.#context.output.warn(warning);
+  }
+}
+
+const AUTH_TEXT: Record<AuthMode, string> = {
+  'as-deployed': 'checked as after deployment',
+  off: colors.yellow('everybody is let in'),
+};
+
+function keysText(): string {
+  return [
+    ...KEYS.map(([key, does]) => `${colors.bold(key)} ${does.split(/[ :,]/)[0]}`),
+    `${colors.bold('?')} help`,
+  ].join('   ');
+}
+
+function sandboxText(sandbox: NodeStatus['sandbox'] | undefined, inspect: boolean): string {
+  if (sandbox === undefined) return colors.yellow('unknown');
+  if (sandbox.level === 'full') return colors.green('full');
+  if (inspect) return colors.yellow('off while the debugger is used');
+  return `${colors.yellow(sandbox.level)}; fine for your own code (\`isoplane doctor\` says what is missing)`;
+}
+
+/** Undefined: of no use to a developer. Planes keep logs of their own. */
+function planeText(line: string, verbose: boolean): string | undefined {
+  if (!line.startsWith('{')) return line;
+  try {
+    const { level, event, at: _at, plane: _plane, ...fields } = JSON.parse(line) as Record<string, unknown>;
+    if (event === 'start_failed' || event === 'sandbox_incomplete') return undefined;
+    if (level !== 'error' && !(verbose && level === 'warn')) return undefined;
+    return `${level} ${String(event)} ${JSON.stringify(fields)}`;
+  } catch {
+    return line;
+  }
+}

@@ -1,0 +1,133 @@
+/** All functions of a session on one platform: builds them, follows their logs, and watches their folders. */
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { functionViewSchema } from '#shared/contracts/api.ts';
+import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
+import type { FunctionName } from '#shared/ids.ts';
+import type { ControlApi } from '../client/api.ts';
+import { claims, DevFunction, type FunctionEvent } from './function.ts';
+import type { LayerSources } from './layers.ts';
+import { Watcher } from './watcher.ts';
+
+export interface SessionDeps {
+  readonly targets: readonly string[];
+  readonly api: Promise<ControlApi>;
+  readonly layers: LayerSources;
+  readonly inspect: boolean;
+  readonly onEvent: (event: FunctionEvent) => void;
+  readonly onLog: (name: FunctionName, entry: LogEntry) => void;
+}
+
+const LOGS_AGAIN_MS = 300;
+const LOGS_FIRST = 100;
+
+export class Session {
+  readonly functions: readonly DevFunction[];
+  readonly #deps: SessionDeps;
+  readonly #startedMs = Date.now();
+  readonly #closed = new AbortController();
+  readonly #following = new Map<FunctionName, AbortController>();
+  readonly #watchedFiles = new Set<string>();
+  #watcher: Promise<Watcher> | undefined;
+
+  constructor(deps: SessionDeps) {
+    this.#deps = deps;
+    const claim = claims();
+    this.functions = deps.targets.map(
+      (target) =>
+        new DevFunction({
+          target,
+          api: this.#emptied(),
+          layers: deps.layers,
+          inspect: deps.inspect,
+          claim,
+          onEvent: (event) => this.#onEvent(event),
+        }),
+    );
+  }
+
+  /** Resolves when every function is served or has failed once. */
+  async open(): Promise<void> {
+    const folders = await Promise.all(this.#deps.targets.map(folderOf));
+    if (this.#closed.signal.aborted) return;
+    this.#watcher = Watcher.open(
+      [...folders, ...this.#deps.layers.folders.values()],
+      () => void this.saveAll(),
+    );
+    const [watcher] = await Promise.all([this.#watcher, this.saveAll()]);
+    watcher.add([...this.#watchedFiles]);
+  }
+
+  /** What has not changed is recognised by its digest. */
+  async saveAll(): Promise<void> {
+    await Promise.all(this.functions.map((each) => each.save()));
+  }
+
+  async close(): Promise<void> {
+    this.#closed.abort();
+    for (const following of this.#following.values()) following.abort();
+    // Also one that is being opened: it would keep the process alive.
+    await (await this.#watcher)?.close();
+  }
+
+  #platform: Promise<ControlApi> | undefined;
+
+  /** Without the functions of the session before: they may be gone, or not build any more. */
+  #emptied(): Promise<ControlApi> {
+    this.#platform ??= (async () => {
+      const api = await this.#deps.api;
+      for (const { name } of await api.list(api.path('/functions'), functionViewSchema))
+        await api.send(api.path(`/functions/${name}`), { method: 'DELETE' });
+      return api;
+    })();
+    // Whoever waits for it is told.
+    this.#platform.catch(() => undefined);
+    return this.#platform;
+  }
+
+  #onEvent(event: FunctionEvent): void {
+    if (event.type === 'renamed') void this.#forget(event.from);
+    if (event.type === 'served') {
+      this.#follow(event.project.name);
+      const outside = event.bundle.inputs.filter(
+        (path) => !path.startsWith(`${event.project.root}/`) && !this.#watchedFiles.has(path),
+      );
+      for (const path of outside) this.#watchedFiles.add(path);
+      void this.#watcher?.then((watcher) => watcher.add(outside));
+    }
+    this.#deps.onEvent(event);
+  }
+
+  async #forget(name: FunctionName): Promise<void> {
+    this.#following.get(name)?.abort();
+    this.#following.delete(name);
+    const api = await this.#deps.api;
+    await api.send(api.path(`/functions/${name}`), { method: 'DELETE' }).catch(() => undefined);
+  }
+
+  #follow(name: FunctionName): void {
+    if (this.#following.has(name)) return;
+    const stop = new AbortController();
+    this.#following.set(name, stop);
+    void (async () => {
+      const api = await this.#deps.api;
+      // What it said between its first request and this call; nothing of sessions before.
+      let tail = LOGS_FIRST;
+      while (!stop.signal.aborted) {
+        try {
+          const path = api.path(`/functions/${name}/logs?follow=1&tail=${tail}`);
+          tail = 0;
+          for await (const entry of api.lines(path, logEntrySchema, stop.signal))
+            if (entry.atMs >= this.#startedMs) this.#deps.onLog(name, entry);
+        } catch {
+          // The node or control is being replaced.
+        }
+        await new Promise((resolve) => setTimeout(resolve, LOGS_AGAIN_MS));
+      }
+    })();
+  }
+}
+
+async function folderOf(target: string): Promise<string> {
+  return (await stat(target)).isDirectory() ? target : dirname(target);
+}

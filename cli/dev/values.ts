@@ -1,0 +1,20 @@
+/** Values of a project for this machine alone, from the files that wrangler reads too. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseEnv } from 'node:util';
+
+/** The first that exists holds all values: they are not mixed. */
+const VALUE_FILES = ['.dev.vars', '.env'] as const;
+
+export type Values = Readonly<Record<string, string>>;
+
+export async function readValues(root: string): Promise<Values> {
+  for (const name of VALUE_FILES) {
+    const text = await readFile(join(root, name), 'utf8').catch(() => undefined);
+    if (text === undefined) continue;
+    return Object.fromEntries(
+      Object.entries(parseEnv(text)).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
+    );
+  }
+  return {};
+}

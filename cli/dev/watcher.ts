@@ -1,0 +1,74 @@
+/** Says when something in the folders of the session has changed and is at rest. */
+import { basename, relative, sep } from 'node:path';
+import { watch, type FSWatcher } from 'chokidar';
+
+/** Editors write a file in several steps; one build after the last of them is enough. */
+const SETTLE_MS = 40;
+/** While files keep changing, as under a checkout, a build starts this long after the first all the same. */
+const SETTLE_MS_MAX = 1_000;
+const IGNORED = new Set(['node_modules', '.isoplane', '.git', '.hg', '.svn', '.wrangler']);
+
+export class Watcher {
+  readonly #watcher: FSWatcher;
+  readonly #onChange: (paths: ReadonlySet<string>) => void;
+  #changed = new Set<string>();
+  #sinceMs: number | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  private constructor(watcher: FSWatcher, onChange: (paths: ReadonlySet<string>) => void) {
+    this.#watcher = watcher;
+    this.#onChange = onChange;
+    watcher.on('all', (_event, path) => this.#note(path));
+    // Of a single file or folder, such as one that must not be read: the others are watched on.
+    watcher.on('error', () => undefined);
+  }
+
+  /** Resolves when every folder is watched. */
+  static async open(
+    folders: readonly string[],
+    onChange: (paths: ReadonlySet<string>) => void,
+  ): Promise<Watcher> {
+    const watcher = watch([...folders], {
+      ignoreInitial: true,
+      ignored: (path) => folders.some((folder) => isIgnored(folder, path)),
+      followSymlinks: true,
+    });
+    const ready = new Promise<void>((resolve) => watcher.once('ready', () => resolve()));
+    const self = new Watcher(watcher, onChange);
+    await ready;
+    return self;
+  }
+
+  /** Files outside the folders that the code was built from. */
+  add(paths: readonly string[]): void {
+    if (paths.length > 0) this.#watcher.add([...paths]);
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.#watcher.close();
+  }
+
+  #note(path: string): void {
+    this.#changed.add(path);
+    const nowMs = performance.now();
+    this.#sinceMs ??= nowMs;
+    clearTimeout(this.#timer);
+    const leftMs = this.#sinceMs + SETTLE_MS_MAX - nowMs;
+    this.#timer = setTimeout(() => this.#flush(), Math.max(0, Math.min(SETTLE_MS, leftMs)));
+  }
+
+  #flush(): void {
+    const changed = this.#changed;
+    this.#changed = new Set();
+    this.#sinceMs = undefined;
+    this.#onChange(changed);
+  }
+}
+
+/** By the parts below the folder alone: the folder itself may lie anywhere. */
+function isIgnored(folder: string, path: string): boolean {
+  const below = relative(folder, path);
+  if (below.startsWith('..')) return false;
+  return below.split(sep).some((part) => IGNORED.has(part)) || basename(path).endsWith('~');
+}

@@ -1,0 +1,232 @@
+/** `isoplane dev` from outside: what is served is the deployed thing, and a save is served soon. */
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { existsSync } from 'node:fs';
+import { rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'vitest';
+import { tempProject } from '#cli/testing/temp-project.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
+import { runCli, spawnCli } from '../support/cli.ts';
+import { DevProcess } from '../support/dev.ts';
+
+const config = (name: string, extra: object = {}): string =>
+  JSON.stringify({ name, main: 'index.ts', compatibilityDate: '2026-11-01', ...extra });
+const PUBLIC = { auth: { mode: 'public' } };
+const says = (text: string): string => `export default { fetch: () => new Response('${text}') };`;
+
+describe('isoplane dev', () => {
+  test('serves at the bare host and its own, and serves a save; code that does not build leaves the version before', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('a', PUBLIC),
+      'index.ts': says('one'),
+    });
+    await using dev = await DevProcess.start(folder.path);
+    const text = async (): Promise<string> => (await dev.fetch('/')).text();
+    expect(await text()).toBe('one');
+    expect((await dev.call('a')).text).toBe('one');
+    await writeFile(join(folder.path, 'index.ts'), says('two'));
+    await waitFor('the save to be served', async () => (await text()) === 'two');
+    await writeFile(join(folder.path, 'index.ts'), 'const = ;');
+    const failed = await dev.event('error');
+    expect(failed).toMatchObject({ error: { code: 'bundle_failed', problems: [{ at: 'index.ts:1:7' }] } });
+    expect(await text()).toBe('two');
+    // A start that fails is refused in the same way, with the place in the source.
+    await writeFile(join(folder.path, 'index.ts'), `\n\nthrow new Error('at the top');\n${says('never')}`);
+    const refused = await waitFor('the refusal', () =>
+      dev.events.find((event) => JSON.stringify(event).includes('publish_startup_failed')),
+    );
+    expect(JSON.stringify(refused)).toContain('index.ts:3:');
+    expect(await text()).toBe('two');
+    await writeFile(join(folder.path, 'isoplane.jsonc'), config('a', { ...PUBLIC, vars: { A: 1 } }));
+    await writeFile(
+      join(folder.path, 'index.ts'),
+      'export default { fetch: (_r: Request, env: { A: number }) => new Response(`three ${env.A}`) };',
+    );
+    await waitFor('the changed configuration', async () => (await text()) === 'three 1');
+  });
+
+  test('answers and logs as after deployment: error documents, mapped stacks once, limits, request lines', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('a', { ...PUBLIC, limits: { cpuMs: 50, subrequests: 1 } }),
+      'index.ts': `export default { async fetch(request: Request) {
+  const { pathname } = new URL(request.url);
+  if (pathname === '/loop') for (;;);
+  if (pathname === '/many') return new Response(await Promise.all([1, 2].map(() => fetch('http://127.0.0.1:1/'))).catch(String));
+  if (pathname === '/throw') throw new Error('boom');
+  return Response.json({ cf: request.cf ?? null, worker: request.headers.get('cf-worker') });
+} };`,
+    });
+    await using dev = await DevProcess.start(folder.path);
+    const code = async (path: string): Promise<unknown> => {
+      const answer = await dev.fetch(path);
+      return [answer.status, ((await answer.json()) as { code: string }).code];
+    };
+    expect(await code('/throw')).toEqual([500, 'function_error']);
+    const thrown = await dev.event('log', ({ message }) => String(message).includes('boom'));
+    expect(String(thrown['stack'])).toContain('index.ts:5:');
+    expect(
+      dev.events.filter(({ type, message }) => type === 'log' && String(message).includes('boom')),
+    ).toHaveLength(1);
+    expect(await code('/loop')).toEqual([500, 'cpu_exceeded']);
+    expect(await (await dev.fetch('/many')).text()).toMatch(/subrequest|egress_/);
+    expect(await (await dev.fetch('/')).json()).toMatchObject({ worker: null });
+    const line = await dev.event('request', ({ path }) => path === '/throw');
+    expect(line).toMatchObject({ method: 'GET', status: 500, complete: true });
+  });
+
+  test('runs the functions of a folder together, with fetch and RPC between them and KV that outlives a session', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'front/isoplane.jsonc': config('front', {
+        ...PUBLIC,
+        services: [
+          { binding: 'BACK', function: 'back' },
+          { binding: 'GONE', function: 'gone' },
+        ],
+        kv: [{ binding: 'KV', namespace: 'store' }],
+      }),
+      'front/index.ts': `export default { async fetch(request: Request, env: any) {
+        if (request.method === 'PUT') await env.KV.put('key', 'kept');
+        return Response.json([await env.BACK.double(21), await (await env.BACK.fetch('http://back/')).text(), await env.KV.get('key')]);
+      } };`,
+      'back/isoplane.jsonc': config('back'),
+      'back/index.ts': `import { WorkerEntrypoint } from 'cloudflare:workers';
+        export default class extends WorkerEntrypoint {
+          double(n: number) { return 2 * n; }
+          fetch() { return new Response('from back'); }
+        }`,
+    });
+    {
+      await using dev = await DevProcess.start(folder.path);
+      expect(dev.ready.functions.map(({ name }) => name)).toEqual(['back', 'front']);
+      expect(JSON.parse((await dev.call('front', { method: 'PUT' })).text)).toEqual([
+        42,
+        'from back',
+        'kept',
+      ]);
+      expect(dev.errors).toContain('bound to gone, which this session does not run');
+    }
+    await using again = await DevProcess.start(folder.path);
+    expect(JSON.parse((await again.call('front')).text)).toEqual([42, 'from back', 'kept']);
+  });
+
+  test('checks callers as deployed, or lets everybody in as a pretended one with claims', async ({
+    expect,
+  }) => {
+    const files = {
+      'isoplane.jsonc': config('a', {
+        auth: {
+          mode: 'jwt',
+          audience: 'here',
+          issuer: 'https://issuer.example',
+          jwks: { keys: [{ kty: 'OKP', crv: 'Ed25519', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' }] },
+        },
+      }),
+      'index.ts': `export default { fetch: (r: Request) => new Response(atob((r.headers.get('isoplane-claims') ?? '').replaceAll('-', '+').replaceAll('_', '/'))) };`,
+    };
+    await using folder = await tempProject(files);
+    {
+      await using dev = await DevProcess.start(folder.path);
+      expect((await dev.fetch('/')).status).toBe(401);
+    }
+    await using dev = await DevProcess.start(folder.path, '--auth', 'off', '--claims', '{"role":"admin"}');
+    expect(await (await dev.fetch('/')).json()).toMatchObject({
+      sub: 'dev',
+      aud: 'here',
+      iss: 'https://issuer.example',
+      role: 'admin',
+    });
+  });
+
+  test('reads .dev.vars, and says which secret has no value there', async ({ expect }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('a', {
+        ...PUBLIC,
+        vars: { A: 'committed' },
+        egress: { headers: [{ host: 'api.example.com', header: 'authorization', secret: 'api-key' }] },
+      }),
+      'index.ts': 'export default { fetch: (_r: Request, env: { A: string }) => new Response(env.A) };',
+    });
+    await using dev = await DevProcess.start(folder.path);
+    expect(await dev.event('error')).toMatchObject({
+      error: { code: 'secret_not_found', problems: [{ message: 'api-key' }] },
+    });
+    await writeFile(join(folder.path, '.dev.vars'), 'A=local\napi-key=x\n');
+    await dev.event('served');
+    expect(await (await dev.fetch('/')).text()).toBe('local');
+  });
+
+  test('takes layers from folders, and serves them anew when they change', async ({ expect }) => {
+    await using folder = await tempProject({
+      'app/isoplane.jsonc': config('a', { ...PUBLIC, layers: [{ name: 'greet', version: 7 }] }),
+      'app/index.ts': "import { g } from '/opt/greet.js'; export default { fetch: () => new Response(g) };",
+      'greet/greet.ts': "export const g: string = 'layer';",
+    });
+    await using dev = await DevProcess.start(join(folder.path, 'app'), '--layer', 'greet=../greet');
+    expect(await (await dev.fetch('/')).text()).toBe('layer');
+    await writeFile(join(folder.path, 'greet/greet.ts'), "export const g: string = 'changed';");
+    await waitFor('the changed layer', async () => (await (await dev.fetch('/')).text()) === 'changed');
+  });
+
+  test('serves the last of many quick saves, follows a new name, and outlives a crashing function', async () => {
+    await using folder = await tempProject({ 'isoplane.jsonc': config('a', PUBLIC), 'index.ts': says('0') });
+    await using dev = await DevProcess.start(folder.path);
+    for (let save = 1; save <= 50; save += 1)
+      await writeFile(join(folder.path, 'index.ts'), says(String(save)));
+    await waitFor('the last save', async () => (await (await dev.fetch('/')).text()) === '50');
+    // As editors write: beside it, then in its place.
+    await writeFile(join(folder.path, 'index.ts.new'), says('renamed file'));
+    await rename(join(folder.path, 'index.ts.new'), join(folder.path, 'index.ts'));
+    await waitFor('the renamed file', async () => (await (await dev.fetch('/')).text()) === 'renamed file');
+    await writeFile(join(folder.path, 'isoplane.jsonc'), config('b', PUBLIC));
+    await waitFor('the new name', async () => (await dev.call('b')).text === 'renamed file');
+    await waitFor('the old one to be gone', async () => (await dev.call('a')).code === 'function_not_found');
+    await writeFile(
+      join(folder.path, 'index.ts'),
+      "export default { fetch: () => new Response(String('x'.repeat(2 ** 28).split('').length)) };",
+    );
+    await waitFor('the crash', async () => (await dev.fetch('/')).status >= 500);
+    await writeFile(join(folder.path, 'index.ts'), says('well again'));
+    await waitFor('the mended code', async () => (await (await dev.fetch('/')).text()) === 'well again');
+  });
+
+  test('a taken port is said and ends it, leaving nothing; so does a folder that is taken away', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('a', PUBLIC),
+      'index.ts': says('one'),
+    });
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as AddressInfo;
+    const refused = await runCli(['--json', 'dev', '--port', String(port)], { cwd: folder.path });
+    taken.close();
+    expect([refused.code, refused.json()]).toMatchObject([1, { error: { code: 'port_in_use' } }]);
+    const dev = await DevProcess.start(folder.path);
+    await rm(dev.ready.dataDir, { recursive: true, force: true });
+    expect(await dev.exited).toBe(1);
+    expect(existsSync(dev.ready.dataDir)).toBe(false);
+  });
+
+  test('the first SIGINT ends it, also while it starts', async ({ expect }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('a', PUBLIC),
+      'index.ts': says('one'),
+    });
+    const starting = spawnCli(['dev', '--port', '0'], { cwd: folder.path });
+    await waitFor('the start to be under way', () => existsSync(join(folder.path, '.isoplane/dev/logs')));
+    const ended = new Promise((resolve) => starting.once('exit', resolve));
+    starting.kill('SIGINT');
+    expect(await ended).toBe(130);
+    const dev = await DevProcess.start(folder.path);
+    dev.child.kill('SIGINT');
+    expect(await dev.exited).toBe(0);
+  });
+});
