@@ -3,30 +3,18 @@
 // newer Node than many machines have, so this file finds one and hands over to it.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** TypeScript runs by type stripping from here on, and undici and miniflare need 22 as well. */
+/** TypeScript runs by type stripping from here on, and undici needs 22 as well. */
 const NODE_MIN = [22, 19];
 
 /** @param {string} version */
 function isNewEnough(version) {
   const [major = 0, minor = 0] = version.split('.').map(Number);
   return major > NODE_MIN[0] || (major === NODE_MIN[0] && minor >= NODE_MIN[1]);
-}
-
-/** The binary of the npm package `node`, which is a dependency for exactly this purpose. */
-function packagedNode() {
-  try {
-    const manifest = createRequire(import.meta.url).resolve('node/package.json');
-    const binary = join(dirname(manifest), 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
-    return existsSync(binary) ? binary : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Sources in the repository; compiled files in an installed package, where Node refuses TypeScript. */
@@ -58,12 +46,12 @@ const main = mainFile();
 if (isNewEnough(process.versions.node)) {
   await import(pathToFileURL(main).href);
 } else {
-  const binary = packagedNode();
+  const { fetchedNode, packagedNode } = await import('./own-node.js');
+  const binary = packagedNode() ?? (await fetchedNode());
   if (binary === undefined) {
     process.stderr.write(
-      `isoplane needs Node ${NODE_MIN.join('.')} or newer; this is ${process.versions.node}, and the npm package ` +
-        '"node" that brings one is not installed.\n' +
-        'Run `npm rebuild node` (its install script fetches the binary), or install a newer Node.\n',
+      `isoplane needs Node ${NODE_MIN.join('.')} or newer; this is ${process.versions.node}, and npm could not fetch a newer one.\n` +
+        'Install a newer Node (https://nodejs.org), or repeat the command where npm reaches its registry.\n',
     );
     process.exit(1);
   }

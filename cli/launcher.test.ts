@@ -1,6 +1,6 @@
 /** The launcher on the Node that a shell may have, and its ways of failing. */
 import { execFile, spawn } from 'node:child_process';
-import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -36,25 +36,75 @@ describe('cli/bin.js', () => {
     },
   );
 
-  test.skipIf(old === undefined)('says what to do when there is no newer Node', async ({ expect }) => {
+  /** As it is installed elsewhere: without the development dependency that brings a Node. */
+  async function installed(path: string): Promise<string> {
+    await mkdir(join(path, 'cli'));
+    for (const file of ['bin.js', 'own-node.js'])
+      await copyFile(join(BIN, '..', file), join(path, 'cli', file));
+    await writeFile(join(path, 'package.json'), '{"type":"module"}');
+    await writeFile(join(path, 'cli', 'main.ts'), 'console.log(process.version)');
+    return join(path, 'cli', 'bin.js');
+  }
+  /** An npm that puts this test's own Node where the real one puts a fetched Node, and notes that it ran. */
+  const NPM = `#!/bin/sh
+echo "$@" >> "$HOME/npm-calls"
+[ -e "$HOME/offline" ] && exit 1
+name="\${8%@*}"; bin="$3/node_modules/$name/bin"
+mkdir -p "$bin" && ln -s '${process.execPath}' "$bin/node"
+`;
+  async function withNpm(home: string): Promise<Record<string, string>> {
+    await mkdir(join(home, 'bin'));
+    await writeFile(join(home, 'bin', 'npm'), NPM, { mode: 0o755 });
+    return { HOME: home, PATH: `${join(home, 'bin')}:/usr/bin:/bin` };
+  }
+
+  test.skipIf(old === undefined)(
+    'fetches a newer Node once where there is none, and says so',
+    async ({ expect }) => {
+      await using folder = await tempFolder();
+      const bin = await installed(folder.path);
+      const env = await withNpm(folder.path);
+      const first = await run(old ?? 'node', [bin], { env });
+      expect(first).toMatchObject({ stdout: `${process.version}\n` });
+      expect(first.stderr).toContain('fetching');
+      expect(await run(old ?? 'node', [bin], { env })).toEqual({
+        stdout: `${process.version}\n`,
+        stderr: '',
+      });
+      const calls = await readFile(join(folder.path, 'npm-calls'), 'utf8');
+      expect(calls.trim().split('\n')).toHaveLength(1);
+      expect(calls).toMatch(/--ignore-scripts .*node-[a-z]+-[a-z0-9]+@\d/);
+      expect(await readdir(join(folder.path, '.cache', 'isoplane'))).toHaveLength(1);
+    },
+  );
+
+  test.skipIf(old === undefined)('says what to do when no newer Node can be had', async ({ expect }) => {
     await using folder = await tempFolder();
-    await mkdir(join(folder.path, 'cli'));
-    await copyFile(BIN, join(folder.path, 'cli', 'bin.js'));
-    await writeFile(join(folder.path, 'package.json'), '{"type":"module"}');
-    const failure = await run(old ?? 'node', [join(folder.path, 'cli', 'bin.js')]).catch(
-      (thrown: unknown) => thrown,
-    );
+    const bin = await installed(folder.path);
+    const env = await withNpm(folder.path);
+    await writeFile(join(folder.path, 'offline'), '');
+    const failure = await run(old ?? 'node', [bin], { env }).catch((thrown: unknown) => thrown);
     expect(failure).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining('npm rebuild node') as unknown,
+      stderr: expect.stringContaining('Install a newer Node') as unknown,
     });
+    expect(await readdir(join(folder.path, '.cache', 'isoplane'))).toEqual([]);
+  });
+
+  test('fetches the version that the repository is tested with', async ({ expect }) => {
+    const source = await readFile(join(BIN, '..', 'own-node.js'), 'utf8');
+    const manifest = JSON.parse(await readFile(join(BIN, '../../package.json'), 'utf8')) as {
+      devDependencies: { node: string };
+    };
+    expect(/NODE_VERSION = '(.*)'/.exec(source)?.[1]).toBe(manifest.devDependencies.node);
   });
 
   test('hands signals over and ends as the command does', async ({ expect }) => {
     await using folder = await tempFolder();
     await mkdir(join(folder.path, 'cli'));
     await mkdir(join(folder.path, 'node_modules', 'node', 'bin'), { recursive: true });
-    await copyFile(BIN, join(folder.path, 'cli', 'bin.js'));
+    for (const file of ['bin.js', 'own-node.js'])
+      await copyFile(join(BIN, '..', file), join(folder.path, 'cli', file));
     await writeFile(join(folder.path, 'package.json'), '{"type":"module"}');
     await writeFile(join(folder.path, 'node_modules', 'node', 'package.json'), '{"name":"node"}');
     await symlink(process.execPath, join(folder.path, 'node_modules', 'node', 'bin', 'node'));

@@ -17,7 +17,7 @@ const FOLDERS = ['shared', 'control', 'scheduler', 'gateway', 'nodes', 'cli'];
 
 /** Compiled: TypeScript that Node runs. Copied: everything else that the code reads at run time. */
 function kindOf(file: string): 'compile' | 'copy' | 'skip' {
-  if (/\.test\.ts$|\/testing\/|\/tsconfig\.json$|\.md$|^cli\/bin\.js$/.test(file)) return 'skip';
+  if (/\.test\.ts$|\/testing\/|\/tsconfig\.json$|\.md$|^cli\/(?:bin|own-node)\.js$/.test(file)) return 'skip';
   if (file.startsWith('cli/templates/') || file.endsWith('.worker.ts')) return 'copy';
   return file.endsWith('.ts') ? 'compile' : 'copy';
 }

@@ -41,7 +41,7 @@ export async function init(
     name,
     template,
     format: options.wrangler ? 'wrangler' : 'isoplane',
-    schema: schemaPath(root),
+    schema: await schemaPath(root),
   });
   const existing = await readExisting(root, [...fresh.keys()]);
   const merged = mergeScaffold(fresh, existing);
@@ -120,11 +120,19 @@ async function nameFor(root: string, given: string | undefined): Promise<string>
 }
 
 /**
- * Of the schema that this very installation brings: relative where the project lies beside or below the package
- * (its own node_modules, this repository), so that the file means the same on another machine.
+ * Of the schema that the project's own dependency brings, by the name that every installer links it under; else
+ * of this very installation: relative where it lies nearby (this repository), so that the file means the same on
+ * another machine.
  */
-function schemaPath(root: string): string {
-  const schema = join(packageFolder(), 'isoplane.schema.json');
+async function schemaPath(root: string): Promise<string> {
+  const name = 'isoplane.schema.json';
+  let schema = join(packageFolder(), name);
+  for (let folder = root; folder !== dirname(folder); folder = dirname(folder)) {
+    const own = join(folder, 'node_modules', 'isoplane', name);
+    if (!(await exists(own))) continue;
+    schema = own;
+    break;
+  }
   const path = relative(root, schema).split(sep).join('/');
   const ups = path.split('/').filter((part) => part === '..').length;
   if (ups > 3) return schema;
