@@ -20,7 +20,12 @@ export const envSecretNameSchema = secretNameSchema.refine(
 /** `"NAME"`, or another name in `env` for a secret of the account. One of the function itself comes first. */
 const secretBindingSchema = z.union([
   envSecretNameSchema,
-  z.strictObject({ binding: bindingNameSchema, secret: secretNameSchema }),
+  z.strictObject({
+    /** Name in `env`. */
+    binding: bindingNameSchema,
+    /** Of the account, made by `isoplane secrets put NAME`. */
+    secret: secretNameSchema,
+  }),
 ]);
 /** Each must exist when the version is published. */
 export const secretBindingsSchema = z.array(secretBindingSchema).max(LIMITS.secretsPerFunctionMax);
