@@ -26,6 +26,8 @@ import { addPlatform, addWhoami } from './api/platform.ts';
 import { addProvision } from './api/provision.ts';
 import { addFunctionSecrets, addSecrets } from './api/secrets.ts';
 import { addUsage } from './api/usage.ts';
+import { HeldBytes } from '#shared/held-bytes.ts';
+import { bodyOf } from './body.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 import { Metrics } from './metrics.ts';
 import { isOwnName } from './names.ts';
@@ -39,32 +41,13 @@ interface Env {
   Variables: { requestId: string };
 }
 
-/** Chunks of the body; the signature is complete when the last one was taken. */
-async function* bodyOf(request: Request, caller: Authenticated): AsyncGenerator<Uint8Array> {
-  let whole = false;
-  try {
-    if (request.body !== null)
-      for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
-        caller.hashBody(chunk);
-        yield chunk;
-      }
-    caller.bodyRead();
-    whole = true;
-  } finally {
-    if (!whole) caller.abandon();
-  }
-}
-
-async function readBody(request: Request, caller: Authenticated): Promise<unknown> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of bodyOf(request, caller)) {
-    bytes += chunk.byteLength;
-    if (bytes > JSON_BYTES_MAX)
+async function readBody(body: AsyncIterable<Uint8Array>, held: HeldBytes): Promise<unknown> {
+  for await (const chunk of body) {
+    if (held.length + chunk.byteLength > JSON_BYTES_MAX)
       throw new PlatformError('body_too_large', `JSON body over ${JSON_BYTES_MAX} bytes`);
-    chunks.push(chunk);
+    held.add(chunk);
   }
-  return bytes === 0 ? {} : jsonOrRefuse(Buffer.concat(chunks), 'body');
+  return held.length === 0 ? {} : jsonOrRefuse(held.whole(), 'body');
 }
 
 function respond(operation: Operation, answer: Answer, requestId: string): Response {
@@ -100,7 +83,35 @@ async function serve(
         'The control API does not answer to this host. Its operator can add names to ISOPLANE_CONTROL_NAMES.',
     });
   const caller = await deps.authenticator.authenticate(request);
+  const { account } = caller.principal;
+  const { requests } = deps.shares;
+  requests.takeOrThrow(account, 1);
+  const held = new HeldBytes(deps.shares.bodies, account);
+  try {
+    return await perform(deps, { operation, handle, caller, held }, c);
+  } finally {
+    held.release();
+    requests.give(account, 1);
+  }
+}
+
+interface Performance {
+  readonly operation: Operation;
+  readonly handle: AnyHandler;
+  readonly caller: Authenticated;
+  /** The JSON body. */
+  readonly held: HeldBytes;
+}
+
+async function perform(
+  deps: ApiDeps,
+  { operation, handle, caller, held }: Performance,
+  c: Context<Env>,
+): Promise<Response> {
+  const request = c.req.raw;
   const { principal } = caller;
+  const arriving = () =>
+    bodyOf(request, caller, { timers: deps.timers, nowMs: () => deps.clock.monotonicMs() });
   const params = parseOrRefuse(operation.params, c.req.param(), 'bad_request');
   authorize(principal, operation, params);
   const query = parseOrRefuse(operation.query, c.req.query(), 'bad_request');
@@ -108,12 +119,16 @@ async function serve(
   const body =
     operation.body === undefined
       ? undefined
-      : parseOrRefuse(operation.body, await readBody(request, caller), 'config_invalid');
+      : parseOrRefuse(operation.body, await readBody(arriving(), held), 'config_invalid');
   const upload = async () => {
     const length = Number(request.headers.get('content-length') ?? 0);
     if (length > UPLOAD_BYTES_MAX)
       throw new PlatformError('bundle_too_large', `upload announces ${length} bytes`);
-    return readUpload(request.headers.get('content-type') ?? '', bodyOf(request, caller));
+    return readUpload(request.headers.get('content-type') ?? '', arriving(), {
+      folder: deps.blobs.temporaryFolder,
+      shares: deps.shares.uploads,
+      account: principal.account,
+    });
   };
   const answer = await handle({
     principal,

@@ -6,16 +6,17 @@ import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.
 import { answer } from '#shared/http/answer.node.ts';
 import { readHead } from '#shared/http/head.ts';
 import { createStrictServer, listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
-import { Shares } from '#shared/shares.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { diskRoom } from '#shared/runtime/disk.node.ts';
 import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
+import { Shares } from '#shared/shares.ts';
 import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
 import type { ApiDeps } from './api/deps.ts';
 import { createControl } from './app.ts';
 import { Authenticator } from './auth/authenticate.ts';
+import { keepBlobsClean } from './blobs/clean.ts';
 import { BlobStore } from './blobs/store.ts';
 import { ensureOwner, loadKeyEncryptionKey } from './bootstrap.ts';
 import type { ControlConfig } from './config.ts';
@@ -28,11 +29,9 @@ import { unixNode, type NodePort } from './nodes.ts';
 import { LATEST_COMPATIBILITY_DATE } from './publish/compatibility.ts';
 import { sealStoredSecrets } from './publish/stored-secrets.ts';
 import { unixScheduler } from './scheduler.ts';
-import { Semaphore } from './semaphore.ts';
+import { newShares, newTrials } from './shares.ts';
 import { UsageLedger } from './usage/ledger.ts';
 
-const UPLOADS_AT_ONCE = 4;
-const UPLOADS_WAITING_MAX = 64;
 const CHECK_TIMEOUT_MS = 30_000;
 
 /** An upload of the largest bundle over a slow line. */
@@ -109,6 +108,8 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   opened.defer(() => scheduler.close());
   const consumers = new Consumers(clock, timers);
   const hub = new FeedHub({ db, consumers, timers, log });
+  const cleaning = keepBlobsClean({ db, blobs, log }, timers);
+  opened.defer(() => cleaning.cancel());
   let port = config.port;
   const deps: ApiDeps = {
     db,
@@ -124,7 +125,8 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     latestDate: LATEST_COMPATIBILITY_DATE,
     checkTimeoutMs: CHECK_TIMEOUT_MS,
     authenticator: new Authenticator({ db, kek, clock }),
-    uploads: new Semaphore(UPLOADS_AT_ONCE, UPLOADS_WAITING_MAX),
+    shares: newShares(),
+    trials: newTrials(),
     mapper: new StackMapper({ db, blobs, log }),
     baseDomain: config.baseDomain,
     gatewayUrl: () => readGatewayUrl(layout.platformFile),

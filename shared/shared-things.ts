@@ -55,7 +55,15 @@ export const SHARED = {
   'node.programs': bytes(128 * MIB, 'bytes of encoded programs'),
 
   // Control
+  /** Held by client addresses. */
   'control.connections': entries(4_096, 'connections of this address'),
+  'control.requests': entries(512, 'API requests in hand'),
+  'control.bodies': bytes(64 * MIB, 'bytes of API requests in hand', 2 * MIB),
+  /** On disk. */
+  'control.uploads': bytes(1_024 * MIB, 'bytes of uploads in hand', 0),
+  /** Code that is started once, or stored: both hold the largest blobs of an upload in memory. */
+  'control.trials': entries(4, 'uploads that are tried at once'),
+  'control.trialPlaces': entries(64, 'uploads that wait to be tried'),
   'control.nonces': {
     ...entries(200_000, 'signatures that are remembered so that none is used twice'),
     fullCode: 'replay_window_full',

@@ -8,7 +8,7 @@ import type { StackMapper } from '../logs/merge.ts';
 import type { OwnNames } from '../names.ts';
 import type { PublishDeps } from '../publish/publish.ts';
 import type { SchedulerPort } from '../scheduler.ts';
-import type { Semaphore } from '../semaphore.ts';
+import type { ControlShares } from '../shares.ts';
 
 export interface ApiDeps extends PublishDeps {
   /** Seals what nodes open. */
@@ -18,8 +18,7 @@ export interface ApiDeps extends PublishDeps {
   readonly scheduler: SchedulerPort;
   readonly clock: Clock;
   readonly timers: Timers;
-  /** Uploads are held in memory, so only a few at once. */
-  readonly uploads: Semaphore;
+  readonly shares: ControlShares;
   readonly mapper: StackMapper;
   /** Hosts under it belong to accounts by name; see checkRoute. */
   readonly baseDomain: string;

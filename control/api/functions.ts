@@ -143,11 +143,12 @@ export function addVersions(add: AddOperation, deps: ApiDeps): void {
       upload: publishMetadataSchema,
       replies: { 200: publishReplySchema, 201: publishReplySchema },
     },
-    async ({ principal, params, upload }) =>
-      deps.uploads.run(async () => {
-        const reply = await publishVersion(deps, refOf(params), await upload(), principal);
-        return { status: reply.created ? 201 : 200, body: reply };
-      }),
+    async ({ principal, params, upload, signal }) => {
+      // Read before a permit is asked for: a slow client holds none.
+      await using uploaded = await upload();
+      const reply = await publishVersion(deps, refOf(params), uploaded, { by: principal, signal });
+      return { status: reply.created ? 201 : 200, body: reply };
+    },
   );
   add(
     {

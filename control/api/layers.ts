@@ -55,11 +55,11 @@ export function addLayers(add: AddOperation, deps: ApiDeps): void {
       upload: layerMetadataSchema,
       replies: { 200: layerVersionViewSchema, 201: layerVersionViewSchema },
     },
-    async ({ principal, params, upload }) =>
-      deps.uploads.run(async () => {
-        const view = await publishLayer(deps, refOf(params), await upload(), principal.keyId);
-        return { status: view.created ? 201 : 200, body: view };
-      }),
+    async ({ principal, params, upload, signal }) => {
+      await using uploaded = await upload();
+      const view = await publishLayer(deps, refOf(params), uploaded, { by: principal, signal });
+      return { status: view.created ? 201 : 200, body: view };
+    },
   );
   add(
     {

@@ -58,9 +58,59 @@ function errorCode(thrown: unknown): unknown {
 
 const FULL = new Set<unknown>(['ENOSPC', 'EDQUOT']);
 
+/** By publishes under way. */
+interface Use {
+  leases: number;
+  /** It was not there before them. */
+  isNew: boolean;
+  kept: boolean;
+}
+
+interface LeasedStore {
+  put(digest: Digest, bytes: Uint8Array): Promise<void>;
+  use(digest: Digest): Promise<void>;
+  settle(digest: Digest, kept: boolean): Promise<void>;
+}
+
+/** What one publish stores. Disposed of without {@link keep}, it leaves nothing that was not there before. */
+export class BlobLease implements AsyncDisposable {
+  readonly #store: LeasedStore;
+  readonly #digests = new Set<Digest>();
+  #kept = false;
+
+  constructor(store: LeasedStore) {
+    this.#store = store;
+  }
+
+  /** @throws {PlatformError} `storage_full`; nothing is left behind then. */
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    await this.hold(digest);
+    await this.#store.put(digest, bytes);
+  }
+
+  /** No sweep removes it meanwhile. */
+  async hold(digest: Digest): Promise<void> {
+    if (this.#digests.has(digest)) return;
+    this.#digests.add(digest);
+    await this.#store.use(digest);
+  }
+
+  /** The database refers to all of it now. */
+  keep(): void {
+    this.#kept = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const digest of this.#digests) await this.#store.settle(digest, this.#kept);
+  }
+}
+
 export class BlobStore {
   readonly #folder: string;
   readonly #disk: Disk;
+  readonly #uses = new Map<Digest, Use>();
+  readonly #removing = new Map<Digest, Promise<void>>();
+  #usedInSweep: Set<Digest> | undefined;
   #serial = 0;
 
   private constructor(folder: string, disk: Disk) {
@@ -100,18 +150,98 @@ export class BlobStore {
     return bytes;
   }
 
-  async #isIntact(digest: Digest): Promise<boolean> {
+  async #standing(digest: Digest): Promise<'intact' | 'absent' | 'damaged'> {
     try {
       await this.get(digest);
-      return true;
+      return 'intact';
     } catch (thrown) {
-      if (
-        thrown instanceof PlatformError &&
-        (thrown.code === 'blob_not_found' || thrown.code === 'blob_corrupt')
-      )
-        return false;
+      if (thrown instanceof PlatformError && thrown.code === 'blob_not_found') return 'absent';
+      if (thrown instanceof PlatformError && thrown.code === 'blob_corrupt') return 'damaged';
       throw thrown;
     }
+  }
+
+  /** For one publish: what it stores stays only if it keeps it. */
+  lease(): BlobLease {
+    return new BlobLease({
+      put: (digest, bytes) => this.#put(digest, bytes),
+      use: (digest) => this.#use(digest),
+      settle: (digest, kept) => this.#settle(digest, kept),
+    });
+  }
+
+  /** Where uploads may lie until they are stored; emptied at each start. */
+  get temporaryFolder(): string {
+    return this.#temporaryFolder();
+  }
+
+  /**
+   * Removes what nothing refers to and no publish is storing or has stored since the sweep began.
+   *
+   * @param referenced - every digest that the database names; read after the sweep began.
+   * @returns how many were removed.
+   */
+  async sweep(referenced: () => Promise<ReadonlySet<string>>): Promise<number> {
+    this.#usedInSweep = new Set(this.#uses.keys());
+    try {
+      const stored = await this.#list();
+      const known = await referenced();
+      // An empty or lost database must not take the code with it.
+      if (known.size === 0) return 0;
+      let removed = 0;
+      for (const digest of stored) {
+        if (known.has(digest) || this.#usedInSweep.has(digest)) continue;
+        await this.#remove(digest);
+        removed += 1;
+      }
+      return removed;
+    } finally {
+      this.#usedInSweep = undefined;
+    }
+  }
+
+  async #list(): Promise<readonly Digest[]> {
+    const found: Digest[] = [];
+    for (const folder of await this.#disk.list(this.#folder)) {
+      if (!/^[0-9a-f]{2}$/.test(folder)) continue;
+      for (const rest of await this.#disk.list(join(this.#folder, folder))) {
+        const digest = digestSchema.safeParse(folder + rest);
+        if (digest.success) found.push(digest.data);
+      }
+    }
+    return found;
+  }
+
+  /** Whoever stores it meanwhile waits for the removal. */
+  async #remove(digest: Digest): Promise<void> {
+    const removing = this.#disk.remove(this.#path(digest)).catch((thrown: unknown) => {
+      if (errorCode(thrown) !== 'ENOENT')
+        throw new PlatformError('internal', `cannot remove blob ${digest}`, { cause: thrown });
+    });
+    this.#removing.set(digest, removing);
+    try {
+      await removing;
+    } finally {
+      this.#removing.delete(digest);
+    }
+  }
+
+  async #use(digest: Digest): Promise<void> {
+    this.#usedInSweep?.add(digest);
+    const use = this.#uses.get(digest);
+    if (use === undefined) this.#uses.set(digest, { leases: 1, isNew: false, kept: false });
+    else use.leases += 1;
+    await this.#removing.get(digest)?.catch(() => undefined);
+  }
+
+  async #settle(digest: Digest, kept: boolean): Promise<void> {
+    const use = this.#uses.get(digest);
+    if (use === undefined) return;
+    use.kept ||= kept;
+    use.leases -= 1;
+    if (use.leases > 0) return;
+    this.#uses.delete(digest);
+    if (use.isNew && !use.kept) await this.#remove(digest);
   }
 
   /**
@@ -119,8 +249,12 @@ export class BlobStore {
    *
    * @throws {PlatformError} `storage_full`; nothing is left behind then.
    */
-  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
-    if (await this.#isIntact(digest)) return;
+  async #put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    const standing = await this.#standing(digest);
+    if (standing === 'intact') return;
+    const use = this.#uses.get(digest);
+    // A damaged one was stored by somebody before.
+    if (use !== undefined && standing === 'absent') use.isNew = true;
     const path = this.#path(digest);
     this.#serial += 1;
     const temporary = join(this.#temporaryFolder(), `${this.#serial}-${digest.slice(0, 16)}`);

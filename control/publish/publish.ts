@@ -1,8 +1,8 @@
 /**
  * Publishes uploads: plan, store, start once, then one transaction.
  *
- * Nothing that a client can see changes before the transaction. Blobs written by an upload that failed
- * later stay in the store unreferenced; they are content-addressed, so the next attempt finds them.
+ * Nothing that a client can see changes before the transaction, and an upload that is refused leaves no blob.
+ * Uploads are read before; a permit is held only while code is stored and tried.
  */
 import {
   layerMetadataSchema,
@@ -18,7 +18,7 @@ import type { Digest } from '#shared/ids.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Principal } from '../auth/authenticate.ts';
-import { sha256, type BlobStore } from '../blobs/store.ts';
+import { sha256, type BlobLease, type BlobStore } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
 import { moveAlias } from '../db/aliases.ts';
 import type { Database, WriteTx } from '../db/database.ts';
@@ -37,6 +37,7 @@ import {
 import { runnableItem } from '../feed/items.ts';
 import { mapStack } from '../logs/source-maps.ts';
 import type { NodePort } from '../nodes.ts';
+import type { Permits } from '../permits.ts';
 import { parseOrRefuse } from '../validation.ts';
 import { overCeilings } from './ceilings.ts';
 import { refuseBadJwks, sealConfig } from './jwks.ts';
@@ -58,20 +59,22 @@ export interface PublishDeps {
   readonly log: Log;
   /** YYYY-MM-DD. */
   readonly latestDate: string;
+  readonly trials: Permits;
   /** Longest trial start, in ms. */
   readonly checkTimeoutMs: number;
 }
 
 function partOf(blob: UploadedBlob): UploadedPart {
-  return { name: blob.name, digest: blob.digest, bytes: blob.content.byteLength };
+  return { name: blob.name, digest: blob.digest, bytes: blob.bytes };
 }
 
 function digestOf(identity: string): Digest {
   return sha256(new TextEncoder().encode(identity));
 }
 
-async function store(blobs: BlobStore, parts: readonly UploadedBlob[]): Promise<void> {
-  for (const part of parts) await blobs.put(part.digest, part.content);
+/** One after the other: memory holds the largest of them. */
+async function store(lease: BlobLease, parts: readonly UploadedBlob[]): Promise<void> {
+  for (const part of parts) await lease.put(part.digest, await part.read());
 }
 
 async function resolveLayers(
@@ -140,7 +143,7 @@ async function check(deps: PublishDeps, runnable: Runnable, upload: Upload): Pro
     reply.stack === undefined
       ? undefined
       : await mapStack(reply.stack, (name) =>
-          Promise.resolve(upload.maps.find((map) => map.name === name)?.content),
+          Promise.resolve(upload.maps.find((map) => map.name === name)?.read()),
         );
   throw new PlatformError('publish_startup_failed', 'the code did not start', {
     publicDetail: reply.message,
@@ -184,11 +187,17 @@ async function commit(
   };
 }
 
+interface Publishing {
+  readonly by: Publisher;
+  /** Fires when the client goes away: an upload that still waits for its turn is given up. */
+  readonly signal: AbortSignal;
+}
+
 export async function publishVersion(
   deps: PublishDeps,
   ref: FunctionRef,
   upload: Upload,
-  actor: Publisher,
+  { by, signal }: Publishing,
 ): Promise<PublishReply> {
   const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
   refuseBadJwks((upload.metadata as { readonly config: Parameters<typeof refuseBadJwks>[0] }).config);
@@ -197,7 +206,7 @@ export async function publishVersion(
   if (over !== undefined) throw over;
   const layers = await resolveLayers(deps.db, ref, metadata);
   const own = await deps.db.read(async (orm) => {
-    await requireGrants(orm, ref, metadata.config, actor.functions);
+    await requireGrants(orm, ref, metadata.config, by.functions);
     return listFunctionSecrets(orm, ref);
   });
   const namespaces = await resolveNamespaces(deps.db, ref, metadata);
@@ -221,20 +230,22 @@ export async function publishVersion(
     kv: plan.kv,
     message: metadata.message,
   };
-  // Also for content that is known: a damaged blob is healed by publishing again.
-  await store(deps.blobs, [...upload.modules, ...upload.maps]);
-  const { known, number } = await deps.db.read(async (orm) => ({
-    known: await findByDigest(orm, ref, content.digest),
-    number: await peekNumber(orm, ref),
-  }));
-  let startMs: number | undefined;
-  if (known === undefined) {
+  await using lease = deps.blobs.lease();
+  for (const { digest } of plan.modules) await lease.hold(digest);
+  const startMs = await deps.trials.run(ref.account, signal, async () => {
+    // Also for content that is known: a damaged blob is healed by publishing again.
+    await store(lease, [...upload.modules, ...upload.maps]);
+    const { known, number } = await deps.db.read(async (orm) => ({
+      known: await findByDigest(orm, ref, content.digest),
+      number: await peekNumber(orm, ref),
+    }));
+    if (known !== undefined) return undefined;
     const row = { ...ref, ...content, modules: [...content.modules], number };
     const secrets = await deps.db.read((orm) => secretsOfAccounts(orm, [ref]));
-    const runnable = runnableItem(row, secrets(ref), ceilings.tier);
-    startMs = await check(deps, runnable, upload);
-  }
-  const reply = await deps.db.write((tx) => commit(tx, ref, { content, metadata, actor }));
+    return check(deps, runnableItem(row, secrets(ref), ceilings.tier), upload);
+  });
+  const reply = await deps.db.write((tx) => commit(tx, ref, { content, metadata, actor: by }));
+  lease.keep();
   return startMs === undefined ? reply : { ...reply, startMs };
 }
 
@@ -242,7 +253,7 @@ export async function publishLayer(
   deps: PublishDeps,
   ref: LayerRef,
   upload: Upload,
-  actor: string,
+  { by, signal }: Publishing,
 ): Promise<LayerVersionView & { readonly created: boolean }> {
   const metadata = parseOrRefuse(layerMetadataSchema, upload.metadata, 'config_invalid');
   if (upload.maps.length > 0)
@@ -251,10 +262,12 @@ export async function publishLayer(
     });
   const planned = planLayer(metadata, upload.modules.map(partOf));
   if (planned.kind === 'refused') throw planned.error;
-  await store(deps.blobs, upload.modules);
+  await using lease = deps.blobs.lease();
+  await deps.trials.run(ref.account, signal, () => store(lease, upload.modules));
   const { modules, identity } = planned.plan;
   const { row, created } = await deps.db.write((tx) =>
-    insertLayerVersion(tx, ref, { digest: digestOf(identity), modules, message: metadata.message }, actor),
+    insertLayerVersion(tx, ref, { digest: digestOf(identity), modules, message: metadata.message }, by.keyId),
   );
+  lease.keep();
   return { ...layerVersionView(row), created };
 }

@@ -1,13 +1,12 @@
 /**
- * Reads a multipart upload in a bounded way: what exceeds a bound is refused while it arrives, so memory
- * holds at most the bounds, never what a client chooses to send.
+ * Reads a multipart upload in a bounded way: what exceeds a bound is refused while it arrives, and what does not
+ * goes to disk (spool.ts).
  */
 import { Busboy } from '@fastify/busboy';
-import { PlatformError } from '#shared/errors.ts';
-import type { Digest } from '#shared/ids.ts';
+import { asPlatformError, PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { sha256 } from '../blobs/store.ts';
 import { jsonOrRefuse } from '../validation.ts';
+import { Spool, type SpooledPart, type SpoolOptions } from './spool.ts';
 
 const METADATA_BYTES_MAX = 1024 * 1024;
 const PART_NAME_BYTES_MAX = 2 * LIMITS.moduleNameBytesMax + 10;
@@ -18,13 +17,12 @@ const FRAMING_BYTES_MAX = PARTS_MAX * 1024;
 export const UPLOAD_BYTES_MAX =
   LIMITS.bundleBytesMax + LIMITS.sourceMapBytesMax + METADATA_BYTES_MAX + FRAMING_BYTES_MAX;
 
-export interface UploadedBlob {
+export interface UploadedBlob extends SpooledPart {
   readonly name: string;
-  readonly digest: Digest;
-  readonly content: Uint8Array;
 }
 
-export interface Upload {
+/** Its blobs can be read until it is disposed of. */
+export interface Upload extends AsyncDisposable {
   readonly metadata: unknown;
   readonly modules: readonly UploadedBlob[];
   readonly maps: readonly UploadedBlob[];
@@ -58,9 +56,18 @@ const BOUNDS: Record<Kind, { readonly bytesMax: number; readonly what: string }>
 };
 
 class Collector {
+  readonly #spool: Spool;
   readonly #used: Record<Kind, number> = { metadata: 0, module: 0, map: 0 };
-  readonly #parts: { readonly kind: Kind; readonly name: string; readonly chunks: Uint8Array[] }[] = [];
+  readonly #parts: {
+    readonly kind: Kind;
+    readonly name: string;
+    readonly part: ReturnType<Spool['begin']>;
+  }[] = [];
   failure: PlatformError | undefined;
+
+  constructor(spool: Spool) {
+    this.#spool = spool;
+  }
 
   fail(error: PlatformError): void {
     this.failure ??= error;
@@ -76,28 +83,29 @@ class Collector {
       this.fail(bad('The upload holds two metadata parts.'));
       return undefined;
     }
-    const chunks: Uint8Array[] = [];
-    this.#parts.push({ ...target, chunks });
+    const part = this.#spool.begin();
+    this.#parts.push({ ...target, part });
     const { bytesMax, what } = BOUNDS[target.kind];
     return (chunk) => {
       this.#used[target.kind] += chunk.byteLength;
-      if (this.#used[target.kind] > bytesMax) this.fail(tooLarge(what, bytesMax));
-      else chunks.push(chunk);
+      if (this.#used[target.kind] > bytesMax) return this.fail(tooLarge(what, bytesMax));
+      try {
+        this.#spool.add(part, chunk);
+      } catch (thrown) {
+        this.fail(asPlatformError(thrown));
+      }
     };
   }
 
-  finish(): Upload {
+  async finish(): Promise<Omit<Upload, typeof Symbol.asyncDispose>> {
     const blobs = (kind: Kind): UploadedBlob[] =>
       this.#parts
         .filter((part) => part.kind === kind)
-        .map(({ name, chunks }) => {
-          const content = Buffer.concat(chunks);
-          return { name, digest: sha256(content), content };
-        });
+        .map(({ name, part }) => ({ name, ...this.#spool.finished(part) }));
     const [metadata] = blobs('metadata');
     if (metadata === undefined) throw bad('The upload holds no metadata part.');
     return {
-      metadata: jsonOrRefuse(metadata.content, 'metadata part'),
+      metadata: jsonOrRefuse(await metadata.read(), 'metadata part'),
       modules: blobs('module'),
       maps: blobs('map'),
     };
@@ -130,14 +138,53 @@ function startParser(contentType: string, collector: Collector): InstanceType<ty
   }
 }
 
+/** Chunks of the network are joined to pieces of this size: the parser costs much for each. */
+const PIECE_BYTES = 65_536;
+
+async function* pieces(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let piece = new Uint8Array(PIECE_BYTES);
+  let length = 0;
+  for await (const chunk of body) {
+    for (let at = 0; at < chunk.byteLength;) {
+      const part = chunk.subarray(at, at + PIECE_BYTES - length);
+      piece.set(part, length);
+      length += part.byteLength;
+      at += part.byteLength;
+      if (length < PIECE_BYTES) continue;
+      yield piece;
+      // The parser may still hold on to it.
+      piece = new Uint8Array(PIECE_BYTES);
+      length = 0;
+    }
+  }
+  if (length > 0) yield piece.subarray(0, length);
+}
+
 /**
  * @param body - chunks of the request; reading stops at the first breach.
- * @throws {PlatformError} `bundle_too_large`, or `bad_request` with the reason.
+ * @throws {PlatformError} `bundle_too_large`, `share_full`, `storage_full`, or `bad_request` with the reason.
  */
-export async function readUpload(contentType: string, body: AsyncIterable<Uint8Array>): Promise<Upload> {
+export async function readUpload(
+  contentType: string,
+  body: AsyncIterable<Uint8Array>,
+  options: SpoolOptions,
+): Promise<Upload> {
   if (!contentType.toLowerCase().startsWith('multipart/form-data'))
     throw bad('The body must be multipart/form-data.');
-  const collector = new Collector();
+  await using opened = new AsyncDisposableStack();
+  const spool = opened.use(await Spool.open(options));
+  const collector = new Collector(spool);
+  await parse(contentType, body, { collector, spool });
+  const upload = await collector.finish();
+  const kept = opened.move();
+  return { ...upload, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+async function parse(
+  contentType: string,
+  body: AsyncIterable<Uint8Array>,
+  { collector, spool }: { readonly collector: Collector; readonly spool: Spool },
+): Promise<void> {
   const parser = startParser(contentType, collector);
   const finished = new Promise<void>((resolve, reject) => {
     parser.once('finish', () => resolve());
@@ -153,15 +200,16 @@ export async function readUpload(contentType: string, body: AsyncIterable<Uint8A
   // A failure is thrown below; without this a second one would be unhandled.
   finished.catch(() => undefined);
   let total = 0;
-  for await (const chunk of body) {
-    total += chunk.byteLength;
+  for await (const piece of pieces(body)) {
+    total += piece.byteLength;
     if (total > UPLOAD_BYTES_MAX) throw tooLarge('upload', UPLOAD_BYTES_MAX);
-    if (!parser.write(chunk))
+    if (!parser.write(piece))
       await Promise.race([new Promise((resolve) => parser.once('drain', resolve)), finished]);
     if (collector.failure !== undefined) throw collector.failure;
+    await spool.flush();
   }
   parser.end();
   await finished;
   if (collector.failure !== undefined) throw collector.failure;
-  return collector.finish();
+  await spool.flush();
 }

@@ -29,7 +29,7 @@ import { createInternal } from '../internal.ts';
 import { StackMapper } from '../logs/merge.ts';
 import type { LogQuery, NodeKv, NodePort } from '../nodes.ts';
 import type { SchedulerPort } from '../scheduler.ts';
-import { Semaphore } from '../semaphore.ts';
+import { newShares, newTrials } from '../shares.ts';
 import { UsageLedger } from '../usage/ledger.ts';
 
 export const ORIGIN = 'http://control.test';
@@ -333,7 +333,8 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     latestDate: '2026-11-17',
     checkTimeoutMs: 5_000,
     authenticator: new Authenticator({ db, kek, clock }),
-    uploads: new Semaphore(4, 64),
+    shares: newShares(),
+    trials: newTrials(),
     mapper: new StackMapper({ db, blobs, log }),
     ownNames: () => ({ host: '127.0.0.1', port: 8788, names: [new URL(ORIGIN).host] }),
     baseDomain: 'localhost',

@@ -7,6 +7,7 @@ import type { Runnable } from '#shared/contracts/feed.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { AttachedSlot, Attachment } from './attachment.ts';
+import { sampleProcess } from '../limits/proc.node.ts';
 import { callHook } from './hooks.node.ts';
 import type { SlotPool } from '../slots/pool.node.ts';
 import type { Program, Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
@@ -14,6 +15,13 @@ import { parseStartupFailure, type StartupFailure } from '../slots/stderr.ts';
 
 /** Top-level code that takes longer than this is refused, an endless loop included. */
 const STARTUP_MS_MAX = 10_000;
+/** Of a start alone. Code that computes at its top level must not keep a core from the others for that long. */
+const STARTUP_CPU_MS_MAX = 3_000;
+const STARTUP_LOOK_MS = 100;
+
+function cpuMsOf(pid: number | undefined): number {
+  return pid === undefined ? 0 : (sampleProcess(pid, 0)?.cpuMs ?? 0);
+}
 
 /** A process that closed the connection of its hook is given this long to end by itself. */
 const LOST_MS_MAX = 1_000;
@@ -64,10 +72,14 @@ async function startIn(
 ): Promise<Extract<LaunchOutcome, { kind: 'failed' }> | { readonly kind: 'started'; readonly slot: Slot }> {
   const startupMsMax = options.startupMsMax ?? STARTUP_MS_MAX;
   hooks.onSlot(slot);
-  let overdue = false;
-  const timer = options.timers.after(startupMsMax, () => {
-    overdue = true;
+  let overdue: string | undefined;
+  const giveUp = (after: string): void => {
+    overdue = after;
     slot.kill('startup_failed');
+  };
+  const timer = options.timers.after(startupMsMax, () => giveUp(`${startupMsMax / 1_000} s`));
+  const cpuTimer = options.timers.every(STARTUP_LOOK_MS, () => {
+    if (cpuMsOf(slot.pid) > STARTUP_CPU_MS_MAX) giveUp(`${STARTUP_CPU_MS_MAX / 1_000} s of CPU time`);
   });
   // V8 needs some 10 ms before user code runs, and the limit is set meanwhile.
   const [outcome] = await Promise.all([
@@ -76,13 +88,14 @@ async function startIn(
     attach(options.attachments, slot, { instanceId: hooks.instanceId, runnable }),
   ]);
   timer.cancel();
+  cpuTimer.cancel();
   if (outcome.kind === 'listening') return { kind: 'started', slot };
   // The folder goes and the last output is read before the failure is told.
   await slot.ended;
   return {
     kind: 'failed',
     reason: outcome.reason,
-    failure: explain(outcome, overdue ? startupMsMax : undefined),
+    failure: explain(outcome, overdue),
   };
 }
 
@@ -133,11 +146,11 @@ async function attach(
 
 function explain(
   outcome: Extract<StartOutcome, { kind: 'ended' }>,
-  overdueMs: number | undefined,
+  overdue: string | undefined,
 ): StartupFailure {
-  if (overdueMs !== undefined)
+  if (overdue !== undefined)
     return {
-      message: `the code did not finish starting within ${overdueMs / 1_000} s; is there an endless loop at its top level?`,
+      message: `the code did not finish starting within ${overdue}; is there an endless loop at its top level?`,
       stack: undefined,
     };
   if (outcome.reason === 'memory_exceeded')
