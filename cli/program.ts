@@ -245,6 +245,11 @@ function addPlatformCommands(program: Command): void {
     .description('nodes, gateways and the revision each has applied')
     .action(run(async () => (await import('./commands/status.ts')).status));
   program
+    .command('accept-data-loss')
+    .description('after a damaged or lost database: let the next start go on without what is missing')
+    .option('--yes', 'do not ask')
+    .action(run(async () => (await import('./commands/accept-data-loss.ts')).acceptDataLoss));
+  program
     .command('doctor')
     .description('what this machine can and cannot enforce, and what to install')
     .action(run(async () => (await import('./commands/doctor.ts')).doctor));

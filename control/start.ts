@@ -1,5 +1,8 @@
 /** Composition root of the control plane: opens what it owns, in order, and closes it in reverse. */
 import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
@@ -95,6 +98,8 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     clock,
     random: Math.random,
     randomId: () => crypto.randomUUID(),
+    // Written after the first commit of the database.
+    expected: existsSync(layout.credentials),
   });
   opened.defer(() => db.close());
   const blobs = await BlobStore.open(layout.blobs);

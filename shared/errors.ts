@@ -286,6 +286,17 @@ export const ERRORS = {
     retry: 'later',
     message: 'The control plane cannot answer right now. Nothing was changed; retry shortly.',
   },
+  database_missing: {
+    status: 503,
+    retry: 'never',
+    message: 'The database of the platform is missing. Its operator must restore it.',
+  },
+  database_behind: {
+    status: 503,
+    retry: 'later',
+    message:
+      'The database of the platform lost changes. Its operator must restore it; what is deployed goes on.',
+  },
   database_busy: {
     status: 503,
     retry: 'later',

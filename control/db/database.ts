@@ -7,7 +7,7 @@
  *
  * synchronous stays FULL (libSQL's default): an answered change is on the disk.
  */
-import { open, stat } from 'node:fs/promises';
+import { open, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createClient, type Client, type Transaction } from '@libsql/client';
 import { drizzle, type LibSQLDatabase } from 'drizzle-orm/libsql';
@@ -16,6 +16,7 @@ import type { AccountName } from '#shared/ids.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import { isDiskFull } from '#shared/runtime/disk.node.ts';
 import { Semaphore } from '../semaphore.ts';
+import { markPath, readMark, RevisionMark, type Mark } from './mark.ts';
 import { migrate, readMigrations } from './migrate.ts';
 import { audits, changes, meta, type ChangeKind } from './schema.ts';
 import { eq, lte } from 'drizzle-orm';
@@ -48,6 +49,8 @@ export interface DatabaseOptions {
   readonly randomId: () => string;
   /** How long a write waits for a foreign lock before `database_busy`, in ms. Default 5,000. */
   readonly busyMs?: number;
+  /** The data folder was in use before: a database that is not there was lost. */
+  readonly expected?: boolean;
   /** Newest changes that are kept for deltas; older consumers get a snapshot. Default 10,000. */
   readonly changesKept?: number;
 }
@@ -120,6 +123,29 @@ async function checkIntegrity(client: Client, path: string): Promise<void> {
   if (verdict !== 'ok') throw corrupt(path, typeof verdict === 'string' ? verdict : 'no verdict');
 }
 
+const REMEDY =
+  'restore the database from a backup, or accept the loss with `isoplane accept-data-loss` and start again';
+
+/** Row of `meta`: the first number of a counter is above it. */
+export const NUMBER_FLOOR = 'number_floor';
+
+async function isEmpty(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).size === 0;
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw thrown;
+  }
+}
+
+/** What belonged to a database that is gone would be taken for the new one's. */
+async function setAside(path: string): Promise<void> {
+  for (const suffix of ['', '-wal', '-shm'])
+    await rename(`${path}${suffix}`, `${path}${suffix}.lost`).catch((thrown: unknown) => {
+      if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
+    });
+}
+
 export class Database {
   readonly #options: DatabaseOptions;
   readonly #writer: Client;
@@ -129,6 +155,9 @@ export class Database {
   readonly #listeners = new Set<CommitListener>();
   #epoch = '';
   #revision = 0;
+  #mark: RevisionMark | undefined;
+  /** A revision that somebody had from this database and that it does not have. */
+  #missing: number | undefined;
 
   private constructor(options: DatabaseOptions) {
     this.#options = options;
@@ -137,8 +166,18 @@ export class Database {
     this.#reader = createClient({ url, timeout: BUSY_TIMEOUT_MS, concurrency: READERS_MAX });
   }
 
-  /** @throws {PlatformError} `database_corrupt` (the file is left as it was) or `database_busy`. */
+  /**
+   * @throws {PlatformError} `database_corrupt`, `database_missing` or `database_behind` (the files are left as they
+   * were), or `database_busy`.
+   */
   static async open(options: DatabaseOptions): Promise<Database> {
+    const mark = await readMark(markPath(options.path));
+    if (!mark.accepted && (mark.revision > 0 || options.expected === true) && (await isEmpty(options.path)))
+      throw new PlatformError(
+        'database_missing',
+        `${options.path} is not there or empty, but this data folder was in use${mark.revision > 0 ? ` up to revision ${mark.revision}` : ''}; ${REMEDY}`,
+      );
+    if (mark.accepted && (await isEmpty(options.path))) await setAside(options.path);
     await prepareFile(options.path);
     const { size } = await stat(options.path);
     let database: Database | undefined;
@@ -146,6 +185,7 @@ export class Database {
       database = new Database(options);
       if (size > 0) await checkIntegrity(database.#reader, options.path);
       await database.#start();
+      await database.#compare(mark);
       return database;
     } catch (thrown) {
       // No checkpoint here: a damaged file must be left as it is.
@@ -175,6 +215,55 @@ export class Database {
       this.#epoch = row?.value ?? '';
       this.#revision = await newestRevision(orm);
     });
+  }
+
+  /** Everything that was ever answered is there, or an operator has said that it may be missing. */
+  async #compare(mark: Mark): Promise<void> {
+    const lost = mark.revision - this.#revision;
+    if (lost > 0) {
+      if (!mark.accepted)
+        throw new PlatformError(
+          'database_behind',
+          `${this.#options.path} ends at revision ${this.#revision}, but revision ${mark.revision} was answered: ${lost} changes are missing; ${REMEDY}`,
+        );
+      await this.#beginAnew(mark.revision, lost);
+    }
+    this.#mark = await RevisionMark.create(markPath(this.#options.path), this.#revision);
+  }
+
+  /** Another history: consumers drop what they have, and no number that was given is given again. */
+  async #beginAnew(revision: number, lost: number): Promise<void> {
+    const epoch = this.#options.randomId();
+    const tx = await this.#writer.transaction('write');
+    try {
+      await tx.execute({ sql: "UPDATE meta SET value = ? WHERE name = 'epoch'", args: [epoch] });
+      await tx.execute("DELETE FROM sqlite_sequence WHERE name = 'change'");
+      await tx.execute({
+        sql: "INSERT INTO sqlite_sequence (name, seq) VALUES ('change', ?)",
+        args: [revision],
+      });
+      // No change gives more than one number.
+      await tx.execute({ sql: 'UPDATE counter SET last = last + ?', args: [lost] });
+      await tx.execute({
+        sql: `INSERT INTO meta (name, value) VALUES ('${NUMBER_FLOOR}', ?)
+          ON CONFLICT DO UPDATE SET value = CAST(value AS INTEGER) + CAST(excluded.value AS INTEGER)`,
+        args: [String(lost)],
+      });
+      await tx.commit();
+    } finally {
+      tx.close();
+    }
+    this.#epoch = epoch;
+    this.#revision = revision;
+  }
+
+  /**
+   * Somebody has a later state of this very history: changes that were answered are missing here. Nothing more is
+   * accepted, so that the two do not part further, and the next start asks the operator.
+   */
+  foundBehind(revision: number): void {
+    this.#missing = Math.max(this.#missing ?? 0, revision);
+    this.#mark?.note(revision);
   }
 
   /** Identity of this database's history: a restored backup gets another one by `UPDATE meta`. */
@@ -215,11 +304,17 @@ export class Database {
    * @throws {PlatformError} `database_busy` after `busyMs`; what `work` throws, with nothing changed.
    */
   async write<T>(work: (tx: WriteTx) => Promise<T>): Promise<T> {
+    if (this.#missing !== undefined)
+      throw new PlatformError(
+        'database_behind',
+        `revision ${this.#missing} was answered, but the database ends at ${this.#revision}; stop the platform, then: ${REMEDY}`,
+      );
     return this.#writers.run(async () => {
       try {
         const { result, revision } = await this.#retrying(() => this.#transaction(work));
         if (revision > this.#revision) {
           this.#revision = revision;
+          this.#mark?.note(revision);
           for (const listener of this.#listeners) listener(revision);
         }
         return result;
@@ -281,6 +376,7 @@ export class Database {
 
   /** Moves everything into the main file first, so that a copy of it alone is a whole backup. */
   async close(): Promise<void> {
+    await this.#mark?.close();
     this.#reader.close();
     try {
       await this.#writer.execute('PRAGMA wal_checkpoint(TRUNCATE)');

@@ -3,9 +3,18 @@ import type { AliasView, FunctionView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { versionId, type AccountName, type FunctionName } from '#shared/ids.ts';
 import { ceilingsOf } from './accounts.ts';
-import type { Orm, WriteTx } from './database.ts';
+import { NUMBER_FLOOR, type Orm, type WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
-import { aliases, counters, deployments, functions, routes, versions, functionSecrets } from './schema.ts';
+import {
+  aliases,
+  counters,
+  deployments,
+  functions,
+  functionSecrets,
+  meta,
+  routes,
+  versions,
+} from './schema.ts';
 
 type FunctionRow = typeof functions.$inferSelect;
 type AliasRow = typeof aliases.$inferSelect;
@@ -170,13 +179,19 @@ export async function deleteFunction(tx: WriteTx, ref: FunctionRef, actor: strin
 }
 
 /** The next number of a function's versions or of a layer's. */
+/** Numbers up to it may have been given by changes that were lost. */
+async function numberFloor(orm: Orm): Promise<number> {
+  const [row] = await orm.select().from(meta).where(eq(meta.name, NUMBER_FLOOR));
+  return Number(row?.value ?? 0);
+}
+
 export async function nextNumber(
   tx: WriteTx,
   counter: { readonly kind: 'function' | 'layer'; readonly account: AccountName; readonly name: string },
 ): Promise<number> {
   const [row] = await tx.orm
     .insert(counters)
-    .values({ ...counter, last: 1 })
+    .values({ ...counter, last: (await numberFloor(tx.orm)) + 1 })
     .onConflictDoUpdate({
       target: [counters.kind, counters.account, counters.name],
       set: { last: sql`${counters.last} + 1` },
@@ -198,5 +213,5 @@ export async function peekNumber(orm: Orm, ref: FunctionRef): Promise<number> {
         eq(counters.name, ref.functionName),
       ),
     );
-  return (row?.last ?? 0) + 1;
+  return (row?.last ?? (await numberFloor(orm))) + 1;
 }

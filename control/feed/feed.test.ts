@@ -157,9 +157,7 @@ describe('feed', () => {
     expect(line.items[0]?.value).toMatchObject({ name: 'hello', enabled: false });
   });
 
-  test('a known revision continues with deltas; another epoch or a future revision starts over', async ({
-    expect,
-  }) => {
+  test('a known revision continues with deltas; another epoch starts over', async ({ expect }) => {
     await using w = await world();
     await w.publish('hello');
     const from = w.deps.db.revision;
@@ -170,8 +168,6 @@ describe('feed', () => {
     expect(behind).toMatchObject({ type: 'delta' });
     const restored = await (await openFeed(w, 'gateway', { from, epoch: 'another' })).next();
     expect(restored.type).toBe('snapshot');
-    const future = await (await openFeed(w, 'gateway', { from: from + 1_000 })).next();
-    expect(future.type).toBe('snapshot');
   });
 
   test('changes older than the bound are compacted: one inside it gets a delta, one before it a snapshot', async ({

@@ -69,6 +69,18 @@ export class FeedHub {
       throw new PlatformError('control_unavailable', `${STREAMS_MAX} feed streams are open`, {
         retryAfterMs: 1_000,
       });
+    if (request.epoch === this.#deps.db.epoch && request.from > this.#deps.db.revision) {
+      const { consumer, role, from } = request;
+      this.#deps.log.error('database_behind', {
+        consumer,
+        role,
+        has: from,
+        database: this.#deps.db.revision,
+      });
+      this.#deps.db.foundBehind(from);
+      // It goes on with the later state that it has.
+      throw new PlatformError('database_behind', `${consumer} has revision ${from} of this history`);
+    }
     const known = request.epoch === this.#deps.db.epoch && request.from <= this.#deps.db.revision;
     const from = known ? request.from : 0;
     const seat = this.#deps.consumers.connected(request.consumer, request.role, from);
