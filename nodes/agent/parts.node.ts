@@ -1,5 +1,5 @@
 /** The parts that an agent is made of, opened: its folders, sandbox, slots, stores and peers. */
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import type { Tier } from '#shared/contracts/config.ts';
@@ -202,15 +202,26 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
   };
 }
 
+/** SQLite gives its write-ahead log the mode of the database; an older one may have been made with another. */
+async function makePrivate(database: string): Promise<void> {
+  await (await open(database, 'a', 0o600)).close();
+  for (const path of [database, `${database}-wal`, `${database}-shm`])
+    await chmod(path, 0o600).catch((thrown: unknown) => {
+      if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
+    });
+}
+
 async function openBindings(options: AgentOptions, layout: Layout, rpcHost: string): Promise<BindingHost> {
   const folder = join(layout.dataDir, 'kv');
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const { nodeId, log } = options;
+  const database = join(folder, 'kv.db');
+  await makePrivate(database);
   return new BindingHost({
     kinds: [
       serviceBindings({ nodeId, schedulerSocket: layout.sockets.scheduler, rpcHost }),
       kvBindings({
-        url: options.kv?.url ?? `file:${join(folder, 'kv.db')}`,
+        url: options.kv?.url ?? `file:${database}`,
         authToken: options.kv?.authToken,
         bytesMax: options.kv?.bytesMax ?? KV_BYTES_MAX,
       }),

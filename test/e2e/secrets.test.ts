@@ -70,3 +70,12 @@ describe('secrets in env', () => {
     expect(processes).not.toContain(VALUE);
   });
 });
+
+test('no file of the platform can be read by other users, KV included', async ({ expect }) => {
+  await platform.api.call('POST', 'kv-namespaces', { name: 'store' });
+  await platform.api.call('PUT', 'kv-namespaces/store/value?key=k', { value: 'v' });
+  const find = (...test: string[]): string =>
+    execFileSync('find', [platform.dataDir, ...test], { encoding: 'utf8' });
+  expect(find('-name', 'kv.db-wal')).not.toBe('');
+  expect(find('-perm', '/077')).toBe('');
+});
