@@ -1,8 +1,6 @@
 /** Composition root of the control plane: opens what it owns, in order, and closes it in reverse. */
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
