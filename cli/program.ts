@@ -34,6 +34,7 @@ export function createProgram(json = false): Command {
   addAccessCommands(program);
   program.commandsGroup('The platform:');
   addPlatformCommands(program);
+  addCareCommands(program);
   program.commandsGroup('Help:');
   addHelpCommands(program);
   // Whoever reads JSON reads failures as JSON, too: main.ts writes them.
@@ -240,6 +241,9 @@ function addPlatformCommands(program: Command): void {
         ),
       );
   }
+}
+
+function addCareCommands(program: Command): void {
   program
     .command('status')
     .description('nodes, gateways and the revision each has applied')
