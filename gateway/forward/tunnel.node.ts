@@ -107,7 +107,7 @@ class Tunnel implements Watched {
     meter.requestBytes += head.byteLength;
     meter.responseBytes += rest.byteLength;
     socket.off('close', this.#clientClosed);
-    this.#join = new Join(socket, connection, {
+    this.#join = Join.of(socket, connection, {
       onLeft: (chunk) => {
         this.#lastActiveMs = this.#watch.coarseMs;
         meter.requestBytes += chunk.byteLength;

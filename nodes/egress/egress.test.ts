@@ -135,6 +135,17 @@ describe('fetch', () => {
     });
   });
 
+  test('leaves the bytes of header values alone', async ({ expect }) => {
+    const value = 'attachment; filename="日本.txt"';
+    const head = `HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Disposition: ${value}\r\nX-Name: ${value}\r\n\r\nok`;
+    await using target = await tcpTarget((socket) => socket.on('data', () => socket.write(head)));
+    const call = await fetcher();
+    expect((await call('fetch', { url: `http://api.test:${target.port}/` })).value).toMatchObject({
+      text: 'ok',
+      headers: { 'content-disposition': value, 'x-name': value },
+    });
+  });
+
   test('keeps the meaning of every form of fetch', async ({ expect }) => {
     await using target = await httpTarget((request, response) => void request.pipe(response));
     const call = await fetcher();

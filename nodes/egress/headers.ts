@@ -46,8 +46,12 @@ export function requestHeaders(
   ];
 }
 
+/** The length comes last: Node re-encodes the bytes of a Content-Disposition that follows one. */
 export function responseHeaders(raw: readonly string[]): string[] {
-  return keep(raw, () => false);
+  const headers = keep(raw, (name) => name === 'content-length');
+  const length = headerOf(raw, 'content-length');
+  if (length !== undefined) headers.push('content-length', length);
+  return headers;
 }
 
 /** First value of a header, by its lower-case name. */

@@ -216,6 +216,13 @@ describe('headers', () => {
     expect(
       responseHeaders(['isoplane-egress-error', 'x', 'Connection', 'x-a', 'X-A', '1', 'set-cookie', 'c']),
     ).toEqual(['set-cookie', 'c']);
+    // Behind its length Node would write other bytes for this one.
+    expect(responseHeaders(['Content-Length', '1', 'Content-Disposition', '\u00e6'])).toEqual([
+      'Content-Disposition',
+      '\u00e6',
+      'content-length',
+      '1',
+    ]);
   });
 
   test('headerOf() finds the first, whatever its case', ({ expect }) => {

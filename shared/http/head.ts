@@ -36,6 +36,8 @@ interface Singles {
 
 /** Reads and checks a head. @throws {PlatformError} its connection must be closed after the answer. */
 export function readHead({ httpVersion, target, rawHeaders }: RawHead): RequestTarget {
+  // Its requests have no head, and its answers no status.
+  if (httpVersion === '0.9') throw refused('bad_request', 'HTTP/0.9 is not spoken here');
   if (httpVersion !== '1.1' && httpVersion !== '1.0')
     throw refused('version_not_supported', `HTTP/${httpVersion} is not spoken here`);
   if (target.length > LIMITS.urlBytesMax)

@@ -11,8 +11,8 @@ export interface JoinListener {
   /** A chunk from `left` passes. */
   onLeft(chunk: Buffer): void;
   onRight(chunk: Buffer): void;
-  /** One side has ended: from here on silence is counted anew. */
-  onEnding(): void;
+  /** One side has ended: from here on silence is counted anew, and may last for this long at most. */
+  onEnding(silenceMsMax: number): void;
   /** Both connections are closed. */
   onOver(): void;
 }
@@ -23,7 +23,11 @@ export class Join {
   #open = 2;
 
   /** Both must stay writable after their peer has ended (allowHalfOpen). */
-  constructor(left: Duplex, right: Duplex, listener: JoinListener) {
+  static of(left: Duplex, right: Duplex, listener: JoinListener): Join {
+    return new Join(left, right, listener);
+  }
+
+  private constructor(left: Duplex, right: Duplex, listener: JoinListener) {
     this.#listener = listener;
     left.on('data', (chunk: Buffer) => listener.onLeft(chunk));
     right.on('data', (chunk: Buffer) => listener.onRight(chunk));
@@ -47,7 +51,7 @@ export class Join {
   #ending(): void {
     if (this.#closing) return;
     this.#closing = true;
-    this.#listener.onEnding();
+    this.#listener.onEnding(CLOSING_MS_MAX);
   }
 
   #closed(from: Duplex, to: Duplex): void {

@@ -164,6 +164,53 @@ export const CALLERS: readonly Caller[] = [
     mustNot: /second|evil/,
   },
   {
+    name: 'writes a path otherwise to get past what guards it',
+    bytes: request('GET /%61dmin/../admin#x'),
+    must: /^HTTP\/1\.1 400 .*target_invalid/s,
+  },
+  {
+    name: 'hides a host in the target of an upgrade',
+    bytes: request('GET //neighbour.localhost/admin', [
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+    ]),
+    must: /"url":"http:\/\/mirror\.localhost:\d+\/\/neighbour\.localhost\/admin"/,
+    mustNot: /fine/,
+  },
+  {
+    name: 'says that he is somebody else twice',
+    bytes: request('GET /', ['Authorization: Bearer a', 'Authorization: Bearer b']),
+    must: /^HTTP\/1\.1 400 .*header_invalid/s,
+  },
+  {
+    name: 'claims to be a proxy that nobody named',
+    bytes: request('GET /', [
+      'X-Forwarded-Host: evil',
+      'X-Forwarded-Proto: https',
+      'True-Client-IP: evil',
+      'CF-Ray: evil',
+    ]),
+    must: /"url":"http:.*"cf-connecting-ip":"127\.0\.0\.1"/s,
+    mustNot: /evil/,
+  },
+  {
+    name: 'speaks a coding that nobody understands',
+    bytes: request(
+      'POST /body',
+      ['Transfer-Encoding: gzip, chunked'],
+      '0\r\n\r\nGET /second HTTP/1.1\r\n\r\n',
+    ),
+    must: /^HTTP\/1\.1 501 /,
+    mustNot: /second|HTTP\/1\.1 200/,
+  },
+  {
+    name: 'chunks in HTTP/1.0',
+    bytes: (host) => `POST /body HTTP/1.0\r\nhost: ${host}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
+    must: /^HTTP\/1\.1 400 /,
+  },
+  {
     name: 'pipelines',
     bytes: (host) =>
       Array.from({ length: 20 }, (_, index) => `GET /${index} HTTP/1.1\r\nhost: ${host}\r\n\r\n`).join(''),

@@ -92,7 +92,7 @@ class Upgrade implements Watched {
     meter.requestBytes += head.byteLength;
     meter.responseBytes += rest.byteLength;
     socket.off('close', this.#callerClosed);
-    this.#join = new Join(socket, connection, {
+    this.#join = Join.of(socket, connection, {
       onLeft: (chunk) => {
         this.#active();
         meter.requestBytes += chunk.byteLength;
