@@ -167,6 +167,14 @@ function addDevCommand(program: Command): void {
         .default('auto'),
     )
     .action(run(async () => (await import('./commands/dev.ts')).dev));
+  program
+    .command('types')
+    .description('write the types of env from the configuration')
+    .argument('[project]', 'project folder or configuration file', '.')
+    .option('-o, --output <file>', 'file to write', 'isoplane-env.d.ts')
+    .option('--layer <name=folder>', 'where the source of a layer is; repeatable', collect)
+    .option('--check', 'write nothing; fail when the file does not fit the configuration')
+    .action(run(async () => (await import('./commands/types.ts')).types));
 }
 
 function addUsageCommand(program: Command): void {

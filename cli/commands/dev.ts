@@ -45,7 +45,7 @@ function parseClaims(text: string): Record<string, z.core.util.JSONType> {
   }
 }
 
-function parseLayer(text: string): readonly [string, string] {
+export function parseLayer(text: string): readonly [string, string] {
   const [, name, folder] = /^([^=]+)=(.+)$/.exec(text) ?? [];
   if (name === undefined || folder === undefined)
     throw usage(`--layer: ${JSON.stringify(text)} cannot be read`, 'Write it like greet=./layers/greet.');

@@ -11,10 +11,11 @@ import { bundleProject, type Bundle } from '../bundle/bundle.ts';
 import type { ControlApi } from '../client/api.ts';
 import { publish } from '../commands/deploy.ts';
 import { waitForPropagation } from '../commands/propagation.ts';
+import { putFunctionSecret } from '../commands/secret-values.ts';
 import { CliError } from '../failure.ts';
 import type { Project } from '../project/project.ts';
 import { readProject } from '../project/read-project.ts';
-import { devConfig, valuesOfSecrets } from './config.ts';
+import { devConfig, valuesOfSecrets, type SecretValues } from './config.ts';
 import { publishLayers, type LayerSources } from './layers.ts';
 import { readValues } from './values.ts';
 import { labelOf } from './workspace.ts';
@@ -145,7 +146,11 @@ export class DevFunction {
   }
 
   /** What a deployment would refuse for want of is made here: it is the developer's own. */
-  async #provide(api: ControlApi, { config }: Project, secrets: ReadonlyMap<string, string>): Promise<void> {
+  async #provide(
+    api: ControlApi,
+    { name: functionName, config }: Project,
+    secrets: SecretValues,
+  ): Promise<void> {
     for (const { namespace } of config.kv)
       await api
         .call(api.path('/kv-namespaces'), kvNamespaceViewSchema, {
@@ -153,12 +158,23 @@ export class DevFunction {
           json: { name: namespace },
         })
         .catch(unless('name_taken'));
-    for (const [name, value] of secrets) {
-      if (this.#secrets.get(name) === value) continue;
-      const path = api.path(`/secrets/${encodeURIComponent(name)}`);
-      await api.call(path, putSecretReplySchema, { method: 'PUT', json: { value } });
-      this.#secrets.set(name, value);
-    }
+    for (const [name, value] of secrets.account)
+      await this.#putOnce(`account ${name}`, value, () =>
+        api.call(api.path(`/secrets/${encodeURIComponent(name)}`), putSecretReplySchema, {
+          method: 'PUT',
+          json: { value },
+        }),
+      );
+    for (const [name, value] of secrets.own)
+      await this.#putOnce(`${functionName} ${name}`, value, () =>
+        putFunctionSecret(api, functionName, name, value),
+      );
+  }
+
+  async #putOnce(key: string, value: string, put: () => Promise<unknown>): Promise<void> {
+    if (this.#secrets.get(key) === value) return;
+    await put();
+    this.#secrets.set(key, value);
   }
 
   /** Every save makes a version; those that nothing serves any more are of no use to anybody. */

@@ -40,7 +40,7 @@ export async function publishLayers(
   return published;
 }
 
-async function modulesOf(
+export async function modulesOf(
   { name, version }: LayerRef,
   { folders, cacheDir, remote }: LayerSources,
 ): Promise<readonly BundledModule[]> {

@@ -15,7 +15,8 @@ const config = (name: string, extra: object = {}): string =>
 const PUBLIC = { auth: { mode: 'public' } };
 const says = (text: string): string => `export default { fetch: () => new Response('${text}') };`;
 
-describe('isoplane dev', () => {
+/** Each starts whole platforms. */
+describe('isoplane dev', { timeout: 180_000 }, () => {
   test('serves at the bare host and its own, and serves a save; code that does not build leaves the version before', async ({
     expect,
   }) => {
@@ -149,17 +150,19 @@ describe('isoplane dev', () => {
       'isoplane.jsonc': config('a', {
         ...PUBLIC,
         vars: { A: 'committed' },
+        secrets: ['TOKEN'],
         egress: { headers: [{ host: 'api.example.com', header: 'authorization', secret: 'api-key' }] },
       }),
-      'index.ts': 'export default { fetch: (_r: Request, env: { A: string }) => new Response(env.A) };',
+      'index.ts':
+        'export default { fetch: (_r: Request, env: Record<string, string>) => new Response(`${env.A} ${env.TOKEN}`) };',
     });
     await using dev = await DevProcess.start(folder.path);
     expect(await dev.event('error')).toMatchObject({
-      error: { code: 'secret_not_found', problems: [{ message: 'api-key' }] },
+      error: { code: 'secret_not_found', problems: [{ message: 'TOKEN' }, { message: 'api-key' }] },
     });
-    await writeFile(join(folder.path, '.dev.vars'), 'A=local\napi-key=x\n');
+    await writeFile(join(folder.path, '.dev.vars'), 'A=local\nTOKEN=sealed\napi-key=x\n');
     await dev.event('served');
-    expect(await (await dev.fetch('/')).text()).toBe('local');
+    expect(await (await dev.fetch('/')).text()).toBe('local sealed');
   });
 
   test('takes layers from folders, and serves them anew when they change', async ({ expect }) => {
