@@ -27,7 +27,7 @@ import { FeedHub } from './feed/hub.ts';
 import { createInternal } from './internal.ts';
 import { StackMapper } from './logs/merge.ts';
 import { unixNode, type NodePort } from './nodes.ts';
-import { LATEST_COMPATIBILITY_DATE } from './publish/compatibility.ts';
+import { LATEST_COMPATIBILITY_DATE } from '#shared/compatibility/flags.ts';
 import { sealStoredSecrets } from './publish/stored-secrets.ts';
 import { unixScheduler } from './scheduler.ts';
 import { newShares, newTrials } from './shares.ts';

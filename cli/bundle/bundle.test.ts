@@ -85,29 +85,6 @@ describe('bundleProject()', () => {
     expect(textOf(made)).toContain('from "cloudflare:workers"');
   });
 
-  test('node modules need nodejs_compat; with it bare names and require() become node: imports', async ({
-    expect,
-  }) => {
-    const files = {
-      'src/index.ts': "import path from 'path'; import c from 'c'; export default { path, c };",
-      'node_modules/c/package.json': '{"name":"c","main":"c.cjs"}',
-      'node_modules/c/c.cjs': "const u = require('util'); module.exports = u.format;",
-    };
-    await expect(bundle(files)).rejects.toMatchObject({
-      code: 'bundle_failed',
-      problems: expect.arrayContaining([
-        expect.objectContaining({
-          at: 'src/index.ts:1:18',
-          message: expect.stringContaining('nodejs_compat') as unknown,
-        }),
-      ]) as unknown,
-    });
-    const made = await bundle(files, ',"compatibilityFlags":["nodejs_compat"]');
-    expect(textOf(made)).toContain('from "node:path"');
-    expect(textOf(made)).toContain('from "node:util"');
-    expect(textOf(made)).not.toContain('__require("util")');
-  });
-
   test('a fault in the code is reported where it stands, a missing package with the way to get it', async ({
     expect,
   }) => {

@@ -6,19 +6,17 @@
  */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { build, type BuildOptions, type Message, type Metafile, type Plugin } from 'esbuild';
+import { build, type BuildOptions, type Message, type Metafile } from 'esbuild';
 import { LIMITS } from '#shared/limits.ts';
-import type { ModuleType } from '#shared/contracts/modules.ts';
 import { CliError } from '../failure.ts';
 import type { Project } from '../project/project.ts';
-import { moduleNameFor, moduleTypeOf } from './modules.ts';
-import { nodeBuiltins } from './node-builtins.ts';
-
-export interface BundledModule {
-  readonly name: string;
-  readonly type: ModuleType;
-  readonly content: Uint8Array<ArrayBuffer>;
-}
+import { isDenoImport, problemsOfBundle, unresolved } from './advice.ts';
+import { additionalModules } from './additional-modules.ts';
+import { denoCalls } from './deno.ts';
+import { nativePackages } from './native-packages.ts';
+import { builtinName, nodeBuiltins, type AddedFlags } from './node-builtins.ts';
+import type { BundledModule } from './modules.ts';
+import { aliases, external, separateModules } from './plugins.ts';
 
 export interface Bundle {
   readonly main: string;
@@ -32,10 +30,15 @@ export interface Bundle {
   readonly warnings: readonly string[];
   /** Absolute paths of the files that the code was built from. */
   readonly inputs: readonly string[];
+  /** Flags beside the project's own, for modules of Node.js that are newer than its date. */
+  readonly addedFlags: readonly string[];
 }
 
 export interface BundleOptions {
   readonly minify?: boolean;
+  readonly added?: AddedFlags;
+  /** Receives what a person should know although the bundle was made. */
+  readonly warn?: (text: string) => void;
 }
 
 const MAIN = 'index.js';
@@ -62,23 +65,45 @@ function esbuildOptions(
     supported: { 'import-source': true },
     sourcemap: 'external',
     sourcesContent: true,
-    minify: options.minify ?? false,
-    keepNames: options.minify ?? false,
+    minify: (options.minify ?? false) || project.minify,
+    // Two classes of one name in two files are renamed by the bundler; programs read `constructor.name`.
+    keepNames: true,
     // A `process.env.NODE_ENV` that is not there makes many packages ship their development half.
-    define: { 'process.env.NODE_ENV': '"production"' },
+    define: { 'process.env.NODE_ENV': '"production"', ...project.define },
+    // As wrangler does: JSX stands in plain .js files of many programs.
+    loader: { '.js': 'jsx', '.mjs': 'jsx', '.cjs': 'jsx' },
+    ...(project.tsconfig === undefined ? {} : { tsconfig: project.tsconfig }),
+    ...(project.jsxFactory === undefined ? {} : { jsxFactory: project.jsxFactory }),
+    ...(project.jsxFragment === undefined ? {} : { jsxFragment: project.jsxFragment }),
     logLevel: 'silent',
     charset: 'utf8',
     legalComments: 'none',
-    plugins: [external(), nodeBuiltins(project.config.compatibilityFlags), separateModules(project, modules)],
+    plugins: [
+      aliases(project),
+      external(),
+      nodeBuiltins(project, options.added ?? new Map()),
+      nativePackages(options.warn ?? (() => undefined)),
+      separateModules(project, modules),
+    ],
   };
 }
 
 /** @throws {CliError} `bundle_failed` with positions, or `bundle_too_large` with the largest inputs. */
 export async function bundleProject(project: Project, options: BundleOptions = {}): Promise<Bundle> {
+  const bundle = project.noBundle ? await unbundled(project) : await bundled(project, options);
+  checkSize(bundle);
+  return bundle;
+}
+
+async function bundled(project: Project, options: BundleOptions): Promise<Bundle> {
   const separate = new Map<string, BundledModule>();
+  const added: AddedFlags = new Map();
+  const warnings: string[] = [];
   let result;
   try {
-    result = await build(esbuildOptions(project, separate, options));
+    result = await build(
+      esbuildOptions(project, separate, { ...options, added, warn: (text) => warnings.push(text) }),
+    );
   } catch (thrown) {
     throw bundleFailure(thrown);
   }
@@ -86,21 +111,69 @@ export async function bundleProject(project: Project, options: BundleOptions = {
   const code = outputs.find((file) => file.path.endsWith(MAIN));
   if (code === undefined) throw new CliError('bundle_failed', 'The bundler produced no output.');
   const map = outputs.find((file) => file.path.endsWith(`${MAIN}.map`));
+  const deno = map === undefined ? [] : denoCalls(map.text);
+  if (deno.length > 0)
+    throw new CliError('bundle_failed', 'The code could not be bundled.', { problems: deno });
+  const extra = project.findAdditionalModules ? await additionalModules(project) : undefined;
+  const main = extra?.main ?? MAIN;
+  for (const module of extra?.modules ?? []) if (module.name !== main) separate.set(module.name, module);
   const modules: BundledModule[] = [
-    { name: MAIN, type: 'esm', content: new Uint8Array(code.contents) },
+    { name: main, type: 'esm', content: new Uint8Array(code.contents) },
     ...[...separate.values()].sort((left, right) => (left.name < right.name ? -1 : 1)),
   ];
-  const bundle: Bundle = {
-    main: MAIN,
+  return {
+    main,
     modules,
     sourceMap: map === undefined ? undefined : new Uint8Array(map.contents),
-    bytes: modules.reduce((sum, module) => sum + module.content.byteLength, 0),
+    bytes: bytesOf(modules),
     largest: largestInputs(result.metafile, separate),
-    warnings: result.warnings.map(messageText),
+    warnings: [
+      ...warnings,
+      ...addedFlagTexts(project, added),
+      ...result.warnings.filter((message) => !isOptionalImport(message)).map(messageText),
+    ],
+    addedFlags: [...added.keys()].sort(),
     inputs: inputFiles(project, result.metafile),
   };
-  checkSize(bundle);
-  return bundle;
+}
+
+/** With `noBundle` the files are uploaded as they are: another tool has bundled them. */
+async function unbundled(project: Project): Promise<Bundle> {
+  const { main, modules } = await additionalModules(project);
+  const bySize = modules.map(({ name, content }) => ({ path: name, bytes: content.byteLength }));
+  return {
+    main,
+    modules,
+    sourceMap: await mapBeside(project.main),
+    bytes: bytesOf(modules),
+    largest: bySize.sort((left, right) => right.bytes - left.bytes).slice(0, LARGEST_SHOWN),
+    warnings: [],
+    addedFlags: [],
+    inputs: [project.main],
+  };
+}
+
+const bytesOf = (modules: readonly BundledModule[]): number =>
+  modules.reduce((sum, module) => sum + module.content.byteLength, 0);
+
+async function mapBeside(main: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  return await readFile(`${main}.map`).then(
+    (bytes) => new Uint8Array(bytes),
+    () => undefined,
+  );
+}
+
+function addedFlagTexts(project: Project, added: AddedFlags): string[] {
+  return [...added].map(
+    ([flag, { since, modules }]) =>
+      `${[...modules].join(', ')} came after compatibility date ${project.config.compatibilityDate}: the flag ${flag} was added for it (on by default from ${since})`,
+  );
+}
+
+/** A `require` in a `try`: the package says itself what it does without. */
+function isOptionalImport(message: Message): boolean {
+  const specifier = unresolved(message);
+  return specifier !== undefined && (builtinName(specifier) !== undefined || !isDenoImport(specifier));
 }
 
 /** Refuses before the upload what the platform would refuse after it. */
@@ -127,24 +200,9 @@ export function bundleFailure(thrown: unknown): CliError {
   const messages = (thrown as { errors?: readonly Message[] }).errors;
   if (!Array.isArray(messages)) throw thrown;
   return new CliError('bundle_failed', 'The code could not be bundled.', {
-    problems: (messages as readonly Message[]).map((message) => ({
-      message: message.text,
-      ...(message.location === null
-        ? {}
-        : { at: `${message.location.file}:${message.location.line}:${message.location.column + 1}` }),
-      ...(hintFor(message.text) === undefined ? {} : { hint: hintFor(message.text) as string }),
-    })),
+    problems: problemsOfBundle(messages as readonly Message[]),
     cause: thrown,
   });
-}
-
-function hintFor(text: string): string | undefined {
-  const missing = /^Could not resolve "([^"./][^"]*)"/.exec(text)?.[1];
-  if (missing === undefined) return undefined;
-  return `is the package installed? npm install ${missing
-    .split('/')
-    .slice(0, missing.startsWith('@') ? 2 : 1)
-    .join('/')}`;
 }
 
 function messageText(message: Message): string {
@@ -171,49 +229,4 @@ function largestInputs(
     bytes: content.byteLength,
   }));
   return [...inputs, ...files].sort((left, right) => right.bytes - left.bytes).slice(0, LARGEST_SHOWN);
-}
-
-/**
- * Layer modules and the runtime's own modules exist only where the function runs. Layers are named
- * relative to the one module at the root that the bundle becomes: an absolute specifier means another
- * place to the module registry of newer compatibility dates.
- */
-function external(): Plugin {
-  return {
-    name: 'isoplane-external',
-    setup(context) {
-      context.onResolve({ filter: /^(\/opt\/|cloudflare:|workerd:)/ }, ({ path }) => ({
-        path: path.startsWith('/') ? `.${path}` : path,
-        external: true,
-      }));
-    },
-  };
-}
-
-const RESOLVED = Symbol('resolved');
-
-/** wasm, text, data and json files that a rule names: uploaded beside the code, imported by content hash. */
-function separateModules(project: Project, modules: Map<string, BundledModule>): Plugin {
-  return {
-    name: 'isoplane-modules',
-    setup(context) {
-      context.onStart(() => modules.clear());
-      context.onResolve({ filter: /.*/ }, async (request) => {
-        if (request.pluginData === RESOLVED || request.kind === 'entry-point') return undefined;
-        const type = moduleTypeOf(request.path, project.rules);
-        if (type === undefined) return undefined;
-        const resolved = await context.resolve(request.path.replace(/\?.*$/, ''), {
-          kind: request.kind,
-          resolveDir: request.resolveDir,
-          importer: request.importer,
-          pluginData: RESOLVED,
-        });
-        if (resolved.errors.length > 0) return { errors: resolved.errors };
-        const content = new Uint8Array(await readFile(resolved.path));
-        const name = moduleNameFor(resolved.path, content);
-        modules.set(name, { name, type, content });
-        return { path: `./${name}`, external: true, watchFiles: [resolved.path] };
-      });
-    },
-  };
 }

@@ -5,7 +5,8 @@ import { build, type Plugin } from 'esbuild';
 import { moduleNameProblem, type ModuleType } from '#shared/contracts/modules.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { CliError } from '../failure.ts';
-import { bundleFailure, type BundledModule } from './bundle.ts';
+import { bundleFailure } from './bundle.ts';
+import type { BundledModule } from './modules.ts';
 
 const TYPE_BY_EXTENSION: Readonly<Record<string, ModuleType>> = {
   js: 'esm',

@@ -4,6 +4,12 @@ import { basename, matchesGlob } from 'node:path';
 import type { ModuleType } from '#shared/contracts/modules.ts';
 import type { ModuleRule } from '../project/project.ts';
 
+export interface BundledModule {
+  readonly name: string;
+  readonly type: ModuleType;
+  readonly content: Uint8Array<ArrayBuffer>;
+}
+
 /** As wrangler's defaults, so that a project moves over unchanged. */
 const DEFAULT_RULES: readonly ModuleRule[] = [
   { type: 'CompiledWasm', globs: ['**/*.wasm', '**/*.wasm?module'] },
@@ -16,6 +22,8 @@ const TYPE_OF_RULE: Record<ModuleRule['type'], ModuleType> = {
   Text: 'text',
   Data: 'data',
   Json: 'json',
+  ESModule: 'esm',
+  CommonJS: 'commonjs',
 };
 
 /** The project's rules first: the first match decides. */

@@ -1,7 +1,7 @@
 /** Uploads the modules of a layer. */
 import { layerVersionViewSchema, type LayerMetadata, type LayerVersionView } from '#shared/contracts/api.ts';
 import type { LayerName } from '#shared/ids.ts';
-import type { BundledModule } from '../bundle/bundle.ts';
+import type { BundledModule } from '../bundle/modules.ts';
 import type { ControlApi } from './api.ts';
 
 /** Content that was published before is that version again. */

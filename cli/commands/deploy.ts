@@ -100,6 +100,13 @@ export async function deploy(
   return served !== undefined && !served.complete ? notServed(context, served) : EXIT.done;
 }
 
+/** What is published: with the flags that the code turned out to need. */
+function configOf({ config }: Pick<Project, 'config'>, { addedFlags }: Bundle): Project['config'] {
+  return addedFlags.length === 0
+    ? config
+    : { ...config, compatibilityFlags: [...config.compatibilityFlags, ...addedFlags] };
+}
+
 export async function publish(
   api: ControlApi,
   project: Pick<Project, 'name' | 'config'>,
@@ -107,7 +114,7 @@ export async function publish(
   { alias, message }: Pick<PublishMetadata, 'alias' | 'message'>,
 ): Promise<PublishReply> {
   const metadata: PublishMetadata = {
-    config: project.config,
+    config: configOf(project, bundle),
     main: bundle.main,
     modules: bundle.modules.map(({ name, type }) => ({ name, type })),
     ...(alias === undefined ? {} : { alias }),

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { layerVersionViewSchema } from '#shared/contracts/api.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
 import { moduleTypeSchema } from '#shared/contracts/modules.ts';
-import type { BundledModule } from '../bundle/bundle.ts';
+import type { BundledModule } from '../bundle/modules.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
 import type { ControlApi } from '../client/api.ts';
 import { uploadLayer } from '../client/layers.ts';

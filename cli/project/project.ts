@@ -1,10 +1,14 @@
 /** What the CLI knows of a project after reading its configuration, whichever file it came from. */
 import type { FunctionConfig } from '#shared/contracts/config.ts';
+import type { Problem } from '../failure.ts';
 import type { FunctionName } from '#shared/ids.ts';
 
-export const RULE_TYPES = ['CompiledWasm', 'Text', 'Data', 'Json'] as const;
+export const RULE_TYPES = ['CompiledWasm', 'Text', 'Data', 'Json', 'ESModule', 'CommonJS'] as const;
 
-/** Files that match are uploaded as modules of that type instead of being bundled. */
+/**
+ * Files that match are uploaded as modules of that type instead of being bundled. JavaScript is always bundled,
+ * so `ESModule` and `CommonJS` mean something with `noBundle` and `findAdditionalModules` only.
+ */
 export interface ModuleRule {
   readonly type: (typeof RULE_TYPES)[number];
   readonly globs: readonly string[];
@@ -18,6 +22,26 @@ export interface Project {
   readonly main: string;
   readonly config: FunctionConfig;
   readonly rules: readonly ModuleRule[];
+  /** Import specifier → another one, or a path relative to the root. */
+  readonly alias: Readonly<Record<string, string>>;
+  /** Expression → JavaScript text that takes its place. */
+  readonly define: Readonly<Record<string, string>>;
+  /** The files are uploaded as they are. */
+  readonly noBundle: boolean;
+  /** Files that a rule names are uploaded although nothing imports them by a plain name. */
+  readonly findAdditionalModules: boolean;
+  /** Absolute path of the folder that names of such modules are relative to. Default: the entry file's. */
+  readonly baseDir: string | undefined;
+  /** Always, as with --minify. */
+  readonly minify: boolean;
+  readonly tsconfig: string | undefined;
+  readonly jsxFactory: string | undefined;
+  readonly jsxFragment: string | undefined;
+  /** Run by a shell before bundling. */
+  readonly build: { readonly command: string; readonly cwd: string } | undefined;
+  /** What the configuration asks for and the platform does not have; a deploy refuses it unless told to go on. */
+  readonly unsupported: readonly Problem[];
   readonly configPath: string;
+  /** What a person should know, each said once. */
   readonly warnings: readonly string[];
 }

@@ -154,18 +154,21 @@ globs = ["**/*.mjs"]
     const expected = {
       name: 'w',
       config: {
-        compatibilityFlags: ['nodejs_compat'],
+        compatibilityFlags: [],
         vars: { A: '1', B: { c: true } },
         services: [{ binding: 'API', function: 'api', alias: 'live', entrypoint: 'Admin' }],
         kv: [{ binding: 'STORE', namespace: 'store' }],
       },
-      rules: [{ type: 'Text', globs: ['**/*.md'] }],
+      rules: [
+        { type: 'Text', globs: ['**/*.md'] },
+        { type: 'ESModule', globs: ['**/*.mjs'] },
+      ],
     };
     expect(toml).toMatchObject(expected);
     expect(toml).toHaveProperty('warnings', [
       expect.stringContaining('ignored d1_databases'),
-      expect.stringContaining('rule of type ESModule'),
       expect.stringContaining('ignored KV binding FOREIGN'),
+      expect.stringContaining('includes nodejs_compat: left out'),
     ]);
     expect(
       await read({

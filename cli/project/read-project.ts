@@ -3,6 +3,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { parse as parseToml, TomlError } from 'smol-toml';
 import { parseTree, getNodeValue, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import type { z } from 'zod';
+import { redundantFlags } from '#shared/compatibility/flags.ts';
 import { corsSchema } from '#shared/contracts/cors.ts';
 import { CliError, EXIT, type Problem } from '../failure.ts';
 import type { Project } from './project.ts';
@@ -58,12 +60,50 @@ export async function readProject(target: string): Promise<Project> {
   }
   const parsed = projectFileSchema.safeParse(value);
   if (!parsed.success) throw invalid(name, problemsOf(parsed.error, source, KNOWN_KEYS));
-  const { name: functionName, main, rules, $schema: _, ...config } = parsed.data;
-  const mainPath = resolve(root, main);
-  if (!(await isFile(mainPath))) {
+  const project = projectOf(parsed.data, { root, configPath, warnings });
+  if (!(await isFile(project.main))) {
+    const { main } = parsed.data;
     throw invalid(name, [{ at: position(source, ['main']), message: `main: there is no file ${main}` }]);
   }
-  return { name: functionName, root, main: mainPath, config, rules, configPath, warnings };
+  return project;
+}
+
+function projectOf(
+  file: z.output<typeof projectFileSchema>,
+  at: Pick<Project, 'root' | 'configPath' | 'warnings'>,
+): Project {
+  const { name, main, rules, alias, define, noBundle, findAdditionalModules, minify, ...further } = file;
+  const { baseDir, tsconfig, jsxFactory, jsxFragment, build, $schema: _, ...config } = further;
+  const redundant = redundantFlags(config.compatibilityDate, config.compatibilityFlags);
+  const absolute = (path: string): string => resolve(at.root, path);
+  return {
+    ...at,
+    name,
+    main: absolute(main),
+    config: {
+      ...config,
+      compatibilityFlags: config.compatibilityFlags.filter((flag) => !redundant.includes(flag)),
+    },
+    rules,
+    alias,
+    define,
+    noBundle,
+    findAdditionalModules,
+    baseDir: baseDir === undefined ? undefined : absolute(baseDir),
+    minify,
+    tsconfig: tsconfig === undefined ? undefined : absolute(tsconfig),
+    jsxFactory,
+    jsxFragment,
+    build: build === undefined ? undefined : { command: build.command, cwd: absolute(build.cwd ?? '.') },
+    unsupported: [],
+    warnings:
+      redundant.length === 0
+        ? at.warnings
+        : [
+            ...at.warnings,
+            `compatibility date ${config.compatibilityDate} includes ${redundant.join(', ')}: left out, as the runtime wants it`,
+          ],
+  };
 }
 
 export async function findConfig(target: string): Promise<string> {

@@ -36,4 +36,59 @@ export const projectFileSchema = functionConfigSchema.extend({
    * @example [{ "type": "Text", "globs": ["pages/*.html"] }]
    */
   rules: z.array(ruleSchema).max(50).default([]),
+  /**
+   * Another specifier, or a file relative to the project, for one that is imported.
+   *
+   * @example { "node-fetch": "./src/fetch.ts" }
+   */
+  alias: z.record(z.string().min(1), z.string().min(1)).default({}),
+  /**
+   * JavaScript text that takes the place of an expression.
+   *
+   * @example { "BUILD": "\"2026-11-01\"" }
+   */
+  define: z.record(z.string().min(1), z.string()).default({}),
+  /** Upload the entry file and the files that `rules` name as they are: another tool has bundled them. */
+  noBundle: z.boolean().default(false),
+  /** Upload the files that `rules` name although no import names them plainly: for `import()` of a computed name. */
+  findAdditionalModules: z.boolean().default(false),
+  /**
+   * Folder that the names of such modules are relative to. Default: the folder of the entry file.
+   *
+   * @example "dist"
+   */
+  baseDir: z.string().min(1).optional(),
+  /** Minify the code, as with `--minify`. */
+  minify: z.boolean().default(false),
+  /**
+   * tsconfig.json that the bundler reads. Default: the nearest one.
+   *
+   * @example "tsconfig.worker.json"
+   */
+  tsconfig: z.string().min(1).optional(),
+  /**
+   * Function that JSX elements become calls of. Default: as tsconfig.json says, else `React.createElement`.
+   *
+   * @example "h"
+   */
+  jsxFactory: z.string().min(1).optional(),
+  /**
+   * Value that JSX fragments become.
+   *
+   * @example "Fragment"
+   */
+  jsxFragment: z.string().min(1).optional(),
+  /** Command that a shell runs before the bundling, and its folder, relative to the configuration file. */
+  build: z
+    .strictObject({
+      /**
+       * The command.
+       *
+       * @example "npm run build"
+       */
+      command: z.string().min(1),
+      /** Where it runs. Default: the project's folder. */
+      cwd: z.string().min(1).optional(),
+    })
+    .optional(),
 });

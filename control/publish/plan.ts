@@ -13,7 +13,7 @@ import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { Digest, KvNamespaceName, LayerName } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { canonicalJson } from './canonical.ts';
-import { compatibilityProblems } from './compatibility.ts';
+import { compatibilityProblems } from '#shared/compatibility/flags.ts';
 
 export interface UploadedPart {
   readonly name: string;

@@ -15,7 +15,7 @@ export type ModuleType = (typeof MODULE_TYPES)[number];
 
 export const LAYER_MOUNT = 'opt/';
 const RESERVED_PREFIXES = [LAYER_MOUNT, 'isoplane/', 'node:', 'cloudflare:', 'workerd:'];
-const SEGMENT = /^[A-Za-z0-9_@$+][A-Za-z0-9_@$+. ()[\]~=,-]*$/;
+const SEGMENT = /^[A-Za-z0-9_@$+[(~=-][A-Za-z0-9_@$+. ()[\]~=,-]*$/;
 
 /** The reason a module name is refused, or undefined. Layer modules are checked before `opt/` is put in front. */
 export function moduleNameProblem(name: string): string | undefined {

@@ -10,7 +10,7 @@ import {
   compatibilityProblems,
   LATEST_COMPATIBILITY_DATE,
   latestDateOf,
-} from './compatibility.ts';
+} from './flags.ts';
 
 const WORKERD: string = createRequire(import.meta.url)('workerd').default;
 

@@ -1,12 +1,12 @@
 /**
  * Which compatibility dates and flags the pinned workerd accepts from a published function.
  *
- * The npm package ships no list, so compatibility-flags.json holds the stable flags with the date from
+ * The npm package ships no list, so flags.json holds the stable flags with the date from
  * which each is the default; a test asks the pinned binary about every row, so an upgrade cannot go
  * unnoticed. Experimental flags and Python are left out on purpose: unknown means refused.
  */
 import workerd from 'workerd/package.json' with { type: 'json' };
-import flags from './compatibility-flags.json' with { type: 'json' };
+import flags from './flags.json' with { type: 'json' };
 
 interface FlagRow {
   /** Naming the flag from this date on is an error: it is on by default. */
@@ -45,6 +45,25 @@ function flagProblem(flag: string, date: string, all: ReadonlySet<string>): stri
     return `${flag} is on by default since ${row.defaultSince} and may not be named with compatibility date ${date}: remove it`;
   if (row.opposite !== undefined && all.has(row.opposite)) return `${flag} contradicts ${row.opposite}`;
   return undefined;
+}
+
+/** Whether a flag is in force: named, or on by default at that date and not switched off. Implied flags are not looked at. */
+export function isFlagOn(flag: string, date: string, flagNames: readonly string[]): boolean {
+  if (flagNames.includes(flag)) return true;
+  const row = COMPATIBILITY_FLAGS.get(flag);
+  return (
+    row?.defaultSince !== undefined &&
+    date >= row.defaultSince &&
+    (row.opposite === undefined || !flagNames.includes(row.opposite))
+  );
+}
+
+/** Flags that the date turns on already: the runtime refuses to be told so, although nothing else is meant. */
+export function redundantFlags(date: string, flagNames: readonly string[]): readonly string[] {
+  return flagNames.filter((flag) => {
+    const since = COMPATIBILITY_FLAGS.get(flag)?.defaultSince;
+    return since !== undefined && date >= since;
+  });
 }
 
 /** Pure; all problems at once, with their paths in the configuration. */
