@@ -14,6 +14,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { storedHost, storedPath } from '#shared/http/target.ts';
 import type { AccountName } from '#shared/ids.ts';
 import { makeKey, newId } from '../auth/keys.ts';
+import { requireFeedRoom } from '../db/ceilings.ts';
 import { createAccount, getAccount, listAccounts, setCeilings, setIssuer } from '../db/accounts.ts';
 import { deleteKey, insertKey, keyView, listKeys } from '../db/keys.ts';
 import { instant } from '../db/page.ts';
@@ -107,7 +108,10 @@ export function addAccountDetails(add: AddOperation, { db, kek }: ApiDeps): void
         throw new PlatformError('forbidden', `${principal.keyId} may not set the issuer of ${account}`);
       const sealed = issuer == null ? issuer : { ...issuer, jwks: await sealJwks(kek, account, issuer.jwks) };
       const body = await db.write(async (tx) => {
-        if (sealed !== undefined) await setIssuer(tx, account, sealed, principal.keyId);
+        if (sealed !== undefined) {
+          await setIssuer(tx, account, sealed, principal.keyId);
+          if (sealed !== null) await requireFeedRoom(tx, account);
+        }
         if (ceilings !== undefined) await setCeilings(tx, account, ceilings, principal.keyId);
         return getAccount(tx.orm, account);
       });

@@ -3,6 +3,7 @@ import { and, asc, desc, eq, gt, inArray, lt } from 'drizzle-orm';
 import type { AliasView, DeploymentView, Weights } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { versionId, type AliasName } from '#shared/ids.ts';
+import { requireFeedRoom, requireRoom } from './ceilings.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { aliasesOf, aliasView, requireFunction, type FunctionRef } from './functions.ts';
 import { instant, pageOf, readCursor, readNumberCursor, type Page, type PageRequest } from './page.ts';
@@ -130,6 +131,7 @@ export async function moveAlias(tx: WriteTx, ref: FunctionRef, move: Move): Prom
   await requireVersions(orm, ref, move.weights);
   await requireSecretsOf(orm, ref, move.weights);
   const [before] = await orm.select().from(aliases).where(isAlias(ref, move.alias));
+  if (before === undefined) await requireRoom(tx, ref.account, 'aliases');
   await orm
     .insert(aliases)
     .values({ ...ref, name: move.alias, weights: move.weights, updatedAt: nowMs })
@@ -137,6 +139,8 @@ export async function moveAlias(tx: WriteTx, ref: FunctionRef, move: Move): Prom
       target: [aliases.account, aliases.functionName, aliases.name],
       set: { weights: move.weights, updatedAt: nowMs },
     });
+  // A way back must always be open.
+  if (move.reason !== 'rollback') await requireFeedRoom(tx, ref.account);
   const touched = new Set([...move.weights, ...(before?.weights ?? [])].map((entry) => entry.version));
   // Versions before the function: whoever applies changes one by one knows a version before traffic needs it.
   for (const number of touched) await tx.change('version', versionId(ref.account, ref.functionName, number));

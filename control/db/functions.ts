@@ -2,7 +2,7 @@ import { and, asc, eq, gt, inArray, sql } from 'drizzle-orm';
 import type { AliasView, FunctionView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { versionId, type AccountName, type FunctionName } from '#shared/ids.ts';
-import { ceilingsOf } from './accounts.ts';
+import { requireRoom } from './ceilings.ts';
 import { NUMBER_FLOOR, type Orm, type WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
 import {
@@ -122,14 +122,7 @@ export async function listFunctions(
 /** @throws {PlatformError} `quota_exceeded` when the account may have no further one. */
 export async function ensureFunction(tx: WriteTx, ref: FunctionRef): Promise<void> {
   if ((await findFunction(tx.orm, ref)) !== undefined) return;
-  const { functions: most } = await ceilingsOf(tx.orm, ref.account);
-  if (most !== undefined) {
-    const have = await tx.orm.$count(functions, eq(functions.account, ref.account));
-    if (have >= most)
-      throw new PlatformError('quota_exceeded', `${ref.account} has ${have} functions of ${most}`, {
-        publicDetail: `The account may have ${most} functions.`,
-      });
-  }
+  await requireRoom(tx, ref.account, 'functions');
   await tx.orm
     .insert(functions)
     .values({ account: ref.account, name: ref.functionName, enabled: true, createdAt: tx.nowMs });

@@ -2,6 +2,7 @@ import { and, asc, eq, gt } from 'drizzle-orm';
 import type { KeyView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
+import { requireRoom } from './ceilings.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
 import { keys } from './schema.ts';
@@ -38,6 +39,7 @@ export async function listKeys(orm: Orm, account: AccountName, page: PageRequest
 
 /** @returns the revision from which gateways know the key. */
 export async function insertKey(tx: WriteTx, row: Omit<KeyRow, 'createdAt'>): Promise<number> {
+  await requireRoom(tx, row.account, 'keys');
   await tx.orm.insert(keys).values({ ...row, createdAt: tx.nowMs });
   const revision = await tx.change('key', row.id);
   await tx.audit({

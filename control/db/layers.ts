@@ -3,6 +3,7 @@ import type { LayerVersionView, LayerView } from '#shared/contracts/api.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, Digest, LayerName } from '#shared/ids.ts';
+import { requireRoom } from './ceilings.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { nextNumber } from './functions.ts';
 import { instant, pageOf, readCursor, readNumberCursor, type Page, type PageRequest } from './page.ts';
@@ -111,6 +112,7 @@ export async function insertLayerVersion(
     .from(layerVersions)
     .where(and(ofLayer(ref), eq(layerVersions.digest, content.digest)));
   if (existing !== undefined) return { row: existing, created: false };
+  await requireRoom(tx, ref.account, 'layerVersions');
   const number = await nextNumber(tx, { kind: 'layer', account: ref.account, name: ref.layer });
   const [row] = await tx.orm
     .insert(layerVersions)

@@ -3,6 +3,7 @@ import type { CreateRoute, RouteView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
 import { requireAlias } from './aliases.ts';
+import { requireRoom } from './ceilings.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
 import { routes } from './schema.ts';
@@ -91,6 +92,7 @@ export async function createRoute(
     alias: wanted.alias,
     createdAt: tx.nowMs,
   };
+  await requireRoom(tx, account, 'routes');
   await tx.orm.insert(routes).values(row);
   const revision = await tx.change('route', row.id);
   await tx.audit({ account, actor, action: 'route.create', target: `${row.host}${row.path}` });

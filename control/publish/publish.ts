@@ -20,6 +20,7 @@ import type { Log } from '#shared/runtime/log.ts';
 import type { Principal } from '../auth/authenticate.ts';
 import { sha256, type BlobLease, type BlobStore } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
+import { pruneVersions } from '../db/ceilings.ts';
 import { moveAlias } from '../db/aliases.ts';
 import type { Database, WriteTx } from '../db/database.ts';
 import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
@@ -180,6 +181,7 @@ async function commit(
           message: metadata.message,
           actor: actor.keyId,
         });
+  if (existing === undefined) await pruneVersions(tx, ref);
   return {
     version: versionView(row),
     created: existing === undefined,

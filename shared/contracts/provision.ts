@@ -30,6 +30,15 @@ export const ceilingsSchema = z.strictObject({
   /** Functions, and bytes kept in KV, of the account. */
   functions: z.number().int().min(0).optional(),
   kvBytes: z.number().int().min(0).optional(),
+  /** Of each kind as many, together (control/db/ceilings.ts holds the defaults). */
+  aliases: z.number().int().min(0).optional(),
+  routes: z.number().int().min(0).optional(),
+  keys: z.number().int().min(0).optional(),
+  layerVersions: z.number().int().min(0).optional(),
+  /** Versions of one function; the oldest that no alias uses go. */
+  versionsKept: z.number().int().min(1).optional(),
+  /** Bytes of the configurations that aliases use: every gateway and node holds them. */
+  feedBytes: z.number().int().min(0).optional(),
   /** Least tier that its functions run in. */
   tier: z.enum(['standard', 'strict']).optional(),
 });

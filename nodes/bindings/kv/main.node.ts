@@ -15,7 +15,9 @@ await runThread<KvTarget>(async (data, log) => {
   const clock = systemClock;
   const timers = systemTimers;
   const store = await KvStore.open({ ...(data as KvData), clock, timers, random: Math.random });
-  const quotas = new Quotas();
+  const { url, bytesMax } = data as KvData;
+  // One account alone must not fill the file; a server has an operator of its own.
+  const quotas = new Quotas(url.startsWith('file:') ? Math.floor(bytesMax / 4) : undefined);
   const requests = new Shares('kv.requests');
   const bodies = new Shares('kv.bodies');
   const storeOf = (account: string): KvServerDeps['store'] => ({

@@ -66,6 +66,12 @@ export function putStatement(
 /** The accounts' quotas, as the feed brings them. */
 export class Quotas {
   readonly #bytesMax = new Map<string, number>();
+  readonly #defaultBytesMax: number | undefined;
+
+  /** @param defaultBytesMax - of an account for which the operator has set nothing. */
+  constructor(defaultBytesMax?: number) {
+    this.#defaultBytesMax = defaultBytesMax;
+  }
 
   apply(entries: readonly StateEntry[]): void {
     for (const { key, value } of entries)
@@ -74,6 +80,6 @@ export class Quotas {
   }
 
   of(account: string): Within {
-    return { account, bytesMax: this.#bytesMax.get(account) };
+    return { account, bytesMax: this.#bytesMax.get(account) ?? this.#defaultBytesMax };
   }
 }
