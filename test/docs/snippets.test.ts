@@ -216,7 +216,7 @@ describe('blocks that run', () => {
   for (const { at, text } of snippets.filter(
     (each) => each.at.startsWith('examples/') && each.note === 'run',
   ))
-    test(`${at}`, { timeout: 120_000 }, async ({ expect }) => {
+    test(at, { timeout: 120_000 }, async ({ expect }) => {
       const folder = join(home.path, at.slice(0, at.lastIndexOf('/')));
       await expect(runBlock(text, folder)).resolves.toContain('is live');
     });
