@@ -38,7 +38,7 @@ export function requestHead(
     authority: normalAuthority(host, scheme),
     // A lone `?` at the end stands in the href only.
     target: parsed.href.slice(parsed.origin.length, parsed.href.length - parsed.hash.length),
-    header: (name) => headers[name],
+    header: (name) => (Object.hasOwn(headers, name) ? headers[name] : undefined),
   };
 }
 
