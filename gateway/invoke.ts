@@ -3,7 +3,8 @@
  *
  * A request is sent again only when nothing of it can have been done (the instance did not listen), or
  * when it is idempotent (by its method, or by an idempotency key), its body can be repeated and it is not to
- * blame for the end of its instance; then once, and the answer says so. Everything else gets the reason's own code, so that callers know whether to try again.
+ * blame for the end of its instance; then once, and the answer says so. Everything else gets the
+ * reason's own code, so that callers know whether to try again.
  */
 import {
   CF_CONNECTING_IP,
@@ -202,6 +203,7 @@ function planOf(deps: InvokeDeps, invocation: Invocation, { permit, meter, told 
     host: call.host,
     account: target.functionItem.account,
     meter,
+    onBroken: () => deps.agent.broken(permit.lease, requestId),
     onSlow: (ageMs) => {
       if (ageMs < version.limits.cpuMs) deps.agent.slow(permit.lease, ageMs);
       else deps.agent.overdue(permit.lease, { requestId, kind: 'cpu', ageMs, inFlight: permit.inFlight() });

@@ -71,6 +71,8 @@ export interface ForwardPlan extends ResponseRules {
   readonly meter: Meter;
   /** No response head for a while, and again at limits.cpuMs and after: the agent looks at the process. */
   readonly onSlow: (ageMs: number) => void;
+  /** The runtime ended the request, and the function's log knows nothing of it. */
+  readonly onBroken: () => void;
 }
 
 export type ForwardOutcome =

@@ -67,7 +67,12 @@ function start(env: WorkerBindings): Running {
     requests: new Shares('gateway.requests'),
     keys: createKeyRing(() => Promise.resolve(undefined)),
     leases: unlimitedLeases,
-    agent: { exit: () => Promise.resolve(undefined), overdue: () => undefined, slow: () => undefined },
+    agent: {
+      exit: () => Promise.resolve(undefined),
+      overdue: () => undefined,
+      broken: () => undefined,
+      slow: () => undefined,
+    },
     callOf: (context) => new WebCall(context.req.raw, context.env.ORIGIN, bodies),
     mayDefer: true,
     // oxlint-disable-next-line no-console -- a Worker's log is its console

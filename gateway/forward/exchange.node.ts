@@ -6,7 +6,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { OUTCOME } from '#shared/contracts/invoke.ts';
+import { isFunctionError, OUTCOME } from '#shared/contracts/invoke.ts';
 import type { PlatformError } from '#shared/errors.ts';
 import { fieldOf } from '#shared/http/head.ts';
 import { LIMITS } from '#shared/limits.ts';
@@ -24,19 +24,6 @@ import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/
 const ONE_WRITE_BYTES_MAX = 16_384;
 /** A client that has ended its side may still read, but most have gone: a silent stream is not kept for it longer. */
 const CLIENT_ENDED_MS_MAX = 2_000;
-
-/**
- * workerd itself answers a request whose promise can never settle, with a bare 500 of this length and no
- * other header. A function's own response always carries a content type or another header beside it.
- */
-const RUNTIME_FAILURE_LENGTH = String('Internal Server Error'.length);
-
-/** @param headers - the instance's only header, then ours. */
-function isRuntimeFailure(status: number, headers: readonly string[]): boolean {
-  return (
-    status === 500 && headers[0]?.toLowerCase() === 'content-length' && headers[1] === RUNTIME_FAILURE_LENGTH
-  );
-}
 
 export interface ExchangeRequest {
   readonly incoming: IncomingMessage;
@@ -121,8 +108,9 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
   onHead(status: number, reason: string, raw: readonly string[]): void {
     const headers = responseHeaders(raw, this.#plan.responseHeaders, this.#plan);
     const outcome = fieldOf(raw, OUTCOME);
-    const ownLength = headers.length - this.#plan.responseHeaders.length;
-    if (outcome === 'function_error' || (ownLength === 2 && isRuntimeFailure(status, headers))) {
+    if (isFunctionError(status, outcome)) {
+      // Without a word of our entry module it is workerd's own answer, of which nothing stands in the log yet.
+      if (outcome === undefined) this.#plan.onBroken();
       this.#discarding = true;
       return;
     }
@@ -171,7 +159,10 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
 
   onFailure(failure: UpstreamFailure, error: unknown): void {
     if (this.#discarding) return this.#finish({ kind: 'function_error' });
-    if (this.#headSent) return this.#cut();
+    if (this.#headSent) {
+      this.#plan.onBroken();
+      return this.#cut();
+    }
     if (failure === 'unreachable') return this.#finish({ kind: 'unreachable' });
     if (failure === 'malformed') return this.#finish({ kind: 'response_invalid', cause: error });
     this.#finish({ kind: 'reset', replayable: !this.#pumping });

@@ -3,7 +3,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { OUTCOME } from '#shared/contracts/invoke.ts';
+import { isFunctionError, OUTCOME } from '#shared/contracts/invoke.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { headText } from '#shared/http/answer.node.ts';
 import { fieldOf } from '#shared/http/head.ts';
@@ -131,11 +131,15 @@ class Tunnel implements Watched {
       [...this.#plan.responseHeaders, 'connection', 'close'],
       this.#plan,
     );
-    if (fieldOf(response.rawHeaders, OUTCOME) === 'function_error')
+    const status = response.statusCode ?? 502;
+    const outcome = fieldOf(response.rawHeaders, OUTCOME);
+    if (isFunctionError(status, outcome)) {
+      if (outcome === undefined) this.#plan.onBroken();
       return this.#finish({ kind: 'function_error' });
+    }
     this.#instance = response.socket;
     this.#lastActiveMs = this.#watch.coarseMs;
-    socket.write(headText(response.statusCode ?? 502, response.statusMessage ?? '', headers), 'latin1');
+    socket.write(headText(status, response.statusMessage ?? '', headers), 'latin1');
     response.on('data', (chunk: Buffer) => {
       this.#plan.meter.responseBytes += chunk.byteLength;
     });

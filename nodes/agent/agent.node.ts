@@ -183,6 +183,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     logs,
     check: (runnable) => check({ launch: launchOptions, programs }, runnable),
     overdue: (instanceId, report) => watchdog.overdue(instanceId, report),
+    broken: (instanceId, requestId) => instances.get(instanceId)?.collector.broken(requestId),
     slow: (report) => watchdog.slow(report),
     status,
     kv: (question) => parts.bindings.ask(KV, question),

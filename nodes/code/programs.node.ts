@@ -63,7 +63,11 @@ export class Programs {
       content: contents[index] ?? new Uint8Array(),
     }));
     const secrets = await this.#options.openSecrets(runnable.secrets);
-    const config = buildWorkerdConfig(runnable, modules, { ...this.#options, secrets });
-    return { config: encodeWorkerdConfig(config), sockets: config.sockets.map(({ name }) => name) };
+    const { config, hookSecret } = buildWorkerdConfig(runnable, modules, { ...this.#options, secrets });
+    return {
+      config: encodeWorkerdConfig(config),
+      sockets: config.sockets.map(({ name }) => name),
+      hookSecret,
+    };
   }
 }

@@ -1,7 +1,19 @@
-/** The one Node module that the entry uses; workerd has it under the flag nodejs_als. */
-declare module 'node:async_hooks' {
-  export class AsyncLocalStorage<T> {
+/** Modules inside workerd, which only modules of an extension may import (pack.node.ts). */
+declare module 'node-internal:async_hooks' {
+  class AsyncLocalStorage<T> {
     getStore(): T | undefined;
     run<R>(store: T, callback: () => R): R;
   }
+  const hooks: { readonly AsyncLocalStorage: typeof AsyncLocalStorage };
+  export default hooks;
+}
+
+declare module 'cloudflare-internal:workers' {
+  const entrypoints: Pick<typeof import('cloudflare:workers'), 'WorkerEntrypoint'>;
+  export default entrypoints;
+}
+
+declare module 'cloudflare-internal:env' {
+  const environment: { getCurrentEnv(): unknown };
+  export default environment;
 }

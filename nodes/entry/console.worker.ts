@@ -3,19 +3,10 @@
  *
  * Evaluated before the user's module, so that its top-level code logs the same way. That module may poison
  * what it likes afterwards: from then on only language syntax and intact.worker.ts are used, no iterators, no
- * methods of values, and no writes that a setter on a prototype could catch. The store holds the
- * request itself and its id is read only when something is logged: a request that logs nothing pays for
- * `run()` alone.
+ * methods of values, and no writes that a setter on a prototype could catch.
  */
-import { AsyncLocalStorage } from 'node:async_hooks';
 import * as intact from './intact.worker.ts';
-
-export interface RequestScope {
-  readonly headers: { get(name: string): string | null };
-}
-
-export const scopes = new AsyncLocalStorage<RequestScope>();
-const currentScope = scopes.getStore.bind(scopes);
+import { withRequestId } from './scope.worker.ts';
 
 /** Longest message, in UTF-16 units; the agent's own bound is close to it. */
 const MESSAGE_LENGTH_MAX = 12_000;
@@ -46,21 +37,8 @@ function escape(text: string): string {
 }
 
 function emit(level: Level, message: string): void {
-  writeLine(`~c${LETTERS[level]}${requestId()} ${escape(message)}`);
-}
-
-const BREAKS_ID = /[ \n]/;
-
-/** Empty outside a request. It must hold no space, or the line would be read as another request's. */
-function requestId(): string {
-  try {
-    const scope = currentScope();
-    const id = scope === undefined ? null : intact.header(scope.headers as Headers, 'isoplane-request-id');
-    return id !== null && intact.match(BREAKS_ID, id) === null ? id : '';
-  } catch {
-    // The user's code may give requests other headers.
-    return '';
-  }
+  const text = escape(message);
+  withRequestId((id) => writeLine(`~c${LETTERS[level]}${id} ${text}`));
 }
 
 /** The objects around one that is being shown. A list of its own: arrays have setters to poison. */
@@ -310,7 +288,7 @@ export function logException(thrown: unknown): void {
   const { message, stack } = describe(thrown);
   const text = escape(intact.slice(message, 0, MESSAGE_LENGTH_MAX));
   const rest = stack === undefined ? '' : `\\|${escape(intact.slice(stack, 0, MESSAGE_LENGTH_MAX))}`;
-  writeLine(`~xe${requestId()} ${text}${rest}`);
+  withRequestId((id) => writeLine(`~xe${id} ${text}${rest}`));
 }
 
 function withCauses(error: Error): string | undefined {
@@ -321,4 +299,9 @@ function withCauses(error: Error): string | undefined {
     cause = cause.cause;
   }
   return stack;
+}
+
+/** What the module exports, for the agent's trial start (nodes/logs/parse.ts). */
+export function logExports(exports: object): void {
+  writeLine(`~e ${escape(intact.stringify(exports))}`);
 }

@@ -11,9 +11,6 @@ const uncurry = bind.bind(call) as <This, Args extends unknown[], Result>(
   method: Unbound<This, Args, Result>,
 ) => (self: This, ...values: Args) => Result;
 
-const sizeGetter = <This>(prototype: This): ((self: This) => number) =>
-  uncurry(Object.getOwnPropertyDescriptor(prototype, 'size')?.get as Unbound<This, [], number>);
-
 export const apply = Reflect.apply;
 export const toText = String;
 export const toNumber = Number;
@@ -31,7 +28,35 @@ export const slice = uncurry<string, [from: number, to?: number], string>(String
 export const indexOf = uncurry<string, [text: string], number>(String.prototype.indexOf);
 export const isoTime = uncurry(Date.prototype.toISOString);
 export const timeOf = uncurry(Date.prototype.getTime);
-export const header = uncurry<Headers, [name: string], string | null>(Headers.prototype.get);
+/** Compatibility dates before 2022-01-31 have no getters: there each object has the values itself, read-only. */
+function getterOf<This extends object, Result>(prototype: This, name: keyof This): (self: This) => Result {
+  for (
+    let owner: object | null = prototype;
+    owner !== null;
+    owner = Object.getPrototypeOf(owner) as object | null
+  ) {
+    const get = Object.getOwnPropertyDescriptor(owner, name)?.get as Unbound<This, [], Result> | undefined;
+    if (get !== undefined) return uncurry(get);
+  }
+  return (self) => self[name] as Result;
+}
+
+const headersOf = getterOf<Request, Headers>(Request.prototype, 'headers');
+const headerOf = uncurry<Headers, [name: string], string | null>(Headers.prototype.get);
+export const requestHeader = (request: Request, name: string): string | null =>
+  headerOf(headersOf(request), name);
+const responseHeadersOf = getterOf<Response, Headers>(Response.prototype, 'headers');
+export const responseHeader = (response: Response, name: string): string | null =>
+  headerOf(responseHeadersOf(response), name);
+export const setHeader = uncurry<Headers, [name: string, value: string], void>(Headers.prototype.set);
+export const deleteHeader = uncurry<Headers, [name: string], void>(Headers.prototype.delete);
+export { headersOf, responseHeadersOf };
+export const statusOf = getterOf<Response, number>(Response.prototype, 'status');
+export const bodyUsedOf = getterOf<Response, boolean>(Response.prototype, 'bodyUsed');
+export const bodyOf = getterOf<Response, ReadableStream | null>(Response.prototype, 'body');
+const jsonOf = uncurry<Response, [], Promise<unknown>>(Response.prototype.json as never);
+export const readJson = (response: Response): Promise<unknown> => jsonOf(response);
+
 const thenOf = uncurry<
   Promise<unknown>,
   [((value: unknown) => unknown) | undefined, (thrown: unknown) => unknown],
@@ -41,13 +66,13 @@ const thenOf = uncurry<
 export const whenRejected = (promise: Promise<unknown>, tell: (thrown: unknown) => void): void =>
   void thenOf(promise, undefined, tell);
 
-export const mapSize = sizeGetter<Map<unknown, unknown>>(Map.prototype);
+export const mapSize = getterOf<Map<unknown, unknown>, number>(Map.prototype, 'size');
 export const eachOfMap = uncurry<
   Map<unknown, unknown>,
   [visit: (value: unknown, key: unknown) => void],
   void
 >(Map.prototype.forEach);
-export const setSize = sizeGetter<Set<unknown>>(Set.prototype);
+export const setSize = getterOf<Set<unknown>, number>(Set.prototype, 'size');
 export const eachOfSet = uncurry<Set<unknown>, [visit: (value: unknown) => void], void>(
   Set.prototype.forEach,
 );
@@ -60,6 +85,7 @@ const RegExpClass = RegExp;
 const MapClass = Map;
 const SetClass = Set;
 const PromiseClass = Promise;
+const ResponseClass = Response;
 
 /** Of proxies, these throw what a trap throws. */
 export const isError = (value: unknown): value is Error => hasInstance(ErrorClass, value);
@@ -71,6 +97,8 @@ export const isPromise = (value: unknown): value is Promise<unknown> => hasInsta
 
 const weakHas = uncurry<WeakSet<object>, [value: object], boolean>(WeakSet.prototype.has);
 const weakAdd = uncurry<WeakSet<object>, [value: object], unknown>(WeakSet.prototype.add);
+
+export const isResponse = (value: unknown): value is Response => hasInstance(ResponseClass, value);
 
 /** Remembers objects without holding them. The first question about one answers false. */
 export function seenBefore(seen: WeakSet<object>, value: object): boolean {

@@ -1,53 +1,33 @@
 /**
  * Stands between workerd and the user's module: request scope for logs, exceptions, event functions.
  *
- * The generated entry module (pack.node.ts) imports the user's main as a namespace and exports what
- * {@link wrapModule} or {@link wrapEvent} return. A missing handler throws here, at start-up, so that it
- * is refused before it takes traffic.
+ * A module inside workerd's extension (pack.node.ts), out of reach of user code. The generated entry module
+ * imports the user's main as a namespace and exports what {@link wrapModule} or {@link wrapEvent} return. A missing
+ * handler throws here, at start-up, so that it is refused before it takes traffic.
  */
-import { WorkerEntrypoint } from 'cloudflare:workers';
-import { logException, scopes } from './console.worker.ts';
+import environment from 'cloudflare-internal:env';
+import entrypoints from 'cloudflare-internal:workers';
+import { isEntrypoint, wrapClass, type EntrypointClass } from './classes.worker.ts';
+import { logExports, logException } from './console.worker.ts';
+import { watchBinding } from './fetch.worker.ts';
+import { guard } from './guard.worker.ts';
 import * as intact from './intact.worker.ts';
-import { watched } from './uncaught.worker.ts';
+import { REQUEST_ID } from './scope.worker.ts';
+import { seen } from './context.worker.ts';
 
-const REQUEST_ID = 'isoplane-request-id';
+const { WorkerEntrypoint } = entrypoints;
+
 const DEADLINE_MS = 'isoplane-deadline-ms';
 const PRINCIPAL = 'isoplane-principal';
 const CLAIMS = 'isoplane-claims';
-const OUTCOME = 'isoplane-outcome';
 
-type Handler = (request: Request, env: unknown, ctx: ExecutionContext) => Response | Promise<Response>;
+type Handler = (request: Request, env: unknown, ctx: ExecutionContext) => unknown;
 type EventHandler = (event: unknown, context: unknown) => unknown;
 type Namespace = Readonly<Record<string, unknown>>;
 
 interface FunctionIdentity {
   readonly functionName: string;
   readonly functionVersion: number;
-}
-
-function failed(thrown: unknown): Response {
-  logException(thrown);
-  return new Response(null, { status: 500, headers: { [OUTCOME]: 'function_error' } });
-}
-
-async function settle(answer: Promise<Response>): Promise<Response> {
-  try {
-    return await answer;
-  } catch (thrown) {
-    return failed(thrown);
-  }
-}
-
-/** Runs in the scope of the request. A handler that answers at once costs no extra promise. */
-function guard(request: Request, run: () => Response | Promise<Response>): Response | Promise<Response> {
-  return scopes.run(request, () => {
-    try {
-      const answer = run();
-      return answer instanceof Response ? answer : settle(answer);
-    } catch (thrown) {
-      return failed(thrown);
-    }
-  });
 }
 
 function propertyOf(value: unknown, name: string): unknown {
@@ -60,9 +40,22 @@ function defaultExportOf(user: Namespace): unknown {
   return propertyOf(value, '__esModule') === true ? propertyOf(value, 'default') : value;
 }
 
+/** Before the user's module runs. @param services - names of bindings to other functions. */
+export function prepare(services: readonly string[]): void {
+  const env = environment.getCurrentEnv();
+  for (const name of services) watchBinding(propertyOf(env, name));
+}
+
+function wrapHandler(main: object, handler: Handler): unknown {
+  return {
+    fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
+      guard(request, () => intact.apply(handler, main, [request, env, seen(ctx)])),
+  };
+}
+
 export function wrapModule(user: Namespace): unknown {
   const main = defaultExportOf(user);
-  if (isEntrypoint(main)) return wrapDefaultClass(main);
+  if (isEntrypoint(main)) return wrapClass(main);
   if (main === undefined)
     throw new TypeError(
       'The module has no default export. Write `export default { fetch(request, env, ctx) { … } }`, or set "style": "event" and export `handler`.',
@@ -72,84 +65,37 @@ export function wrapModule(user: Namespace): unknown {
     throw new TypeError(
       'The default export has no `fetch` method. Write `export default { fetch(request, env, ctx) { … } }`, or a class that extends WorkerEntrypoint.',
     );
-  const handler = fetchHandler as Handler;
-  return {
-    fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => handler.call(main, request, env, watched(ctx))),
-  };
+  return wrapHandler(main as object, fetchHandler as Handler);
 }
 
-type EntrypointClass = new (ctx: ExecutionContext, env: unknown) => WorkerEntrypoint;
-type Method = (...values: unknown[]) => unknown;
-
-function isEntrypoint(value: unknown): value is EntrypointClass {
-  return typeof value === 'function' && value.prototype instanceof WorkerEntrypoint;
+/** An export that other functions may bind to by its name. */
+function isNamedEntrypoint(value: unknown): boolean {
+  return isEntrypoint(value) || typeof propertyOf(value, 'fetch') === 'function';
 }
 
-/** What was logged already: a method that calls another of its class would report the same failure twice. */
-const reported = new WeakSet<object>();
-
-function report(thrown: unknown): void {
-  if (typeof thrown === 'object' && thrown !== null && intact.seenBefore(reported, thrown)) return;
-  logException(thrown);
-}
-
-/** As the method was, except that what it throws is logged. Synchronous stays synchronous: code may call itself. */
-function loud(method: Method): Method {
-  return function (this: unknown, ...values) {
-    try {
-      const result: unknown = intact.apply(method, this, values);
-      if (intact.isPromise(result)) intact.whenRejected(result, report);
-      return result;
-    } catch (thrown) {
-      report(thrown);
-      throw thrown;
-    }
-  };
-}
-
-/** Methods of the class and its ancestors that RPC can reach. Accessors stay what they are. */
-function rpcMethods(main: EntrypointClass): Map<string, Method> {
-  const methods = new Map<string, Method>();
-  for (
-    let prototype: object | null = main.prototype;
-    prototype !== null && prototype !== WorkerEntrypoint.prototype;
-    prototype = Object.getPrototypeOf(prototype) as object | null
-  )
-    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype)))
-      if (typeof value === 'function' && name !== 'constructor' && name !== 'fetch' && !methods.has(name))
-        methods.set(name, value as Method);
-  return methods;
-}
-
-/** A class of the same behaviour whose requests have a scope and whose failures are logged. */
-function wrapClass(main: EntrypointClass): EntrypointClass {
-  const wrapped = class extends main {};
-  const define = (name: string, value: unknown): void =>
-    void Object.defineProperty(wrapped.prototype, name, { value, writable: true, configurable: true });
-  for (const [name, method] of rpcMethods(main)) define(name, loud(method));
-  const { fetch } = main.prototype as { fetch?: Method };
-  if (typeof fetch === 'function')
-    define('fetch', function (this: unknown, request: Request) {
-      return guard(request, () => fetch.call(this, request) as Response | Promise<Response>);
-    });
-  return wrapped;
-}
-
-function wrapDefaultClass(main: EntrypointClass): unknown {
-  if (typeof main.prototype.fetch !== 'function')
-    throw new TypeError('The default class has no `fetch` method; requests could not reach it.');
-  return wrapClass(main);
-}
-
-/** A class that the version lists in `entrypoints`. */
+/** One that the version lists in `entrypoints`, or that its trial start found. */
 export function wrapEntrypoint(user: Namespace, name: string): unknown {
   const main = user[name];
-  if (!isEntrypoint(main))
+  if (isEntrypoint(main)) return wrapClass(main);
+  if (!isNamedEntrypoint(main))
     throw new TypeError(
-      `The entrypoint ${name} is listed in the configuration, but the module exports no class of that name that extends WorkerEntrypoint.`,
+      `The entrypoint ${name} is listed in the configuration, but the module exports no class of that name that extends WorkerEntrypoint, and no object with a \`fetch\` method.`,
     );
-  return wrapClass(main);
+  return wrapHandler(main as object, propertyOf(main, 'fetch') as Handler);
+}
+
+/** Handlers that workerd knows and that nothing here calls yet. */
+const OTHER_HANDLERS = ['scheduled', 'queue', 'email', 'tail', 'tailStream', 'trace'];
+
+/** Tells the agent what there is to bind to, and what nobody will call. */
+export function tellExports(user: Namespace): void {
+  const main = defaultExportOf(user);
+  const has = (name: string): boolean =>
+    typeof propertyOf(isEntrypoint(main) ? main.prototype : main, name) === 'function';
+  logExports({
+    entrypoints: Object.keys(user).filter((name) => name !== 'default' && isNamedEntrypoint(user[name])),
+    handlers: OTHER_HANDLERS.filter(has),
+  });
 }
 
 /** The JSON body; an empty one is `undefined`. */
@@ -233,7 +179,7 @@ export function wrapEvent(user: Namespace, identity: FunctionIdentity): unknown 
   };
   return {
     fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => answer(request, env, watched(ctx))),
+      guard(request, () => answer(request, env, seen(ctx))),
   };
 }
 
@@ -242,8 +188,10 @@ type Hook = (env: unknown) => unknown;
 /**
  * The class behind the agent's own socket. A hook that is configured but not exported throws here, at
  * start-up, so that it is refused before it takes traffic.
+ *
+ * @param secret - begins the path of each call: user code finds the class in `ctx.exports`.
  */
-export function hooksOf(user: Namespace, names: readonly string[]): typeof WorkerEntrypoint {
+export function hooksOf(user: Namespace, names: readonly string[], secret: string): EntrypointClass {
   const hooks = new Map<string, Hook>();
   for (const name of names) {
     const exported = user[name] ?? propertyOf(defaultExportOf(user), name);
@@ -251,9 +199,9 @@ export function hooksOf(user: Namespace, names: readonly string[]): typeof Worke
       throw new TypeError(
         `The module exports no \`${name}\` function, but \`hooks.${name}\` is configured. Write \`export async function ${name}(env) { … }\`, or remove the setting.`,
       );
-    hooks.set(`/${name}`, exported as Hook);
+    hooks.set(`/${secret}/${name}`, exported as Hook);
   }
-  return class extends WorkerEntrypoint {
+  class HooksEntrypoint extends WorkerEntrypoint {
     override async fetch(request: Request): Promise<Response> {
       const hook = hooks.get(new URL(request.url).pathname);
       if (hook === undefined) return new Response(null, { status: 404 });
@@ -267,5 +215,6 @@ export function hooksOf(user: Namespace, names: readonly string[]): typeof Worke
         return Response.json({ message, stack: error?.stack }, { status: 500 });
       }
     }
-  };
+  }
+  return HooksEntrypoint as unknown as EntrypointClass;
 }

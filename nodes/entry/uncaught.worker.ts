@@ -33,12 +33,8 @@ function watchTimers(): void {
   }
 }
 
-let watchesContext = false;
-
-/** The class of contexts has no global name, so its `waitUntil` is replaced when the first one is seen. */
-export function watched(ctx: ExecutionContext): ExecutionContext {
-  if (watchesContext) return ctx;
-  watchesContext = true;
+/** What work after the answer throws. @param ctx - any context: `waitUntil` of its class is replaced. */
+export function watchContext(ctx: ExecutionContext): void {
   const prototype = Object.getPrototypeOf(ctx) as ExecutionContext;
   const original = Reflect.get(prototype, 'waitUntil') as Callback;
   prototype.waitUntil = function (this: ExecutionContext, promise) {
@@ -46,18 +42,31 @@ export function watched(ctx: ExecutionContext): ExecutionContext {
     // Of values that are no promises, `then` might be anything.
     if (intact.isPromise(promise)) intact.whenRejected(promise, logException);
   };
-  return ctx;
 }
 
 const later = queueMicrotask;
+const define = Object.defineProperty;
 
-/** The user's listeners come after ours, and may prevent what would follow. */
+/**
+ * The user's listeners come after ours, and may prevent what would follow. workerd's events are not cancelable,
+ * so `preventDefault` alone leaves no trace on them; it is heard here.
+ */
 function afterListeners(event: Event, thrown: () => unknown): void {
+  let prevented = false;
+  define(event, 'preventDefault', {
+    configurable: true,
+    value: () => {
+      prevented = true;
+    },
+  });
+  define(event, 'defaultPrevented', { configurable: true, get: () => prevented });
   later(() => {
-    if (!event.defaultPrevented) logException(thrown());
+    if (!prevented) logException(thrown());
   });
 }
 
-addEventListener('error', (event) => afterListeners(event, () => event.error ?? event.message));
+(addEventListener as (type: string, listen: (event: ErrorEvent) => void) => void)('error', (event) =>
+  afterListeners(event, () => (event.error as unknown) ?? event.message),
+);
 addEventListener('unhandledrejection', (event) => afterListeners(event, () => event.reason));
 watchTimers();

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { putKvValueSchema } from '#shared/contracts/api.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import {
+  brokenReportSchema,
   checkRequestSchema,
   overdueReportSchema,
   slowReportSchema,
@@ -26,6 +27,7 @@ export interface AgentAppDeps {
   readonly logs: Pick<LogStore, 'tail' | 'follow'>;
   readonly check: (runnable: Runnable) => Promise<CheckReply>;
   readonly overdue: (instanceId: string, report: OverdueReport) => void;
+  readonly broken: (instanceId: string, requestId: string) => void;
   readonly slow: (report: SlowReport) => void;
   readonly status: () => NodeStatus;
   readonly kv: (question: KvQuestion) => Promise<unknown>;
@@ -86,6 +88,11 @@ export function createAgentApp(deps: AgentAppDeps): Hono {
   });
   app.post('/v1/instances/:id/overdue', async (context) => {
     deps.overdue(context.req.param('id'), parse(overdueReportSchema, await jsonOf(context.req.raw)));
+    return context.body(null, 204);
+  });
+  app.post('/v1/instances/:id/broken', async (context) => {
+    const { requestId } = parse(brokenReportSchema, await jsonOf(context.req.raw));
+    deps.broken(context.req.param('id'), requestId);
     return context.body(null, 204);
   });
   app.post('/v1/slow', async (context) => {

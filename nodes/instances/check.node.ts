@@ -1,5 +1,6 @@
 /** Starts code that is about to be published once, as production would, and stops it. */
-import type { CheckReply } from '#shared/contracts/nodes.ts';
+import { moduleExportsSchema, type CheckReply } from '#shared/contracts/nodes.ts';
+import type { z } from 'zod';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { ByteBucket } from '../logs/bucket.ts';
 import { LogCollector } from '../logs/collector.ts';
@@ -8,6 +9,17 @@ import type { Slot } from '../slots/slot.node.ts';
 import { launch, type LaunchOptions } from './launch.node.ts';
 
 const LOG_LINES_MAX = 50;
+/** The line with the exports was written before the process listened, and is on its way. */
+const EXPORTS_MS_MAX = 500;
+
+function readExports(json: string | undefined): z.infer<typeof moduleExportsSchema> | undefined {
+  if (json === undefined) return undefined;
+  try {
+    return moduleExportsSchema.safeParse(JSON.parse(json)).data;
+  } catch {
+    return undefined;
+  }
+}
 
 export async function check(
   options: { readonly launch: LaunchOptions; readonly programs: Programs },
@@ -16,6 +28,8 @@ export async function check(
   const program = await options.programs.of(runnable);
   const logs: string[] = [];
   const { clock } = options.launch;
+  let told: (json: string | undefined) => void = () => undefined;
+  const exported = new Promise<string | undefined>((resolve) => (told = resolve));
   const collector = new LogCollector({
     instanceId: 'check',
     versionId: runnable.id,
@@ -25,6 +39,7 @@ export async function check(
       if (logs.length < LOG_LINES_MAX && entry.kind === 'console')
         logs.push(`${entry.level}: ${entry.message}`);
     },
+    onExports: (json) => told(json),
     clock,
     timers: options.launch.timers,
   });
@@ -38,10 +53,18 @@ export async function check(
       slot = taken;
     },
   });
+  if (outcome.kind === 'started') {
+    const timer = options.launch.timers.after(EXPORTS_MS_MAX, () => told(undefined));
+    await exported;
+    timer.cancel();
+  }
   // Not waited for: the answer is known, and nothing depends on the process being gone.
   slot?.kill('stopped');
   collector.end();
-  if (outcome.kind === 'started') return { ok: true, startMs: outcome.startMs };
+  if (outcome.kind === 'started') {
+    const exports = readExports(await exported);
+    return { ok: true, startMs: outcome.startMs, ...(exports === undefined ? {} : { exports }) };
+  }
   const { message, stack } = outcome.failure;
   return { ok: false, message, ...(stack === undefined ? {} : { stack }), logs };
 }

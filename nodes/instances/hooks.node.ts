@@ -22,6 +22,8 @@ export interface HookCall {
   /** Folder of the slot. */
   readonly folder: string;
   readonly name: HookName;
+  /** Of the program: the socket alone is not enough, since user code finds the class behind it. */
+  readonly secret: string;
   readonly timeoutMs: number;
   readonly timers: Timers;
 }
@@ -34,7 +36,7 @@ const failureSchema = z.object({
 });
 
 /** Resolves within `timeoutMs`. Never rejects. */
-export function callHook({ folder, name, timeoutMs, timers }: HookCall): Promise<HookOutcome> {
+export function callHook({ folder, name, secret, timeoutMs, timers }: HookCall): Promise<HookOutcome> {
   return new Promise((resolve) => {
     const finish = (outcome: HookOutcome): void => {
       timer.cancel();
@@ -47,7 +49,7 @@ export function callHook({ folder, name, timeoutMs, timers }: HookCall): Promise
       {
         socketPath: join(folder, HOOKS_SOCKET),
         method: 'POST',
-        path: `/${name}`,
+        path: `/${secret}/${name}`,
         headers: { host: 'hooks', 'content-length': 0 },
         agent: false,
       },

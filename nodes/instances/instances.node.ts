@@ -44,6 +44,7 @@ export interface RunningInstance {
   readonly slot: Slot;
   readonly endpoint: Endpoint;
   readonly collector: LogCollector;
+  readonly hookSecret: string;
 }
 
 interface Entry {
@@ -190,9 +191,15 @@ export class Instances {
   }
 
   /** A hook that fails is told to the function's owner and holds up nothing. */
-  async #preStop({ slot, collector }: RunningInstance, timeoutMs: number): Promise<void> {
+  async #preStop({ slot, collector, hookSecret }: RunningInstance, timeoutMs: number): Promise<void> {
     const { timers } = this.#options.launch;
-    const outcome = await callHook({ folder: slot.folder, name: 'preStop', timeoutMs, timers });
+    const outcome = await callHook({
+      folder: slot.folder,
+      name: 'preStop',
+      secret: hookSecret,
+      timeoutMs,
+      timers,
+    });
     if (outcome.kind !== 'done') collector.platform(`The instance is being stopped: ${outcome.message}.`);
   }
 
@@ -231,7 +238,14 @@ export class Instances {
       instance: { kind: 'unix', path: outcome.slot.socketPath },
       agent: { kind: 'unix', path: this.#options.agentSocket },
     };
-    const running = { id: instanceId, runnable, slot: outcome.slot, endpoint, collector };
+    const running = {
+      id: instanceId,
+      runnable,
+      slot: outcome.slot,
+      endpoint,
+      collector,
+      hookSecret: program.hookSecret,
+    };
     entry.running = running;
     this.#options.onStarted(running);
     void outcome.slot.ended.then((reason) => this.#finish(running, entry, reason));

@@ -60,7 +60,10 @@ export async function launch(
     startIn(slot, options, runnable, { program, hooks }),
   );
   if (outcome.kind === 'failed') return outcome;
-  const failure = hooks.purpose === 'trial' ? undefined : await runInit(options, outcome.slot, runnable);
+  const failure =
+    hooks.purpose === 'trial'
+      ? undefined
+      : await runInit(options, outcome.slot, { runnable, secret: program.hookSecret });
   return failure ?? { ...outcome, startMs: options.clock.monotonicMs() - startedMs };
 }
 
@@ -103,11 +106,12 @@ async function startIn(
 async function runInit(
   { timers }: LaunchOptions,
   slot: Slot,
-  { hooks }: Runnable,
+  { runnable, secret }: { readonly runnable: Runnable; readonly secret: string },
 ): Promise<LaunchOutcome | undefined> {
+  const { hooks } = runnable;
   if (hooks.init === undefined) return undefined;
   const { timeoutMs } = hooks.init;
-  const outcome = await callHook({ folder: slot.folder, name: 'init', timeoutMs, timers });
+  const outcome = await callHook({ folder: slot.folder, name: 'init', secret, timeoutMs, timers });
   if (outcome.kind === 'done') return undefined;
   // One that has ended by itself keeps its own reason.
   const kill = timers.after(outcome.kind === 'lost' ? LOST_MS_MAX : 0, () => slot.kill('startup_failed'));

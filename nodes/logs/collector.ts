@@ -7,15 +7,18 @@ import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import { stackLine } from '../slots/stderr.ts';
+import { Attribution } from './attribution.ts';
 import type { ByteBucket } from './bucket.ts';
 import { LineSplitter } from './lines.ts';
-import { parseStderrLine, parseStdoutLine, type ParsedLine } from './parse.ts';
+import { parseExportsLine, parseStderrLine, parseStdoutLine, type ParsedLine } from './parse.ts';
 
 export interface CollectorOptions {
   readonly instanceId: string;
   readonly versionId: VersionId;
   readonly bucket: ByteBucket;
   readonly append: (entry: LogEntry) => void;
+  /** JSON of what the started module exports. */
+  readonly onExports?: (json: string) => void;
   readonly clock: Clock;
   readonly timers: Timers;
 }
@@ -48,6 +51,7 @@ export class LogCollector {
   readonly #options: CollectorOptions;
   readonly #stdout: LineSplitter;
   readonly #stderr: LineSplitter;
+  readonly #attribution: Attribution;
   #dropped = 0;
   #dropTimer: Timer | undefined;
   #openTimer: Timer | undefined;
@@ -56,6 +60,7 @@ export class LogCollector {
 
   constructor(options: CollectorOptions) {
     this.#options = options;
+    this.#attribution = new Attribution(options.clock, options.timers, (parsed) => this.#add(parsed));
     this.#stdout = new LineSplitter(LINE_BYTES_MAX, {
       line: (text, cut) => this.#accept(text, cut, parseStdoutLine),
     });
@@ -73,6 +78,12 @@ export class LogCollector {
       this.#openTimer ??= this.#options.timers.after(STACK_WAIT_MS, () => this.#closeOpen());
   }
 
+  /** The runtime ended a request: what it says of that is the request's. */
+  broken(requestId: string): void {
+    this.#closeOpen();
+    this.#attribution.request(ownText(requestId));
+  }
+
   /** Something the platform did, for the function's owner to read. Not metered. */
   platform(message: string, requestId?: string): void {
     this.#add({
@@ -87,6 +98,7 @@ export class LogCollector {
     this.#stdout.end();
     this.#stderr.end();
     this.#closeOpen();
+    this.#attribution.end();
     this.#reportDropped();
   }
 
@@ -114,11 +126,15 @@ export class LogCollector {
     if (this.#open === undefined) return;
     const { parsed, stack } = this.#open;
     this.#open = undefined;
-    this.#add(stack.length === 0 ? parsed : { ...parsed, stack: [parsed.message, ...stack].join('\n') });
+    const whole = stack.length === 0 ? parsed : { ...parsed, stack: [parsed.message, ...stack].join('\n') };
+    if (whole.kind === 'exception') this.#attribution.line(whole);
+    else this.#add(whole);
   }
 
   #accept(text: string, cut: boolean, parse: (line: string) => ParsedLine): void {
     if (text === '') return;
+    const exported = parseExportsLine(text);
+    if (exported !== undefined) return this.#options.onExports?.(exported);
     if (this.#options.bucket.take(text.length, this.#options.clock.monotonicMs()))
       this.#add(owned(truncate(parse(text), cut)));
     else this.#drop(1);

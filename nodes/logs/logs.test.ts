@@ -175,6 +175,9 @@ test('LogCollector keeps a stack together that arrives in pieces', ({ expect }) 
   collector.stderr(bytes('  at a.js:3:4\n'));
   expect(entries).toEqual([]);
   clock.advance(50);
+  expect(entries).toEqual([]);
+  // Nobody says which request it belongs to.
+  clock.advance(1_000);
   expect(entries).toMatchObject([
     { kind: 'exception', message: 'Error: boom', stack: 'Error: boom\n    at f (a.js:1:2)\n    at a.js:3:4' },
   ]);

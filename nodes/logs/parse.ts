@@ -19,6 +19,8 @@ const LEVELS: Readonly<Record<string, ParsedLine['level']>> = {
   e: 'error',
 };
 const UNESCAPED: Readonly<Record<string, string>> = { n: '\n', '0': '\0', '\\': '\\' };
+/** The entry module tells what the user's module exports, once, when it has started. */
+const EXPORTS_MARK = '~e ';
 const REQUEST_ID_LENGTH_MAX = 200;
 const ID_AT = 3;
 
@@ -39,6 +41,11 @@ export function parseStdoutLine(line: string): ParsedLine {
   if (space > ID_AT) parsed.requestId = line.slice(ID_AT, space);
   if (kind === 'exception' && parts[1] !== undefined) parsed.stack = parts[1];
   return parsed;
+}
+
+/** JSON of what the module exports; undefined: another line. */
+export function parseExportsLine(line: string): string | undefined {
+  return line.startsWith(EXPORTS_MARK) ? unescape(line.slice(EXPORTS_MARK.length))[0] : undefined;
 }
 
 /** Message, and stack if there is one. */

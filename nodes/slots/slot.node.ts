@@ -30,6 +30,8 @@ export interface SlotSink {
 export interface Program {
   readonly config: Uint8Array;
   readonly sockets: readonly string[];
+  /** Begins the path of calls to the version's hooks. */
+  readonly hookSecret: string;
 }
 
 export type StartOutcome =

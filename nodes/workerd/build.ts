@@ -24,9 +24,6 @@ import type {
 /** The gateway deletes every `isoplane-` header from outside, so `request.cf` is always undefined. */
 const CF_HEADER = 'isoplane-cf';
 
-/** Flags that give the entry module AsyncLocalStorage; several of them at once are refused by workerd. */
-const ALS_FLAGS = ['nodejs_als', 'nodejs_compat', 'nodejs_compat_v2'];
-
 /** Young generation of the smallest and the largest instances, in MB. */
 const SEMI_SPACE_MB_MIN = 1;
 const SEMI_SPACE_MB_MAX = 16;
@@ -111,24 +108,36 @@ function sockets({ entrypoints, hooks }: Runnable, rpcHost: string): readonly Wo
   ];
 }
 
+export interface BuiltConfig {
+  readonly config: WorkerdConfig;
+  /** Begins the path of calls to the version's hooks. */
+  readonly hookSecret: string;
+}
+
 export function buildWorkerdConfig(
   runnable: Runnable,
   modules: readonly WorkerdModule[],
   { entry, secrets, rpcHost }: BuildOptions,
-): WorkerdConfig {
+): BuiltConfig {
   const { functionName, number } = parseVersionId(runnable.id);
-  const { style, main, hooks, entrypoints, compatibilityFlags: flags } = runnable;
-  return {
+  const { style, main, hooks, entrypoints, services } = runnable;
+  const packed = entry.of({
+    style,
+    main,
+    hooks,
+    entrypoints,
+    services: services.map(({ binding }) => binding),
+    functionName,
+    functionVersion: number,
+  });
+  const config: WorkerdConfig = {
     services: [
       {
         name: 'main',
         kind: 'worker',
-        modules: [
-          ...entry.of({ style, main, hooks, entrypoints, functionName, functionVersion: number }),
-          ...modules,
-        ],
+        modules: [packed.main, ...modules],
         compatibilityDate: runnable.compatibilityDate,
-        compatibilityFlags: flags.some((flag) => ALS_FLAGS.includes(flag)) ? flags : [...flags, 'nodejs_als'],
+        compatibilityFlags: runnable.compatibilityFlags,
         bindings: bindings(runnable, secrets),
         globalOutbound: 'egress',
       },
@@ -137,6 +146,8 @@ export function buildWorkerdConfig(
       ...externals(runnable, rpcHost),
     ],
     sockets: sockets(runnable, rpcHost),
+    extension: packed.extension,
     v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...gcFlags(runnable.limits.memoryMb)],
   };
+  return { config, hookSecret: packed.secret };
 }

@@ -11,6 +11,13 @@ export interface WorkerdModule {
   readonly content: Uint8Array;
 }
 
+/** Part of workerd to the worker: internal ones can be imported by other modules of workerd alone. */
+export interface WorkerdExtensionModule {
+  readonly name: string;
+  readonly internal: boolean;
+  readonly source: string;
+}
+
 /** A service, or an exported class of the worker that it names. */
 export interface ServiceRef {
   readonly service: string;
@@ -64,5 +71,6 @@ export interface WorkerdSocket extends ServiceRef {
 export interface WorkerdConfig {
   readonly services: readonly WorkerdService[];
   readonly sockets: readonly WorkerdSocket[];
+  readonly extension?: readonly WorkerdExtensionModule[];
   readonly v8Flags: readonly string[];
 }

@@ -120,6 +120,14 @@ export function encodeWorkerdConfig(config: WorkerdConfig): Uint8Array {
     if (socket.schemeHeader !== undefined) http.forwardedProtoHeader = socket.schemeHeader;
     if (socket.capnpConnectHost !== undefined) http.capnpConnectHost = socket.capnpConnectHost;
   }
+  const inner = config.extension ?? [];
+  const extension = root._initExtensions(1).get(0)._initModules(inner.length);
+  for (const [index, { name, internal, source }] of inner.entries()) {
+    const target = extension.get(index);
+    target.name = name;
+    target.internal = internal;
+    target.esModule = source;
+  }
   encodeTexts(root._initV8Flags(config.v8Flags.length), config.v8Flags);
   return new Uint8Array(message.toArrayBuffer());
 }

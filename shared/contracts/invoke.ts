@@ -21,10 +21,19 @@ export const PRINCIPAL = 'isoplane-principal';
 /** To the instance: JSON of the verified token's claims, base64url. */
 export const CLAIMS = 'isoplane-claims';
 /**
- * From the instance: `function_error` when the handler threw; the gateway then answers a problem document. From
+ * From the instance, with each status 500: `function_error` when the handler threw (the gateway then answers a
+ * problem document), {@link ANSWERED} when the function itself answered so. A 500 without it is workerd's own. From
  * the gateway to the client: `bystander_retried` when its first instance ended through no fault of the request.
  */
 export const OUTCOME = 'isoplane-outcome';
+export const ANSWERED = 'answered';
+
+/** Not the function's own answer. @param outcome - of the instance's response. */
+export function isFunctionError(status: number, outcome: string | undefined): boolean {
+  return status === 500 && outcome !== ANSWERED;
+}
+/** To a function that called another through a binding, with each problem: its code. The call then rejects. */
+export const BINDING_ERROR = 'isoplane-binding-error';
 /** From the gateway to the client: which version answered, and `1` when an instance had to be started. */
 export const VERSION = 'isoplane-version';
 export const COLD_START = 'isoplane-cold-start';

@@ -18,6 +18,9 @@
  *   POST /v1/instances/ID/overdue OverdueReport → 204. A request passed its cpuMs of wall time, or its
  *          timeout: the agent compares CPU time and kills what does not yield.
  *
+ *   POST /v1/instances/ID/broken  BrokenReport → 204. The runtime ended the request without an answer of the
+ *          function, or broke it off within: the agent gives the request's id to what the runtime said of it.
+ *
  *   POST /v1/slow                 SlowReport → 204. Instances that have left a request without an answer for
  *          some 20 ms: the agent looks which of them burn CPU, long before a budget is over.
  *
@@ -79,6 +82,8 @@ export const overdueReportSchema = z.object({
   sentAtMs: z.number().optional(),
 });
 
+export const brokenReportSchema = z.object({ requestId: z.string().min(1).max(200) });
+
 /** Instances in one report; a gateway sends the rest with its next one. */
 export const SLOW_INSTANCES_MAX = 256;
 export const slowReportSchema = z.object({
@@ -112,9 +117,21 @@ export const nodeHeartbeatReplySchema = z.object({
   stop: z.array(z.string()),
 });
 
+export const moduleExportsSchema = z.object({
+  /** Classes and objects that other functions may bind to by name. */
+  entrypoints: z.array(z.string().max(200)).max(1_000),
+  /** Handlers beside `fetch` that workerd knows. */
+  handlers: z.array(z.string().max(200)).max(100),
+});
+
 export const checkRequestSchema = z.object({ runnable: runnableItemSchema });
 export const checkReplySchema = z.discriminatedUnion('ok', [
-  z.object({ ok: z.literal(true), startMs: z.number() }),
+  z.object({
+    ok: z.literal(true),
+    startMs: z.number(),
+    /** What the module exports. Written by user code: names that mean nothing are left out by the reader. */
+    exports: moduleExportsSchema.optional(),
+  }),
   z.object({
     ok: z.literal(false),
     message: z.string(),
@@ -159,6 +176,7 @@ export type StartRequest = z.infer<typeof startRequestSchema>;
 export type StartReply = z.infer<typeof startReplySchema>;
 export type ExitReport = z.infer<typeof exitReportSchema>;
 export type OverdueReport = z.infer<typeof overdueReportSchema>;
+export type BrokenReport = z.infer<typeof brokenReportSchema>;
 export type SlowReport = z.infer<typeof slowReportSchema>;
 export type NodeHeartbeat = z.infer<typeof nodeHeartbeatSchema>;
 export type NodeHeartbeatReply = z.infer<typeof nodeHeartbeatReplySchema>;

@@ -1,7 +1,13 @@
 /** The scheduler and the agents over their Unix sockets, as a holder of leases calls them. */
+import { connect } from 'node:net';
 import { z } from 'zod';
 import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
-import { exitReportSchema, SLOW_INSTANCES_MAX, type SlowReport } from '../contracts/nodes.ts';
+import {
+  exitReportSchema,
+  SLOW_INSTANCES_MAX,
+  type BrokenReport,
+  type SlowReport,
+} from '../contracts/nodes.ts';
 import { asPlatformError, PlatformError } from '../errors.ts';
 import type { Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
@@ -110,6 +116,18 @@ class SlowReports {
   }
 }
 
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const answer = (found: boolean): void => {
+      socket.destroy();
+      resolve(found);
+    };
+    socket.once('connect', () => answer(true));
+    socket.once('error', () => answer(false));
+  });
+}
+
 export function createAgentClient(options: {
   readonly timers: Timers;
   readonly log: Log;
@@ -146,7 +164,8 @@ export function createAgentClient(options: {
         });
       } catch (thrown) {
         options.log.warn('agent_unreachable', { instance: lease.instanceId, error: thrown });
-        return undefined;
+        // The instance itself can be asked: what still listens has not ended.
+        return (await listens(lease.endpoint.instance.path)) ? { ended: false } : undefined;
       }
     },
     overdue(lease, report) {
@@ -159,6 +178,19 @@ export function createAgentClient(options: {
         })
         .catch((thrown: unknown) =>
           options.log.warn('overdue_not_reported', { instance: lease.instanceId, error: thrown }),
+        )
+        .finally(() => limit[Symbol.dispose]());
+    },
+    broken(lease, requestId) {
+      const limit = timeout(options.timers, AGENT_TIMEOUT_MS);
+      peerOf(lease)
+        .call(`${instancePath(lease)}/broken`, z.unknown(), {
+          method: 'POST',
+          body: { requestId } satisfies BrokenReport,
+          signal: limit.signal,
+        })
+        .catch((thrown: unknown) =>
+          options.log.warn('broken_not_reported', { instance: lease.instanceId, error: thrown }),
         )
         .finally(() => limit[Symbol.dispose]());
     },

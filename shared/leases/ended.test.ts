@@ -9,6 +9,7 @@ async function verdict(report: ExitReport | undefined, maySend: boolean): Promis
   const agent: AgentPort = {
     exit: () => Promise.resolve(report),
     overdue: () => undefined,
+    broken: () => undefined,
     slow: () => undefined,
   };
   const permit = { lease: {}, lost: () => undefined } as unknown as Permit;
@@ -36,6 +37,12 @@ describe('afterReset()', () => {
       expect(await verdict({ ended: true, reason, blamedRequestId: 'mine' }, true)).toBe(reason);
       expect(await verdict({ ended: true, reason }, true)).toBe(reason);
     }
+  });
+
+  test('takes a connection that closed for the fault of the function when the instance lives', async ({
+    expect,
+  }) => {
+    expect(await verdict({ ended: false }, true)).toBe('function_error');
   });
 
   test('tells what cannot be repeated why it was lost', async ({ expect }) => {

@@ -33,14 +33,21 @@ export interface Reset {
 }
 
 /**
- * Once more when the request may be repeated and is not to blame for the end of its instance.
+ * Once more when the instance has ended, and the request may be repeated and is not to blame for that end.
  *
- * @throws {PlatformError} the code of what ended the instance, `evicted` or `instance_lost`.
+ * @throws {PlatformError} the code of what ended the instance, `evicted`, `instance_lost`, or `function_error` when
+ *   it lives: then the function's own answer broke.
  */
 export async function afterReset(agent: AgentPort, permit: Permit, reset: Reset): Promise<'resend'> {
+  const { requestId } = reset;
   const report = await agent.exit(permit.lease, EXIT_WAIT_MS);
-  if (report === undefined || report.ended) permit.lost();
-  const verdict = judge(report, reset.requestId);
+  // Streams that fail before their first byte look the same as a process that ends.
+  if (report?.ended === false) {
+    agent.broken(permit.lease, requestId);
+    throw new PlatformError('function_error', 'the instance lives, and closed the connection of the request');
+  }
+  permit.lost();
+  const verdict = judge(report, requestId);
   const innocent = verdict === 'bystander' || verdict === 'evicted';
   if (innocent && reset.maySend) return 'resend';
   if (verdict === 'evicted')

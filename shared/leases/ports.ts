@@ -40,6 +40,8 @@ export interface LeaseSource {
 export interface AgentPort {
   exit(lease: Lease, waitMs: number): Promise<ExitReport | undefined>;
   overdue(lease: Lease, report: OverdueReport): void;
+  /** The runtime ended the request without an answer of the function: what it said of that is the request's. */
+  broken(lease: Lease, requestId: string): void;
   /** A request has had no answer for `ageMs`. Reported in batches. */
   slow(lease: Lease, ageMs: number): void;
 }

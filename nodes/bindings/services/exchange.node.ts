@@ -1,7 +1,8 @@
 /** One request from a function to an instance of another, and the response back; both bodies stream. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FunctionLimits } from '#shared/contracts/config.ts';
-import { REQUEST_ID } from '#shared/contracts/invoke.ts';
+import { isFunctionError, OUTCOME, REQUEST_ID } from '#shared/contracts/invoke.ts';
+import { fieldOf } from '#shared/http/head.ts';
 import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 import type {
@@ -11,7 +12,6 @@ import type {
   UpstreamHandler,
 } from '#shared/upstream/upstream.ts';
 import { requestHeaders, responseHeaders } from '#shared/upstream/pass.ts';
-import { isFunctionError } from './headers.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 
@@ -36,6 +36,8 @@ export interface ExchangePlan {
   readonly meter: Meter;
   readonly watch: Watch;
   readonly onSlow: (ageMs: number) => void;
+  /** The runtime ended the call, and the target's log knows nothing of it. */
+  readonly onBroken: () => void;
 }
 
 /** Nothing was sent, for want of a listener or of room in its queue. */
@@ -119,7 +121,9 @@ class Exchange implements UpstreamHandler, Watched {
   }
 
   onHead(status: number, reason: string, raw: readonly string[]): void {
-    if (isFunctionError(status, raw)) {
+    const outcome = status === 500 ? fieldOf(raw, OUTCOME) : undefined;
+    if (isFunctionError(status, outcome)) {
+      if (outcome === undefined) this.#plan.onBroken();
       this.#discarding = true;
       return;
     }
@@ -165,7 +169,10 @@ class Exchange implements UpstreamHandler, Watched {
 
   onFailure(failure: UpstreamFailure, error: unknown): void {
     if (this.#discarding) return this.#finish({ kind: 'function_error' });
-    if (this.#headSent) return this.#cut();
+    if (this.#headSent) {
+      this.#plan.onBroken();
+      return this.#cut();
+    }
     if (failure === 'unreachable') return this.#finish({ kind: unsent(error) });
     if (failure === 'malformed') return this.#finish({ kind: 'response_invalid', cause: error });
     this.#finish({ kind: 'reset', replayable: !this.#pumping });

@@ -4,7 +4,7 @@
  * done, or once when it may be repeated, has no body and is not to blame for the end of its instance.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { DEADLINE_MS, FORWARDED_PROTO, PRINCIPAL, REQUEST_ID, SCHEME } from '#shared/contracts/invoke.ts';
+import { BINDING_ERROR, DEADLINE_MS, FORWARDED_PROTO, PRINCIPAL, REQUEST_ID, SCHEME } from '#shared/contracts/invoke.ts';
 import { afterReset, afterTimeout, IDEMPOTENCY_KEY, isRepeatable } from '#shared/leases/ended.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Meter } from '#shared/usage/meter.ts';
@@ -40,13 +40,21 @@ interface Forwarding {
   reached: boolean;
 }
 
+const ID = /^[\w.:-]{1,200}$/;
+
+/** The caller's, which its own entry module said: all that one request causes has one id. */
+function requestIdOf({ headers }: IncomingMessage): string {
+  const told = headers[REQUEST_ID];
+  return typeof told === 'string' && ID.test(told) ? told : newRequestId();
+}
+
 /** Answers the request, whatever happens. */
 export async function forwardFetch(
   deps: ServiceDeps,
   socket: ServiceSocket,
   inbound: Inbound,
 ): Promise<void> {
-  const requestId = newRequestId();
+  const requestId = requestIdOf(inbound.incoming);
   const gone = new AbortController();
   const sink = inbound.outgoing ?? inbound.socket;
   const leave = (): void => gone.abort();
@@ -115,6 +123,7 @@ async function attempt(
     limits: version.limits,
     meter,
     watch: deps.watch,
+    onBroken: () => deps.agent.broken(lease, requestId),
     onSlow: (ageMs) => {
       if (ageMs < version.limits.cpuMs) deps.agent.slow(lease, ageMs);
       else deps.agent.overdue(lease, { requestId, kind: 'cpu', ageMs, inFlight: place.permit.inFlight() });
@@ -166,23 +175,35 @@ async function settle(
   }
 }
 
-/** The whole response, after which the connection ends. */
-export function problemText(error: PlatformError, requestId: string): string {
+interface Problem {
+  readonly status: number;
+  /** Headers, names and values in turn. */
+  readonly flat: readonly string[];
+  readonly body: string;
+}
+
+function problemOf(error: PlatformError, requestId: string): Problem {
   const { status, headers, body } = problemParts(error, requestId);
   const length = String(Buffer.byteLength(body));
-  return (
-    headText(status, 'Refused', [...[...headers].flat(), 'content-length', length, 'connection', 'close']) +
-    body
-  );
+  return {
+    status,
+    flat: [...[...headers].flat(), BINDING_ERROR, error.code, 'content-length', length],
+    body,
+  };
+}
+
+/** The whole response, after which the connection ends. */
+export function problemText(error: PlatformError, requestId: string): string {
+  const { status, flat, body } = problemOf(error, requestId);
+  return headText(status, 'Refused', [...flat, 'connection', 'close']) + body;
 }
 
 function answerProblem(inbound: Inbound, error: PlatformError, requestId: string): void {
-  const { status, headers, body } = problemParts(error, requestId);
-  const flat = [...[...headers].flat(), 'content-length', String(Buffer.byteLength(body))];
+  const { status, flat, body } = problemOf(error, requestId);
   if (inbound.outgoing === undefined) inbound.socket.end(problemText(error, requestId));
   else if (inbound.outgoing.headersSent) inbound.outgoing.destroy();
   else {
-    inbound.outgoing.writeHead(status, flat).end(body);
+    inbound.outgoing.writeHead(status, [...flat]).end(body);
     drain(inbound.incoming);
   }
 }

@@ -276,8 +276,8 @@ class Session implements Watched {
     this.#over = true;
     this.#between.deps.watch.delete(this);
     this.#meter.open -= 1;
-    this.#caller.destroy();
-    this.#instance.destroy();
+    // What either side sent last still goes out.
+    for (const side of [this.#caller, this.#instance]) if (!side.destroyed) side.end(() => side.destroy());
     this.#between.place.leave();
   }
 }

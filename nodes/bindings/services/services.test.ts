@@ -6,7 +6,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { accountNameSchema, functionNameSchema, versionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { CallDepths } from './depth.ts';
-import { isFunctionError } from './headers.ts';
+import { isFunctionError } from '#shared/contracts/invoke.ts';
 import { CallerSessions } from './sessions.ts';
 import { serviceState, Targets, type ServiceTarget } from './targets.ts';
 
@@ -149,17 +149,14 @@ describe('CallDepths', () => {
 });
 
 describe('isFunctionError()', () => {
-  test('knows the mark of the entry module and the bare answer of workerd, and no answer of a function', ({
-    expect,
-  }) => {
+  test('goes by the word of the entry module on a response of status 500', ({ expect }) => {
     const verdicts = [
-      isFunctionError(500, ['isoplane-outcome', 'function_error']),
-      isFunctionError(500, ['Content-Length', '21', 'Connection', 'keep-alive']),
-      isFunctionError(500, ['Content-Length', '21', 'Content-Type', 'text/plain']),
-      isFunctionError(500, []),
-      isFunctionError(200, ['isoplane-outcome', 'function_error']),
+      isFunctionError(500, 'function_error'),
+      isFunctionError(500, undefined),
+      isFunctionError(500, 'answered'),
+      isFunctionError(200, 'function_error'),
     ];
-    expect(verdicts).toEqual([true, true, false, false, false]);
+    expect(verdicts).toEqual([true, true, false, false]);
   });
 });
 

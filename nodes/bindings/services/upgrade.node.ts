@@ -2,13 +2,13 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { REQUEST_ID } from '#shared/contracts/invoke.ts';
+import { isFunctionError, OUTCOME, REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
 import { unsent, type ExchangeOutcome, type ExchangePlan } from './exchange.node.ts';
 import { headText } from '#shared/http/answer.node.ts';
+import { fieldOf } from '#shared/http/head.ts';
 import { Join } from '#shared/upstream/join.node.ts';
 import { requestHeaders, responseHeaders } from '#shared/upstream/pass.ts';
-import { isFunctionError } from './headers.ts';
 
 const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 const NOBODY: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN']);
@@ -106,7 +106,11 @@ class Upgrade implements Watched {
   /** The function declined: its plain answer goes out, and the connection ends with it. */
   #decline(response: IncomingMessage): void {
     const status = response.statusCode ?? 502;
-    if (isFunctionError(status, response.rawHeaders)) return this.#finish({ kind: 'function_error' });
+    const outcome = status === 500 ? fieldOf(response.rawHeaders, OUTCOME) : undefined;
+    if (isFunctionError(status, outcome)) {
+      if (outcome === undefined) this.#plan.onBroken();
+      return this.#finish({ kind: 'function_error' });
+    }
     this.#begin(response.socket);
     const { socket } = this.#inbound;
     const own = [REQUEST_ID, this.#plan.requestId, 'connection', 'close'];

@@ -1,0 +1,114 @@
+/** Class entrypoints: the same behaviour, in the scope of each request, with failures logged. */
+import entrypoints from 'cloudflare-internal:workers';
+import { logException } from './console.worker.ts';
+import { guard } from './guard.worker.ts';
+import * as intact from './intact.worker.ts';
+import { currentScope, newRequestId, Pending, resolvePending, runIn, type Scope } from './scope.worker.ts';
+import { seen } from './context.worker.ts';
+
+const { WorkerEntrypoint } = entrypoints;
+
+export type EntrypointClass = new (ctx: ExecutionContext, env: unknown) => object;
+type Method = (...values: unknown[]) => unknown;
+
+export function isEntrypoint(value: unknown): value is EntrypointClass {
+  return typeof value === 'function' && value.prototype instanceof WorkerEntrypoint;
+}
+
+/** What was logged already: a method that calls another of its class would report the same failure twice. */
+const reported = new WeakSet<object>();
+
+function report(thrown: unknown): void {
+  if (typeof thrown === 'object' && thrown !== null && intact.seenBefore(reported, thrown)) return;
+  logException(thrown);
+}
+
+/** By instance: what it logs before its first call belongs to that call. */
+const pendings = new WeakMap<object, Pending>();
+const pendingOf = pendings.get.bind(pendings);
+const remember = pendings.set.bind(pendings);
+
+function begin(instance: unknown, scope: Request | string): void {
+  const pending = pendingOf(instance as object);
+  if (pending !== undefined && pending.scope === undefined) resolvePending(pending, scope);
+}
+
+/** A call from outside has no scope yet and gets an id of its own; one from the class itself stays in its own. */
+function scopeOf(instance: unknown): Scope {
+  const current = currentScope();
+  if (current !== undefined && !(current instanceof Pending)) return current;
+  const id = newRequestId();
+  begin(instance, id);
+  return id;
+}
+
+/** As the method was, except that what it throws is logged. Synchronous stays synchronous: code may call itself. */
+function loud(method: Method): Method {
+  return function (this: unknown, ...values) {
+    return runIn(scopeOf(this), () => {
+      try {
+        const result: unknown = intact.apply(method, this, values);
+        if (intact.isPromise(result)) intact.whenRejected(result, report);
+        return result;
+      } catch (thrown) {
+        report(thrown);
+        throw thrown;
+      }
+    });
+  };
+}
+
+/** Methods of the class and its ancestors that RPC can reach. Accessors stay what they are. */
+function rpcMethods(main: EntrypointClass): Map<string, Method> {
+  const methods = new Map<string, Method>();
+  for (
+    let prototype: object | null = main.prototype;
+    prototype !== null && prototype !== WorkerEntrypoint.prototype;
+    prototype = Object.getPrototypeOf(prototype) as object | null
+  )
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype)))
+      if (typeof value === 'function' && name !== 'constructor' && name !== 'fetch' && !methods.has(name))
+        methods.set(name, value as Method);
+  return methods;
+}
+
+function guardedFetch(fetch: Method): Method {
+  return function (this: unknown, request: unknown, ...rest) {
+    begin(this, request as Request);
+    return guard(request as Request, () => intact.apply(fetch, this, [request, ...rest]));
+  };
+}
+
+const { construct } = Reflect;
+const define = Object.defineProperty;
+const ownProperty = Object.getOwnPropertyDescriptor;
+
+/** To the user's code it is the class that was written: `this.constructor` and its name are those. */
+export function wrapClass(main: EntrypointClass): EntrypointClass {
+  // A class could not call super() within the scope.
+  const wrapped = function (ctx: ExecutionContext, env: unknown): object {
+    const pending = new Pending();
+    let instance: object;
+    try {
+      instance = runIn(pending, () => construct(main, [seen(ctx), env], new.target) as object);
+    } catch (thrown) {
+      resolvePending(pending, undefined);
+      throw thrown;
+    }
+    remember(instance, pending);
+    // `fetch = async () => …` in the class makes it a property of each instance.
+    const own = ownProperty(instance, 'fetch')?.value as unknown;
+    if (typeof own === 'function') set(instance, 'fetch', guardedFetch(own as Method));
+    return instance;
+  } as unknown as EntrypointClass;
+  const set = (target: object, name: string, value: unknown): void =>
+    void define(target, name, { value, writable: true, configurable: true });
+  Object.setPrototypeOf(wrapped, main);
+  wrapped.prototype = Object.create(main.prototype as object) as object;
+  for (const [name, method] of rpcMethods(main)) set(wrapped.prototype, name, loud(method));
+  const { fetch } = main.prototype as { fetch?: Method };
+  if (typeof fetch === 'function') set(wrapped.prototype, 'fetch', guardedFetch(fetch));
+  set(wrapped.prototype, 'constructor', main);
+  set(wrapped, 'name', main.name);
+  return wrapped;
+}
