@@ -32,7 +32,7 @@ export const ERRORS = {
   body_too_large: {
     status: 413,
     retry: 'never',
-    message: 'The request body is larger than this function accepts.',
+    message: 'The request body is larger than this function accepts (`limits.requestBodyBytes`).',
   },
   body_too_slow: {
     status: 408,
@@ -117,7 +117,8 @@ export const ERRORS = {
   queue_full: {
     status: 429,
     retry: 'later',
-    message: 'Too many requests are waiting for this function. Retry after the given time.',
+    message:
+      'Too many requests are waiting for this function (`scaling.queueDepth`). Retry after the given time.',
   },
   queue_timeout: {
     status: 503,
@@ -155,12 +156,12 @@ export const ERRORS = {
   cpu_exceeded: {
     status: 500,
     retry: 'never',
-    message: 'The function used more CPU time than its limit and was stopped.',
+    message: 'The function used more CPU time than its limit (`limits.cpuMs`) and was stopped.',
   },
   memory_exceeded: {
     status: 500,
     retry: 'never',
-    message: 'The function used more memory than its limit and was stopped.',
+    message: 'The function used more memory than its limit (`limits.memoryMb`) and was stopped.',
   },
   crashed: {
     status: 502,
@@ -172,7 +173,11 @@ export const ERRORS = {
     retry: 'never',
     message: 'The function answered with headers that are too large or malformed.',
   },
-  timeout: { status: 504, retry: 'never', message: 'The function did not answer within its time limit.' },
+  timeout: {
+    status: 504,
+    retry: 'never',
+    message: 'The function did not answer within its time limit (`limits.timeoutMs`).',
+  },
   instance_lost: {
     status: 503,
     retry: 'elsewhere',

@@ -47,7 +47,11 @@ export const LIMITS = {
   principalBytesMax: 1_024,
 
   // Per-function limits: defaults and platform maxima
-  cpuMsDefault: 1_000,
+  /**
+   * A third of the default time limit: the test-suites of common libraries need 2 s, a Worker that moves here had 30.
+   * A loop costs its account's node at most this, at low priority.
+   */
+  cpuMsDefault: 10_000,
   cpuMsMax: 300_000,
   timeoutMsDefault: 30_000,
   timeoutMsMax: 900_000,

@@ -13,7 +13,7 @@ export function mapStack(stack: string, main: string, map: Uint8Array): string {
   }
   const escaped = main.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
   const place = new RegExp(
-    `(?<before>^|[\\s(])(?:[a-z]+:\\/\\/\\/?)?${escaped}:(?<line>\\d+):(?<column>\\d+)`,
+    `(?<before>^|[\\s(])(?:[a-z]+:\\/\\/\\/?(?:bundle\\/)?)?${escaped}:(?<line>\\d+):(?<column>\\d+)`,
     'g',
   );
   return stack

@@ -65,6 +65,7 @@ export async function deploy(
     () => publish(api, project, bundle, { alias, message }),
     publishedText,
   );
+  for (const warning of reply.warnings ?? []) output.warn(warning);
   const publishedMs = performance.now();
   const { deployment } = reply;
   const served =
@@ -88,6 +89,7 @@ export async function deploy(
       version: reply.version.number,
       digest: reply.version.digest,
       created: reply.created,
+      warnings: reply.warnings,
       url,
       alias: deployment?.alias,
       revision: deployment?.revision,

@@ -45,6 +45,22 @@ describe('logs', () => {
     expect((await read(w, '?tail=2')).map((line) => line.message)).toEqual(['c', 'd']);
   });
 
+  test('a stack in the message of a console line is mapped too, in the form of every module registry', async ({
+    expect,
+  }) => {
+    const node = scriptedNode();
+    node.onLogs = async function* () {
+      yield entry(
+        1,
+        'caught Error: x\n    at fetch (file:///bundle/dist/my%20main.js:1:3)\n    at guard (isoplane-internal:runtime:402:22)',
+      );
+    };
+    await using w = await world({ nodes: [node] });
+    const map = JSON.stringify({ version: 3, sources: ['src/index.ts'], names: [], mappings: 'AAKE' });
+    await w.publish('hello', { 'dist/my main.js': 'x' }, { maps: { 'dist/my main.js': map } });
+    expect((await read(w))[0]?.message).toBe('caught Error: x\n    at fetch (src/index.ts:6:3)');
+  });
+
   test('stacks are mapped with the source map of that version', async ({ expect }) => {
     const node = scriptedNode();
     node.onLogs = async function* () {

@@ -23,6 +23,8 @@ export interface LogDeps {
   readonly log: Log;
 }
 
+const FRAME_BEGIN = /\n\s+at /;
+
 export class StackMapper {
   readonly #deps: Pick<LogDeps, 'db' | 'blobs' | 'log'>;
   readonly #cache = new LRUCache<string, { readonly map: TraceMap | undefined }>({
@@ -35,10 +37,17 @@ export class StackMapper {
   }
 
   async map(entry: LogEntry): Promise<LogEntry> {
-    if (entry.stack === undefined) return entry;
+    // `console.error(error)` has its stack in the message.
+    const inMessage = FRAME_BEGIN.test(entry.message);
+    if (entry.stack === undefined && !inMessage) return entry;
+    const mapped = (text: string): Promise<string> =>
+      mapStackWith(text, (name) => this.#mapOf(entry.versionId, name));
     try {
-      const stack = await mapStackWith(entry.stack, (name) => this.#mapOf(entry.versionId, name));
-      return { ...entry, stack };
+      return {
+        ...entry,
+        ...(inMessage ? { message: await mapped(entry.message) } : {}),
+        ...(entry.stack === undefined ? {} : { stack: await mapped(entry.stack) }),
+      };
     } catch (thrown) {
       this.#deps.log.warn('stack_not_mapped', { version: entry.versionId, error: thrown });
       return entry;

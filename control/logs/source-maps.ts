@@ -9,8 +9,21 @@ import { originalPositionFor, TraceMap } from '@jridgewell/trace-mapping';
 /** Source map of a module by its name, or undefined. */
 export type MapLookup = (moduleName: string) => Promise<Uint8Array | undefined>;
 
+/** Frames of the platform's own modules, which mean nothing to the reader. */
+const INNER_FRAME = /^\s*at .*(?:isoplane-internal:|workerd:isoplane-|isoplane\/[0-9a-f]{32}\/)/;
 const FRAME = /^(\s*at (?:.*? \()?)(.+?):(\d+):(\d+)(\)?)$/;
 const FRAMES_MAX = 100;
+
+/** The newer module registry (compatibility date 2026-11-17) shows `file:///bundle/NAME`, encoded as a URL. */
+function moduleNameOf(location: string): string {
+  if (!location.startsWith('file:///')) return location;
+  const path = location.slice('file:///'.length).replace(/^bundle\//, '');
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+}
 
 export function parseMap(content: Uint8Array): TraceMap | undefined {
   try {
@@ -25,7 +38,7 @@ export function mapFrame(line: string, mapOf: (moduleName: string) => TraceMap |
   const match = FRAME.exec(line);
   if (match === null) return line;
   const [, before = '', location = '', lineNumber, column, after = ''] = match;
-  const map = mapOf(location.replace(/^file:\/\/\/?/, ''));
+  const map = mapOf(moduleNameOf(location));
   if (map === undefined) return line;
   const original = originalPositionFor(map, {
     line: Math.max(1, Number(lineNumber)),
@@ -37,14 +50,15 @@ export function mapFrame(line: string, mapOf: (moduleName: string) => TraceMap |
 }
 
 function moduleOf(line: string): string | undefined {
-  return FRAME.exec(line)?.[2]?.replace(/^file:\/\/\/?/, '');
+  const location = FRAME.exec(line)?.[2];
+  return location === undefined ? undefined : moduleNameOf(location);
 }
 
 export async function mapStackWith(
   stack: string,
   traceMapOf: (moduleName: string) => Promise<TraceMap | undefined>,
 ): Promise<string> {
-  const lines = stack.split('\n');
+  const lines = stack.split('\n').filter((line) => !INNER_FRAME.test(line));
   const maps = new Map<string, TraceMap | undefined>();
   for (const line of lines.slice(0, FRAMES_MAX)) {
     const name = moduleOf(line);

@@ -42,6 +42,7 @@ import type { Permits } from '../permits.ts';
 import { parseOrRefuse } from '../validation.ts';
 import { overCeilings } from './ceilings.ts';
 import { refuseBadJwks, sealConfig } from './jwks.ts';
+import { exportWarnings, withEntrypoints } from './exports.ts';
 import {
   planLayer,
   planVersion,
@@ -137,18 +138,20 @@ async function startOnce(deps: PublishDeps, runnable: Runnable): Promise<CheckRe
   });
 }
 
-async function check(deps: PublishDeps, runnable: Runnable, upload: Upload): Promise<number> {
+type Started = Extract<CheckReply, { ok: true }>;
+
+async function check(deps: PublishDeps, runnable: Runnable, upload: Upload): Promise<Started> {
   const reply = await startOnce(deps, runnable);
-  if (reply.ok) return reply.startMs;
-  const stack =
-    reply.stack === undefined
-      ? undefined
-      : await mapStack(reply.stack, (name) =>
-          Promise.resolve(upload.maps.find((map) => map.name === name)?.read()),
-        );
+  if (reply.ok) return reply;
+  const mapped = (text: string): Promise<string> =>
+    mapStack(text, (name) => Promise.resolve(upload.maps.find((map) => map.name === name)?.read()));
+  const stack = reply.stack === undefined ? undefined : await mapped(reply.stack);
   throw new PlatformError('publish_startup_failed', 'the code did not start', {
     publicDetail: reply.message,
-    extensions: { ...(stack === undefined ? {} : { stack }), logs: reply.logs },
+    extensions: {
+      ...(stack === undefined ? {} : { stack }),
+      logs: await Promise.all(reply.logs.map(mapped)),
+    },
   });
 }
 
@@ -234,7 +237,7 @@ export async function publishVersion(
   };
   await using lease = deps.blobs.lease();
   for (const { digest } of plan.modules) await lease.hold(digest);
-  const startMs = await deps.trials.run(ref.account, signal, async () => {
+  const started = await deps.trials.run(ref.account, signal, async () => {
     // Also for content that is known: a damaged blob is healed by publishing again.
     await store(lease, [...upload.modules, ...upload.maps]);
     const { known, number } = await deps.db.read(async (orm) => ({
@@ -246,9 +249,12 @@ export async function publishVersion(
     const secrets = await deps.db.read((orm) => secretsOfAccounts(orm, [ref]));
     return check(deps, runnableItem(row, secrets(ref), ceilings.tier), upload);
   });
-  const reply = await deps.db.write((tx) => commit(tx, ref, { content, metadata, actor: by }));
+  const whole = withEntrypoints(content, started?.exports);
+  const reply = await deps.db.write((tx) => commit(tx, ref, { content: whole, metadata, actor: by }));
   lease.keep();
-  return startMs === undefined ? reply : { ...reply, startMs };
+  return started === undefined
+    ? reply
+    : { ...reply, startMs: started.startMs, ...exportWarnings(started.exports) };
 }
 
 export async function publishLayer(

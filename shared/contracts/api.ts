@@ -118,6 +118,8 @@ export const publishReplySchema = z.object({
   deployment: deploymentViewSchema.optional(),
   /** How long the trial start took, in ms. */
   startMs: z.number().optional(),
+  /** Of what was accepted and will not do what it seems to. */
+  warnings: z.array(z.string()).optional(),
 });
 
 export const setAliasSchema = z.strictObject({

@@ -25,7 +25,7 @@ export const serviceBindingSchema = z.strictObject({
   function: functionNameSchema,
   /** Which of its aliases; each `fetch` follows it. */
   alias: aliasNameSchema.default(aliasNameSchema.parse('live')),
-  /** One that the other function lists in its `entrypoints`. Default: its default export. */
+  /** A class (or object with `fetch`) that the other function exports. Default: its default export. */
   entrypoint: entrypointNameSchema.optional(),
 });
 

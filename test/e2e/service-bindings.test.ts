@@ -34,6 +34,7 @@ class Counter extends RpcTarget {
 export default class extends WorkerEntrypoint {
   async fetch(request) {
     const url = new URL(request.url);
+    if (url.pathname === '/own-500') return new Response(new Uint8Array(21), { status: 500 });
     if (url.pathname === '/throw') throw new Error('secret of the target');
     if (url.pathname === '/socket') {
       const pair = new WebSocketPair();
@@ -66,7 +67,8 @@ export class Admin extends WorkerEntrypoint {
   fetch() { return new Response('admin fetch'); }
   explode() { throw new Error('admin exploded'); }
 }
-export class Hidden extends WorkerEntrypoint { level() { return 'hidden'; } }
+export class Unlisted extends WorkerEntrypoint { level() { return 'unlisted'; } fetch() { return new Response('fetched'); } }
+export const plain = { fetch: () => new Response('a plain object') };
 `;
 
 const CALLER = `
@@ -82,6 +84,8 @@ export default {
           });
           return Response.json({ status: answer.status, seen: await answer.json() });
         }
+        case '/own-500': { const { status } = await env.TARGET.fetch('http://t/own-500'); return Response.json(status); }
+        case '/get-body': return await env.TARGET.fetch(request);
         case '/throw': return await env.TARGET.fetch('http://t/throw');
         case '/stream': {
           const size = 3_000_000;
@@ -110,6 +114,10 @@ export default {
         case '/fail': return Response.json(await env.TARGET.fail());
         case '/admin': return Response.json([await env.ADMIN.level(), await (await env.ADMIN.fetch('http://a/')).text()]);
         case '/explode': return Response.json(await env.ADMIN.explode());
+        case '/unlisted': return Response.json([
+          await env.UNLISTED.level(), await (await env.UNLISTED.fetch('http://u/')).text(),
+          await (await env.PLAIN.fetch('http://p/')).text(),
+        ]);
         case '/hidden': return await env.HIDDEN.fetch('http://h/');
         case '/hidden-rpc': return Response.json(await env.HIDDEN.level());
         case '/heavy': return await env.TARGET.fetch('http://t/', { headers: { x: 'x'.repeat(40_000) } });
@@ -122,7 +130,7 @@ export default {
         }
       }
     } catch (error) {
-      return Response.json({ name: error.name, message: error.message });
+      return Response.json({ name: error.name, message: error.message, code: error.code });
     }
     return new Response('?', { status: 404 });
   },
@@ -141,6 +149,8 @@ beforeAll(async () => {
       { binding: 'TARGET', function: 'target' },
       { binding: 'ADMIN', function: 'target', entrypoint: 'Admin' },
       { binding: 'HIDDEN', function: 'target', entrypoint: 'Hidden' },
+      { binding: 'UNLISTED', function: 'target', entrypoint: 'Unlisted' },
+      { binding: 'PLAIN', function: 'target', entrypoint: 'plain' },
       { binding: 'ABSENT', function: 'absent' },
     ],
   });
@@ -184,12 +194,25 @@ describe('a service binding', () => {
     expect(echo).toBe('echo hello');
   });
 
-  test('answers a failure of the target as a problem document that tells nothing of it', async ({
+  test('rejects when the target throws, and tells nothing of what it threw', async ({ expect }) => {
+    const seen = await json('caller', '/throw');
+    expect(seen).toMatchObject({ name: 'BindingError', code: 'function_error' });
+    expect(JSON.stringify(seen)).not.toContain('secret');
+  });
+
+  test("passes on a response of status 500 that is the target's own", async ({ expect }) => {
+    expect(await json('caller', '/own-500')).toBe(500);
+  });
+
+  test('keeps the body of a GET', async ({ expect }) => {
+    const answer = await platform.call('caller', { path: '/get-body', body: 'a query', method: 'GET' });
+    expect(JSON.parse(answer.text)).toMatchObject({ method: 'GET', body: 'a query' });
+  });
+
+  test('reaches every entrypoint that the target exports, listed or not, class or object', async ({
     expect,
   }) => {
-    const answer = await call('caller', '/throw');
-    expect(answer).toMatchObject({ status: 500, code: 'function_error' });
-    expect(answer.text).not.toContain('secret');
+    expect(await json('caller', '/unlisted')).toEqual(['unlisted', 'fetched', 'a plain object']);
   });
 
   test('carries RPC: values, returned objects, streams, named entrypoints', async ({ expect }) => {
@@ -216,12 +239,12 @@ describe('a service binding', () => {
     });
   });
 
-  test('reaches no class that the target does not list, and no function that is not there', async ({
+  test('reaches no class that the target does not export, and no function that is not there', async ({
     expect,
   }) => {
-    expect(await call('caller', '/hidden')).toMatchObject({ status: 404, code: 'binding_not_found' });
+    expect(await json('caller', '/hidden')).toMatchObject({ code: 'binding_not_found' });
     expect(await json('caller', '/hidden-rpc')).toHaveProperty('message');
-    expect(await call('caller', '/absent')).toMatchObject({ status: 404, code: 'function_not_found' });
+    expect(await json('caller', '/absent')).toMatchObject({ code: 'function_not_found' });
     expect(await json('caller', '/absent-rpc')).toHaveProperty('message');
     await waitFor('the reasons in the log of the caller', async () => {
       const logs = (await platform.cli(['logs', 'caller'])).stdout;
@@ -230,7 +253,7 @@ describe('a service binding', () => {
   });
 
   test('says that headers are too large', async ({ expect }) => {
-    expect(await call('caller', '/heavy')).toMatchObject({ status: 431, code: 'headers_too_large' });
+    expect(await json('caller', '/heavy')).toMatchObject({ code: 'headers_too_large' });
   });
 
   test('opens no raw connection', async ({ expect }) => {
@@ -254,12 +277,16 @@ describe('a binding names a function of its own account', () => {
     });
     const other = new ControlApi(api.url, key, 'other');
     await other.deploy('spy', {
-      modules: { 'index.js': `export default { fetch: (request, env) => env.T.fetch('http://t/') };` },
+      modules: {
+        'index.js': `export default { fetch: (request, env) => env.T.fetch('http://t/').catch(({ code, message }) => Response.json({ code, message })) };`,
+      },
       config: { ...PUBLIC, services: [{ binding: 'T', function: 'target' }] },
     });
-    const answer = await call('spy.other', '/');
-    expect(answer).toMatchObject({ status: 404, code: 'function_not_found' });
-    expect(answer.text).toContain('There is no function target');
+    const seen = await json('spy.other');
+    expect(seen).toMatchObject({
+      code: 'function_not_found',
+      message: expect.stringContaining('There is no function target') as string,
+    });
     expect((await call('caller', '/fetch')).status).toBe(200);
   });
 

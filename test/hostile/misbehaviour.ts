@@ -310,7 +310,7 @@ const POISONS: readonly Attack[] = [
   poisons(
     'the modules of the platform',
     [
-      `import * as runtime from './isoplane/runtime.worker.ts'; import * as log from './isoplane/console.worker.ts'; try { runtime.wrapModule = () => 1; } catch {} log.scopes.run = (store, run) => run(); log.scopes.getStore = () => ({ headers: { get: () => 'forged' } });`,
+      `for (const name of ['isoplane-internal:runtime', './isoplane/runtime.js', './isoplane/entry.js']) { const inner = await import(name).catch(() => undefined); for (const key of Object.keys(inner ?? {})) try { inner[key] = () => 1; } catch {} }`,
       `return new Response('fine');`,
     ],
     ANY,

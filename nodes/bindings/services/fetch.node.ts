@@ -4,7 +4,14 @@
  * done, or once when it may be repeated, has no body and is not to blame for the end of its instance.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BINDING_ERROR, DEADLINE_MS, FORWARDED_PROTO, PRINCIPAL, REQUEST_ID, SCHEME } from '#shared/contracts/invoke.ts';
+import {
+  BINDING_ERROR,
+  DEADLINE_MS,
+  FORWARDED_PROTO,
+  PRINCIPAL,
+  REQUEST_ID,
+  SCHEME,
+} from '#shared/contracts/invoke.ts';
 import { afterReset, afterTimeout, IDEMPOTENCY_KEY, isRepeatable } from '#shared/leases/ended.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Meter } from '#shared/usage/meter.ts';
