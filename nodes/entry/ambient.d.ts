@@ -9,7 +9,9 @@ declare module 'node-internal:async_hooks' {
 }
 
 declare module 'cloudflare-internal:workers' {
-  const entrypoints: Pick<typeof import('cloudflare:workers'), 'WorkerEntrypoint'>;
+  import type * as workers from 'cloudflare:workers';
+
+  const entrypoints: Pick<typeof workers, 'WorkerEntrypoint'>;
   export default entrypoints;
 }
 

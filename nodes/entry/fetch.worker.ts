@@ -61,7 +61,9 @@ async function call(
   binding: unknown,
   { input, init }: { readonly input: RequestInfo | URL; readonly init: RequestInit | undefined },
 ): Promise<Response> {
-  const response = await (intact.apply(original, binding, [tagged(input, init)]) as Promise<Response>);
+  const response = await intact.apply<unknown, [Request], Promise<Response>>(original, binding, [
+    tagged(input, init),
+  ]);
   const code = intact.responseHeader(response, BINDING_ERROR);
   if (code !== null) throw new BindingError(code, await reasonOf(response));
   if (intact.statusOf(response) !== 500) return response;
@@ -90,13 +92,13 @@ export function watchBinding(binding: unknown): void {
     if (original === undefined) continue;
     watchesBindings = true;
     // A method of an object has, like the original, the name but neither prototype nor `new`.
-    const replaced = {
+    const replacement = {
       fetch(this: unknown, input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
         return call(original, this, { input, init });
       },
     };
     // Refused by the flag `immutable_api_prototypes`.
-    Reflect.defineProperty(prototype, 'fetch', { value: replaced.fetch, writable: true, configurable: true });
+    Reflect.defineProperty(prototype, 'fetch', Object.getOwnPropertyDescriptor(replacement, 'fetch') ?? {});
     return;
   }
 }

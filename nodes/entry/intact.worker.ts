@@ -29,32 +29,37 @@ export const indexOf = uncurry<string, [text: string], number>(String.prototype.
 export const isoTime = uncurry(Date.prototype.toISOString);
 export const timeOf = uncurry(Date.prototype.getTime);
 /** Compatibility dates before 2022-01-31 have no getters: there each object has the values itself, read-only. */
-function getterOf<This extends object, Result>(prototype: This, name: keyof This): (self: This) => Result {
+function getterOf<This extends object, Name extends keyof This>(
+  prototype: This,
+  name: Name,
+): (self: This) => This[Name] {
   for (
     let owner: object | null = prototype;
     owner !== null;
     owner = Object.getPrototypeOf(owner) as object | null
   ) {
-    const get = Object.getOwnPropertyDescriptor(owner, name)?.get as Unbound<This, [], Result> | undefined;
+    const get = Object.getOwnPropertyDescriptor(owner, name)?.get as
+      | Unbound<This, [], This[Name]>
+      | undefined;
     if (get !== undefined) return uncurry(get);
   }
-  return (self) => self[name] as Result;
+  return (self) => self[name];
 }
 
-const headersOf = getterOf<Request, Headers>(Request.prototype, 'headers');
+const headersOf = getterOf(Request.prototype, 'headers');
 const headerOf = uncurry<Headers, [name: string], string | null>(Headers.prototype.get);
 export const requestHeader = (request: Request, name: string): string | null =>
   headerOf(headersOf(request), name);
-const responseHeadersOf = getterOf<Response, Headers>(Response.prototype, 'headers');
+const responseHeadersOf = getterOf(Response.prototype, 'headers');
 export const responseHeader = (response: Response, name: string): string | null =>
   headerOf(responseHeadersOf(response), name);
 export const setHeader = uncurry<Headers, [name: string, value: string], void>(Headers.prototype.set);
 export const deleteHeader = uncurry<Headers, [name: string], void>(Headers.prototype.delete);
 export { headersOf, responseHeadersOf };
-export const statusOf = getterOf<Response, number>(Response.prototype, 'status');
-export const bodyUsedOf = getterOf<Response, boolean>(Response.prototype, 'bodyUsed');
-export const bodyOf = getterOf<Response, ReadableStream | null>(Response.prototype, 'body');
-const jsonOf = uncurry<Response, [], Promise<unknown>>(Response.prototype.json as never);
+export const statusOf = getterOf(Response.prototype, 'status');
+export const bodyUsedOf = getterOf(Response.prototype, 'bodyUsed');
+export const bodyOf = getterOf(Response.prototype, 'body');
+const jsonOf = uncurry<Response, [], Promise<unknown>>(Response.prototype.json);
 export const readJson = (response: Response): Promise<unknown> => jsonOf(response);
 
 const thenOf = uncurry<
@@ -66,13 +71,13 @@ const thenOf = uncurry<
 export const whenRejected = (promise: Promise<unknown>, tell: (thrown: unknown) => void): void =>
   void thenOf(promise, undefined, tell);
 
-export const mapSize = getterOf<Map<unknown, unknown>, number>(Map.prototype, 'size');
+export const mapSize = getterOf<Map<unknown, unknown>, 'size'>(Map.prototype, 'size');
 export const eachOfMap = uncurry<
   Map<unknown, unknown>,
   [visit: (value: unknown, key: unknown) => void],
   void
 >(Map.prototype.forEach);
-export const setSize = getterOf<Set<unknown>, number>(Set.prototype, 'size');
+export const setSize = getterOf<Set<unknown>, 'size'>(Set.prototype, 'size');
 export const eachOfSet = uncurry<Set<unknown>, [visit: (value: unknown) => void], void>(
   Set.prototype.forEach,
 );

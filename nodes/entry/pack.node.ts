@@ -17,7 +17,7 @@ export interface EntryModules {
   bundledOf(options: EntryOptions): readonly WorkerdModule[];
 }
 
-export interface PackedEntry {
+interface PackedEntry {
   /** The first module of the worker. */
   readonly main: WorkerdModule;
   readonly extension: readonly WorkerdExtensionModule[];
@@ -40,8 +40,6 @@ interface EntryOptions {
 export const HOOKS_ENTRYPOINT = 'IsoplaneHooks';
 
 const RUNTIME = 'isoplane-internal:runtime';
-/** Kept out of stacks that users read. */
-export const INNER_MODULE = /isoplane-internal:|workerd:isoplane-/;
 
 const encoder = new TextEncoder();
 

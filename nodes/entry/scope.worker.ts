@@ -25,7 +25,7 @@ const getStore = storage.getStore.bind(storage);
 const run = storage.run.bind(storage);
 
 export const currentScope = (): Scope | undefined => getStore();
-export const runIn = run as <R>(scope: Scope, work: () => R) => R;
+export const runIn = run;
 
 const BREAKS_ID = /[ \n]/;
 
@@ -59,5 +59,4 @@ export function resolvePending(pending: Pending, scope: Request | string | undef
   waiting?.(idOf(pending.scope));
 }
 
-const { randomUUID } = crypto;
-export const newRequestId = (): string => intact.apply(randomUUID, crypto, []);
+export const newRequestId = crypto.randomUUID.bind(crypto);

@@ -26,7 +26,7 @@ export const CLAIMS = 'isoplane-claims';
  * the gateway to the client: `bystander_retried` when its first instance ended through no fault of the request.
  */
 export const OUTCOME = 'isoplane-outcome';
-export const ANSWERED = 'answered';
+const ANSWERED = 'answered';
 
 /** Not the function's own answer. @param outcome - of the instance's response. */
 export function isFunctionError(status: number, outcome: string | undefined): boolean {

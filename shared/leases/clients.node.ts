@@ -155,6 +155,15 @@ export function createAgentClient(options: {
     return fresh;
   };
   const instancePath = (lease: Lease): string => `/v1/instances/${encodeURIComponent(lease.instanceId)}`;
+  const tell = (lease: Lease, what: 'overdue' | 'broken', body: object): void => {
+    const limit = timeout(options.timers, AGENT_TIMEOUT_MS);
+    peerOf(lease)
+      .call(`${instancePath(lease)}/${what}`, z.unknown(), { method: 'POST', body, signal: limit.signal })
+      .catch((thrown: unknown) =>
+        options.log.warn(`${what}_not_reported`, { instance: lease.instanceId, error: thrown }),
+      )
+      .finally(() => limit[Symbol.dispose]());
+  };
   return {
     async exit(lease, waitMs) {
       using limit = timeout(options.timers, waitMs + AGENT_TIMEOUT_MS);
@@ -169,30 +178,10 @@ export function createAgentClient(options: {
       }
     },
     overdue(lease, report) {
-      const limit = timeout(options.timers, AGENT_TIMEOUT_MS);
-      peerOf(lease)
-        .call(`${instancePath(lease)}/overdue`, z.unknown(), {
-          method: 'POST',
-          body: { ...report, sentAtMs: machineMs() },
-          signal: limit.signal,
-        })
-        .catch((thrown: unknown) =>
-          options.log.warn('overdue_not_reported', { instance: lease.instanceId, error: thrown }),
-        )
-        .finally(() => limit[Symbol.dispose]());
+      tell(lease, 'overdue', { ...report, sentAtMs: machineMs() });
     },
     broken(lease, requestId) {
-      const limit = timeout(options.timers, AGENT_TIMEOUT_MS);
-      peerOf(lease)
-        .call(`${instancePath(lease)}/broken`, z.unknown(), {
-          method: 'POST',
-          body: { requestId } satisfies BrokenReport,
-          signal: limit.signal,
-        })
-        .catch((thrown: unknown) =>
-          options.log.warn('broken_not_reported', { instance: lease.instanceId, error: thrown }),
-        )
-        .finally(() => limit[Symbol.dispose]());
+      tell(lease, 'broken', { requestId } satisfies BrokenReport);
     },
     slow(lease, ageMs) {
       slowReportsOf(lease).add(lease.instanceId, ageMs);
