@@ -7,14 +7,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import { build, type Plugin } from 'esbuild';
+import { build } from 'esbuild';
 import type { Hooks, Style } from '#shared/contracts/config.ts';
 import type { WorkerdExtensionModule, WorkerdModule } from '../workerd/config.ts';
 
 export interface EntryModules {
   of(options: EntryOptions): PackedEntry;
-  /** For `isoplane dev`, whose miniflare takes no extension: all as modules of the worker, entry first. */
-  bundledOf(options: EntryOptions): readonly WorkerdModule[];
 }
 
 interface PackedEntry {
@@ -43,32 +41,15 @@ const RUNTIME = 'isoplane-internal:runtime';
 
 const encoder = new TextEncoder();
 
-/** What stands outside an extension for the modules that only an extension may import. */
-const OUTSIDE: Readonly<Record<string, string>> = {
-  'node-internal:async_hooks': `import * as hooks from 'node:async_hooks'; export default hooks;`,
-  'cloudflare-internal:workers': `import * as workers from 'cloudflare:workers'; export default workers;`,
-  'cloudflare-internal:env': `import { env } from 'cloudflare:workers'; export default { getCurrentEnv: () => env };`,
-};
-
-const outside: Plugin = {
-  name: 'outside-an-extension',
-  setup(context) {
-    context.onResolve({ filter: /-internal:/ }, ({ path }) => ({ path, namespace: 'outside' }));
-    context.onLoad({ filter: /.*/, namespace: 'outside' }, ({ path }) => ({ contents: OUTSIDE[path] ?? '' }));
-  },
-};
-
 /** One module with all that it imports of ours. */
-async function load(file: string, place: 'extension' | 'bundle' = 'extension'): Promise<string> {
+async function load(file: string): Promise<string> {
   const { outputFiles } = await build({
     entryPoints: [fileURLToPath(new URL(file, import.meta.url))],
     bundle: true,
     write: false,
     format: 'esm',
     target: 'esnext',
-    ...(place === 'extension'
-      ? { external: ['cloudflare-internal:*', 'node-internal:*'] }
-      : { external: ['cloudflare:*', 'node:*'], plugins: [outside] }),
+    external: ['cloudflare-internal:*', 'node-internal:*'],
   });
   return outputFiles[0]?.text ?? '';
 }
@@ -89,45 +70,28 @@ function hooksSource(hooks: EntryOptions['hooks'], secret: string): string {
   return `export const ${HOOKS_ENTRYPOINT} = hooksOf(user, ${JSON.stringify(configured)}, ${JSON.stringify(secret)});\n`;
 }
 
-interface Place {
-  /** undefined: outside an extension. */
-  readonly secret: string | undefined;
-  /** Module that gives our wrappers. */
-  readonly door: string;
-  /** From the entry module to the user's main. */
-  readonly up: string;
-}
-
 /** Named exports pass through, so that code may use them as workerd does; `default` is ours. */
-function entrySource(options: EntryOptions, { secret, door, up }: Place): string {
+function entrySource(options: EntryOptions, secret: string): string {
   const { style, main, functionName, functionVersion, hooks, entrypoints } = options;
   // Relative: compatibility dates with the newer module registry resolve an absolute specifier elsewhere.
-  const specifier = JSON.stringify(`${up}${main}`);
+  const specifier = JSON.stringify(`../../${main}`);
   const wrapped =
     style === 'event'
       ? `wrapEvent(user, ${JSON.stringify({ functionName, functionVersion })})`
       : 'wrapModule(user)';
   // Ours is imported first: top-level code of the user must already be heard, and cannot change it.
-  return `import { hooksOf, tellExports, wrapEntrypoint, wrapEvent, wrapModule } from "${door}";
+  return `import { hooksOf, tellExports, wrapEntrypoint, wrapEvent, wrapModule } from "workerd:isoplane-${secret}";
 import * as user from ${specifier};
 ${style === 'event' ? '' : `export * from ${specifier};\n`}${
     // An export of our own wins over one of the same name that \`export *\` would bring.
-    hooksSource(hooks, secret ?? '') + entrypointSource(entrypoints)
+    hooksSource(hooks, secret) + entrypointSource(entrypoints)
   }export default ${wrapped};
-${secret === undefined ? '' : 'tellExports(user);\n'}`;
+tellExports(user);
+`;
 }
 
 export async function loadEntryModules(): Promise<EntryModules> {
-  const [runtime, email, bundled] = await Promise.all([
-    load('./runtime.worker.ts'),
-    load('./email.worker.ts'),
-    load('./runtime.worker.ts', 'bundle'),
-  ]);
-  const esm = (name: string, text: string): WorkerdModule => ({
-    name,
-    type: 'esm',
-    content: encoder.encode(text),
-  });
+  const [runtime, email] = await Promise.all([load('./runtime.worker.ts'), load('./email.worker.ts')]);
   return {
     of: (options) => {
       const secret = randomBytes(16).toString('hex');
@@ -135,10 +99,11 @@ export async function loadEntryModules(): Promise<EntryModules> {
       const doorSource = `import { prepare } from "${RUNTIME}";\nexport * from "${RUNTIME}";\nprepare(${JSON.stringify(options.services)});\n`;
       return {
         secret,
-        main: esm(
-          `isoplane/${secret}/entry.js`,
-          entrySource(options, { secret, door: `workerd:isoplane-${secret}`, up: '../../' }),
-        ),
+        main: {
+          name: `isoplane/${secret}/entry.js`,
+          type: 'esm',
+          content: encoder.encode(entrySource(options, secret)),
+        },
         extension: [
           { name: `workerd:isoplane-${secret}`, internal: false, source: doorSource },
           { name: RUNTIME, internal: true, source: runtime },
@@ -146,9 +111,5 @@ export async function loadEntryModules(): Promise<EntryModules> {
         ],
       };
     },
-    bundledOf: (options) => [
-      esm('isoplane/entry.js', entrySource(options, { secret: undefined, door: './runtime.js', up: '../' })),
-      esm('isoplane/runtime.js', bundled),
-    ],
   };
 }
