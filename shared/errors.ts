@@ -117,8 +117,7 @@ export const ERRORS = {
   queue_full: {
     status: 429,
     retry: 'later',
-    message:
-      'Too many requests are waiting for this function (`scaling.queueDepth`). Retry after the given time.',
+    message: 'Too many requests wait for this function (`scaling.queueDepth`). Retry after the given time.',
   },
   queue_timeout: {
     status: 503,
@@ -173,11 +172,7 @@ export const ERRORS = {
     retry: 'never',
     message: 'The function answered with headers that are too large or malformed.',
   },
-  timeout: {
-    status: 504,
-    retry: 'never',
-    message: 'The function did not answer within its time limit (`limits.timeoutMs`).',
-  },
+  timeout: { status: 504, retry: 'never', message: 'The function did not answer in `limits.timeoutMs`.' },
   instance_lost: {
     status: 503,
     retry: 'elsewhere',
