@@ -100,7 +100,16 @@ function addProjectCommands(program: Command): void {
   program
     .command('deploy')
     .description('bundle, publish a version, move the alias, wait until it is served')
-    .argument('[project]', 'project folder or configuration file', '.')
+    .argument('[project]', 'project folder, configuration file or entry file', '.')
+    .option('--env <environment>', 'environment of a wrangler file to deploy')
+    .option('--name <name>', 'name of the function, in place of the configured one')
+    .addOption(
+      new Option('--auth <mode>', 'who may call it, in place of what is configured').choices([
+        'public',
+        'signed',
+      ]),
+    )
+    .option('--allow-missing', 'deploy without bindings that the platform does not have')
     .option('--alias <alias>', 'alias to move', 'live')
     .option('--no-alias-move', 'publish without moving an alias')
     .option('--message <text>', 'note for the history')

@@ -93,7 +93,7 @@ describe('isoplane deploy', () => {
         code: 'publish_startup_failed',
         title: 't',
         status: 422,
-        stack: 'Error: boom\n    at file:///index.js:2:21',
+        stack: 'Error: boom\n    at file:///index.js:5:21',
         logs: ['said'],
       },
     }));

@@ -14,12 +14,14 @@ import { mapStack } from '../bundle/stack.ts';
 import type { ControlApi } from '../client/api.ts';
 import { functionUrl } from '../client/connection.ts';
 import type { Context } from '../context.ts';
-import { EXIT } from '../failure.ts';
+import { CliError, EXIT } from '../failure.ts';
 import { argument } from './arguments.ts';
 import { bytesText, millisecondsText } from '../output.ts';
 import type { Project } from '../project/project.ts';
 import { readProject } from '../project/read-project.ts';
 import { putFunctionSecret, readSecretsFile } from './secret-values.ts';
+import { runBuild } from './custom-build.ts';
+import { requireAll } from './requirements.ts';
 import { propagationText, waitForPropagation } from './propagation.ts';
 
 const optionsSchema = z.object({
@@ -30,6 +32,10 @@ const optionsSchema = z.object({
   minify: z.boolean().default(false),
   dryRun: z.boolean().default(false),
   secretsFile: z.string().optional(),
+  env: z.string().optional(),
+  name: z.string().optional(),
+  auth: z.enum(['public', 'signed']).optional(),
+  allowMissing: z.boolean().default(false),
 });
 
 export async function deploy(
@@ -42,14 +48,8 @@ export async function deploy(
   const alias = options.aliasMove ? argument('--alias', options.alias, aliasNameSchema) : undefined;
   const startedMs = performance.now();
   const secrets = options.secretsFile === undefined ? {} : await readSecretsFile(options.secretsFile);
-  const project = await readProject(args[0] ?? '.');
-  for (const warning of project.warnings) output.warn(warning);
-  const bundle = await output.step(
-    'bundling',
-    () => bundleProject(project, { minify: options.minify }),
-    (made) =>
-      `bundled ${project.name}: ${made.modules.length} module${made.modules.length === 1 ? '' : 's'}, ${bytesText(made.bytes)}`,
-  );
+  const project = await prepared(context, args[0] ?? '.', options);
+  const bundle = await bundled(context, project, options.minify);
   for (const warning of bundle.warnings) output.warn(warning);
   const bundledMs = performance.now();
   if (options.dryRun) {
@@ -57,6 +57,9 @@ export async function deploy(
     return EXIT.done;
   }
   const { api, connection } = await context.platform();
+  const { allowMissing } = options;
+  const warnings = await requireAll(api, project, { given: new Set(Object.keys(secrets)), allowMissing });
+  for (const warning of warnings) output.warn(warning);
   for (const [name, value] of Object.entries(secrets))
     await putFunctionSecret(api, project.name, name, value);
   const { message } = options;
@@ -100,6 +103,40 @@ export async function deploy(
     () => summary(project, reply, url, timings.totalMs),
   );
   return served !== undefined && !served.complete ? notServed(context, served) : EXIT.done;
+}
+
+/** The project, ready to be bundled. */
+async function prepared(
+  context: Context,
+  target: string,
+  options: z.output<typeof optionsSchema>,
+): Promise<Project> {
+  const { env: environment, name, auth } = options;
+  const project = await readProject(target, { environment, name, auth });
+  for (const warning of project.warnings) context.output.warn(warning);
+  refuseUnsupported(context, project, options.allowMissing);
+  await runBuild(project);
+  return project;
+}
+
+function bundled({ output }: Context, project: Project, minify: boolean): Promise<Bundle> {
+  return output.step(
+    'bundling',
+    () => bundleProject(project, { minify }),
+    (made) =>
+      `bundled ${project.name}: ${made.modules.length} module${made.modules.length === 1 ? '' : 's'}, ${bytesText(made.bytes)}`,
+  );
+}
+
+/** Code that expects a binding would be live and fail at its first request. */
+function refuseUnsupported({ output }: Context, { unsupported }: Project, allowMissing: boolean): void {
+  if (unsupported.length === 0) return;
+  if (!allowMissing)
+    throw new CliError('unsupported', 'The project asks for what Isoplane does not have.', {
+      problems: unsupported,
+      advice: 'With --allow-missing it is deployed without; code that uses them fails then.',
+    });
+  for (const { message } of unsupported) output.warn(`${message}; left out`);
 }
 
 /** What is published: with the flags that the code turned out to need. */

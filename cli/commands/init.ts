@@ -10,7 +10,7 @@ import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { packageFolder } from '../package-folder.ts';
 import { mergeScaffold } from '../project/merge.ts';
-import { FILE_NAMES } from '../project/read-project.ts';
+import { FILE_NAMES } from '../project/sources.ts';
 import { scaffold, TEMPLATES } from '../project/scaffold.ts';
 import { argument, usage } from './arguments.ts';
 

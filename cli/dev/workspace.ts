@@ -2,7 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CliError, EXIT } from '../failure.ts';
-import { findConfig } from '../project/read-project.ts';
+import { findConfig } from '../project/sources.ts';
 
 export interface Workspace {
   /** Project folders or configuration files, in the order they were named. */

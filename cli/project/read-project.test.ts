@@ -120,7 +120,7 @@ describe('readProject()', () => {
     expect(await read({ 'isoplane.jsonc': '' })).toMatchObject({ code: 'config_invalid' });
   });
 
-  test('reads the common subset of wrangler files and names what it ignores', async ({ expect }) => {
+  test('reads wrangler files and names what it ignores', async ({ expect }) => {
     const toml = await read({
       'wrangler.toml': `
 name = "w"
@@ -129,6 +129,7 @@ compatibility_date = "2026-11-01"
 compatibility_flags = ["nodejs_compat"]
 account_id = "x"
 d1_databases = []
+something_else = 1
 [[services]]
 binding = "API"
 service = "api"
@@ -157,7 +158,10 @@ globs = ["**/*.mjs"]
         compatibilityFlags: [],
         vars: { A: '1', B: { c: true } },
         services: [{ binding: 'API', function: 'api', alias: 'live', entrypoint: 'Admin' }],
-        kv: [{ binding: 'STORE', namespace: 'store' }],
+        kv: [
+          { binding: 'STORE', namespace: 'store' },
+          { binding: 'FOREIGN', namespace: 'kv-0f2ac74b498b48028cb68387c421e279' },
+        ],
       },
       rules: [
         { type: 'Text', globs: ['**/*.md'] },
@@ -166,8 +170,7 @@ globs = ["**/*.mjs"]
     };
     expect(toml).toMatchObject(expected);
     expect(toml).toHaveProperty('warnings', [
-      expect.stringContaining('ignored d1_databases'),
-      expect.stringContaining('ignored KV binding FOREIGN'),
+      expect.stringContaining('ignored something_else:'),
       expect.stringContaining('includes nodejs_compat: left out'),
     ]);
     expect(

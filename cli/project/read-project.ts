@@ -1,26 +1,17 @@
 /** Reads a project's configuration and reports every problem in it at once. */
-import { readFile, stat } from 'node:fs/promises';
-import { basename, dirname, extname, join, relative, resolve } from 'node:path';
-import { parse as parseToml, TomlError } from 'smol-toml';
-import { parseTree, getNodeValue, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { readFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
 import type { z } from 'zod';
 import { redundantFlags } from '#shared/compatibility/flags.ts';
 import { corsSchema } from '#shared/contracts/cors.ts';
-import { CliError, EXIT, type Problem } from '../failure.ts';
+import { egressWarnings } from './egress-warnings.ts';
+import { overlay } from './overlay.ts';
 import type { Project } from './project.ts';
-import { lineAndColumn, position, problemsOf, type SourceText } from './problems.ts';
+import { position, problemsOf } from './problems.ts';
+import { COMPATIBILITY_DATE } from './scaffold.ts';
 import { projectFileSchema } from './schema.ts';
-import { translateWrangler } from './wrangler.ts';
-
-/** In this order; the first that exists is the project's. */
-export const FILE_NAMES = [
-  'isoplane.jsonc',
-  'isoplane.json',
-  'wrangler.jsonc',
-  'wrangler.json',
-  'wrangler.toml',
-] as const;
-const CONFIG_BYTES_MAX = 1024 * 1024;
+import { invalid, isFile, readSources, type ConfigFile, type Sources } from './sources.ts';
+import { asFunctionName, translateWrangler, type Translated } from './wrangler.ts';
 
 const KNOWN_KEYS = [
   ...Object.keys(projectFileSchema.shape),
@@ -39,38 +30,104 @@ const KNOWN_KEYS = [
   'version',
 ];
 
+/** What the command line says beside the target. */
+export interface ProjectOptions {
+  /** `env.NAME` of a wrangler file. */
+  readonly environment?: string | undefined;
+  readonly auth?: 'public' | 'signed' | undefined;
+  readonly name?: string | undefined;
+}
+
 /**
- * @param target - a project folder or a configuration file.
+ * @param target - a project folder, a configuration file, or the entry file.
  * @throws {CliError} `project_not_found`, or `config_invalid` with all problems and their positions.
  */
-export async function readProject(target: string): Promise<Project> {
-  const configPath = await findConfig(resolve(target));
-  const root = dirname(configPath);
-  const text = await readFile(configPath, 'utf8');
-  const name = relative(process.cwd(), configPath) || basename(configPath);
-  if (text.length > CONFIG_BYTES_MAX)
-    throw invalid(name, [{ message: `larger than ${CONFIG_BYTES_MAX} bytes` }]);
-  const { source, content } = extname(configPath) === '.toml' ? fromToml(name, text) : fromJsonc(name, text);
-  let value = content;
-  let warnings: readonly string[] = [];
-  if (basename(configPath).startsWith('wrangler.')) {
-    const outcome = translateWrangler(content, name);
-    if (!outcome.ok) throw invalid(name, problemsOf(outcome.error, source, KNOWN_KEYS));
-    ({ value, warnings } = outcome.translated);
-  }
+export async function readProject(target: string, options: ProjectOptions = {}): Promise<Project> {
+  const sources = await readSources(resolve(target));
+  const { own, wrangler } = sources;
+  const base = await translated(sources, options);
+  const warnings = [...sources.warnings, ...base.warnings];
+  const ownRoot = own === undefined ? sources.root : resolve(own.path, '..');
+  const joined = overlay(absolutePaths(base.value, sources.root), absolutePaths(own?.content ?? {}, ownRoot));
+  if (own !== undefined && wrangler !== undefined && joined.overridden.length > 0)
+    warnings.push(
+      `${basename(own.path)} overrides ${joined.overridden.join(', ')} of ${basename(wrangler.path)}`,
+    );
+  const value = {
+    ...joined.value,
+    ...(sources.main === undefined ? {} : { main: sources.main }),
+    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.auth === undefined ? {} : { auth: { mode: options.auth } }),
+  };
+  const file = own ?? wrangler;
+  const name = file?.source.name ?? target;
+  const source = file?.source ?? { name, text: '', tree: undefined };
   const parsed = projectFileSchema.safeParse(value);
   if (!parsed.success) throw invalid(name, problemsOf(parsed.error, source, KNOWN_KEYS));
-  const project = projectOf(parsed.data, { root, configPath, warnings });
-  if (!(await isFile(project.main))) {
-    const { main } = parsed.data;
+  const project = projectOf(parsed.data, {
+    root: sources.root,
+    configPath: file?.path ?? resolve(target),
+    unsupported: base.unsupported,
+    warnings,
+  });
+  if (project.build === undefined && !(await isFile(project.main))) {
+    const given = own?.content['main'] ?? wrangler?.content['main'];
+    const main = typeof given === 'string' ? given : project.main;
     throw invalid(name, [{ at: position(source, ['main']), message: `main: there is no file ${main}` }]);
   }
   return project;
 }
 
+/** Members that are paths, relative to the file that they stand in. */
+function absolutePaths(value: ConfigFile['content'], root: string): ConfigFile['content'] {
+  const absolute = (path: unknown): unknown => (typeof path === 'string' ? resolve(root, path) : path);
+  const paths = ['main', 'baseDir', 'tsconfig'].filter(
+    (key) => typeof value[key] === 'string' && value[key] !== '',
+  );
+  return { ...value, ...Object.fromEntries(paths.map((key) => [key, absolute(value[key])])) };
+}
+
+/** What there is below our own file: a wrangler file, or names for a lone entry file. */
+async function translated(sources: Sources, options: ProjectOptions): Promise<Translated> {
+  const { own, wrangler, root } = sources;
+  const none = { warnings: [], unsupported: [] };
+  if (wrangler === undefined) {
+    if (options.environment !== undefined)
+      throw invalid(own?.source.name ?? root, [
+        { message: `env: there is no environment ${options.environment}; wrangler files have them` },
+      ]);
+    if (own !== undefined) return { value: {}, ...none };
+    return {
+      value: { name: await nameOf(root), compatibilityDate: COMPATIBILITY_DATE },
+      unsupported: [],
+      warnings: [`no configuration file: compatibility date ${COMPATIBILITY_DATE} is taken`],
+    };
+  }
+  const { source, content } = wrangler;
+  const outcome = translateWrangler(content, {
+    fileName: basename(wrangler.path),
+    environment: options.environment,
+    fallbackName: await nameOf(root),
+    fallbackDate: COMPATIBILITY_DATE,
+    at: (key) => position(source, [key]),
+  });
+  if (outcome.ok) return outcome.translated;
+  throw invalid(
+    source.name,
+    'problem' in outcome ? [outcome.problem] : problemsOf(outcome.error, source, KNOWN_KEYS),
+  );
+}
+
+/** Of package.json, else of the folder. */
+async function nameOf(root: string): Promise<string> {
+  const text = await readFile(join(root, 'package.json'), 'utf8').catch(() => '{}');
+  const name = /"name"\s*:\s*"([^"]+)"/.exec(text)?.[1]?.replace(/^@[^/]*\//, '');
+  return asFunctionName(name ?? basename(root));
+}
+
 function projectOf(
   file: z.output<typeof projectFileSchema>,
-  at: Pick<Project, 'root' | 'configPath' | 'warnings'>,
+  at: Pick<Project, 'root' | 'configPath' | 'warnings' | 'unsupported'>,
 ): Project {
   const { name, main, rules, alias, define, noBundle, findAdditionalModules, minify, ...further } = file;
   const { baseDir, tsconfig, jsxFactory, jsxFragment, build, $schema: _, ...config } = further;
@@ -95,74 +152,14 @@ function projectOf(
     jsxFactory,
     jsxFragment,
     build: build === undefined ? undefined : { command: build.command, cwd: absolute(build.cwd ?? '.') },
-    unsupported: [],
-    warnings:
-      redundant.length === 0
-        ? at.warnings
+    warnings: [
+      ...at.warnings,
+      ...(redundant.length === 0
+        ? []
         : [
-            ...at.warnings,
             `compatibility date ${config.compatibilityDate} includes ${redundant.join(', ')}: left out, as the runtime wants it`,
-          ],
+          ]),
+      ...egressWarnings(config),
+    ],
   };
-}
-
-export async function findConfig(target: string): Promise<string> {
-  if (await isFile(target)) return target;
-  for (const name of FILE_NAMES) {
-    const candidate = join(target, name);
-    if (await isFile(candidate)) return candidate;
-  }
-  throw new CliError('project_not_found', `There is no isoplane.jsonc or wrangler.toml in ${target}.`, {
-    advice: 'Run the command in a project folder or name one; `isoplane init NAME` makes a new project.',
-    exitCode: EXIT.usage,
-  });
-}
-
-function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    (info) => info.isFile(),
-    () => false,
-  );
-}
-
-function invalid(name: string, problems: readonly Problem[]): CliError {
-  return new CliError(
-    'config_invalid',
-    `${name} has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}.`,
-    {
-      problems: problems.map((problem) => (problem.at === undefined ? { at: name, ...problem } : problem)),
-      advice: '`isoplane docs config` lists every key with its range and default.',
-    },
-  );
-}
-
-function fromJsonc(name: string, text: string): { source: SourceText; content: unknown } {
-  const errors: ParseError[] = [];
-  const tree = parseTree(text, errors, { allowTrailingComma: true });
-  if (errors.length > 0 || tree === undefined) {
-    throw invalid(
-      name,
-      errors.length === 0
-        ? [{ message: 'the file is empty' }]
-        : errors.map((error) => ({
-            at: `${name}:${lineAndColumn(text, error.offset)}`,
-            message: `not valid JSONC: ${printParseErrorCode(error.error)}`,
-          })),
-    );
-  }
-  return { source: { name, text, tree }, content: getNodeValue(tree) as unknown };
-}
-
-function fromToml(name: string, text: string): { source: SourceText; content: unknown } {
-  try {
-    return { source: { name, text, tree: undefined }, content: parseToml(text) };
-  } catch (thrown) {
-    if (!(thrown instanceof TomlError)) throw thrown;
-    throw invalid(name, [
-      {
-        at: `${name}:${thrown.line}:${thrown.column}`,
-        message: thrown.message.split('\n')[0] ?? 'not valid TOML',
-      },
-    ]);
-  }
 }

@@ -11,7 +11,7 @@ export const TYPES_VERSION = '5.20261117.1';
 export const TYPESCRIPT_VERSION = '7.0.2';
 
 /** What the templates are tested with. A fixed date: a newer one may change how the runtime behaves. */
-const COMPATIBILITY_DATE = '2026-11-01';
+export const COMPATIBILITY_DATE = '2026-11-01';
 
 export interface ScaffoldOptions {
   readonly name: string;

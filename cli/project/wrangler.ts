@@ -1,107 +1,252 @@
-/**
- * The common subset of wrangler.toml and wrangler.jsonc: name, main, compatibility_date,
- * compatibility_flags, vars, rules, services, kv_namespaces. Anything else is not silently dropped: a warning lists it.
- */
+/** A wrangler configuration, read whole, in the form of isoplane.jsonc. Pure. */
 import { z } from 'zod';
-import { kvNamespaceNameSchema } from '#shared/ids.ts';
+import { functionNameSchema, kvNamespaceNameSchema } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
+import type { Problem } from '../failure.ts';
 import { RULE_TYPES } from './project.ts';
+import { ignoredKeys, isEmpty, unsupportedOf } from './wrangler-keys.ts';
 
-/** Keys that mean nothing to the platform and deserve no warning. */
-const HARMLESS = new Set([
-  '$schema',
-  'account_id',
-  'send_metrics',
-  'workers_dev',
-  'no_bundle',
-  'minify',
-  'upload_source_maps',
-  'keep_names',
-]);
-const READ = [
-  'name',
-  'main',
-  'compatibility_date',
-  'compatibility_flags',
-  'vars',
-  'rules',
-  'services',
-  'kv_namespaces',
-] as const;
+/** TOML has dates of its own. */
+const dateSchema = z.union([z.string(), z.date().transform((date) => date.toISOString().slice(0, 10))]);
+const maybe = <S extends z.ZodType>(schema: S) => schema.nullish().transform((value) => value ?? undefined);
 
 const wranglerSchema = z.looseObject({
-  name: z.string(),
-  main: z.string(),
-  compatibility_date: z.string(),
-  compatibility_flags: z.array(z.string()).optional(),
-  vars: z.record(z.string(), z.json()).optional(),
-  rules: z.array(z.looseObject({ type: z.string(), globs: z.array(z.string()) })).optional(),
-  services: z
-    .array(z.looseObject({ binding: z.string(), service: z.string(), entrypoint: z.string().optional() }))
-    .optional(),
-  kv_namespaces: z.array(z.looseObject({ binding: z.string(), id: z.string().optional() })).optional(),
+  name: maybe(z.string()),
+  main: maybe(z.string()),
+  compatibility_date: maybe(dateSchema),
+  compatibility_flags: maybe(z.array(z.string())),
+  vars: maybe(z.record(z.string(), z.json())),
+  rules: maybe(z.array(z.looseObject({ type: z.string(), globs: z.array(z.string()) }))),
+  services: maybe(
+    z.array(
+      z.looseObject({
+        binding: z.string(),
+        service: z.string(),
+        entrypoint: maybe(z.string()),
+        environment: maybe(z.string()),
+        props: z.unknown().optional(),
+      }),
+    ),
+  ),
+  kv_namespaces: maybe(z.array(z.looseObject({ binding: z.string(), id: maybe(z.string()) }))),
+  alias: maybe(z.record(z.string(), z.string())),
+  define: maybe(z.record(z.string(), z.string())),
+  no_bundle: maybe(z.boolean()),
+  find_additional_modules: maybe(z.boolean()),
+  base_dir: maybe(z.string()),
+  minify: maybe(z.boolean()),
+  tsconfig: maybe(z.string()),
+  jsx_factory: maybe(z.string()),
+  jsx_fragment: maybe(z.string()),
+  limits: maybe(z.looseObject({ cpu_ms: maybe(z.number()) })),
+  build: maybe(z.looseObject({ command: maybe(z.string()), cwd: maybe(z.string()) })),
 });
+type Wrangler = z.output<typeof wranglerSchema>;
 
 export interface Translated {
   /** In the form of isoplane.jsonc, not yet checked against its schema. */
-  readonly value: Record<string, unknown>;
+  readonly value: Readonly<Record<string, unknown>>;
   readonly warnings: readonly string[];
+  readonly unsupported: readonly Problem[];
 }
 
-/** An id of Cloudflare's is 32 hexadecimal digits and names nothing here; a name of ours may stand in its place. */
-function namespacesOf(
-  bound: readonly { readonly binding: string; readonly id?: string | undefined }[],
-  warn: (text: string) => void,
-): { readonly binding: string; readonly namespace: string }[] {
-  return bound.flatMap(({ binding, id }) => {
-    if (id !== undefined && !/^[0-9a-f]{32}$/.test(id) && kvNamespaceNameSchema.safeParse(id).success)
-      return [{ binding, namespace: id }];
-    warn(`ignored KV binding ${binding}: write the name of a KV namespace of this platform as its id`);
+export interface TranslationOptions {
+  readonly fileName: string;
+  /** Of `env.NAME`. */
+  readonly environment?: string | undefined;
+  /** Taken when the file names no function: of package.json or of the folder. */
+  readonly fallbackName: string;
+  /** Taken when the file has none. */
+  readonly fallbackDate: string;
+  /** Where a key stands. */
+  readonly at: (key: string) => string;
+}
+
+export type Translation =
+  | { readonly ok: true; readonly translated: Translated }
+  | { readonly ok: false; readonly error: z.ZodError }
+  | { readonly ok: false; readonly problem: Problem };
+
+/** Of an environment these do not come from the top: wrangler's documentation calls them non-inheritable. */
+const NOT_INHERITED = [
+  'define',
+  'vars',
+  'kv_namespaces',
+  'services',
+  'durable_objects',
+  'd1_databases',
+  'r2_buckets',
+  'queues',
+  'workflows',
+  'vectorize',
+  'hyperdrive',
+  'ai',
+  'analytics_engine_datasets',
+  'browser',
+  'containers',
+  'dispatch_namespaces',
+  'images',
+  'mtls_certificates',
+  'pipelines',
+  'ratelimits',
+  'secrets_store_secrets',
+  'send_email',
+  'tail_consumers',
+  'unsafe',
+  'version_metadata',
+];
+
+/** The settings of one environment, with its own name for the function. */
+function ofEnvironment(
+  content: Readonly<Record<string, unknown>>,
+  environment: string,
+): Readonly<Record<string, unknown>> | undefined {
+  const all: unknown = content['env'];
+  const own: unknown = typeof all === 'object' && all !== null ? Reflect.get(all, environment) : undefined;
+  if (typeof own !== 'object' || own === null) return undefined;
+  const inherited = Object.entries(content).filter(([key]) => !NOT_INHERITED.includes(key) && key !== 'env');
+  const { name } = content;
+  return {
+    ...Object.fromEntries(inherited),
+    ...(typeof name === 'string' ? { name: `${name}-${environment}` } : {}),
+    ...own,
+  };
+}
+
+/** A name that can be an address; wrangler also takes underscores, and templates hold placeholders. */
+export function asFunctionName(text: string): string {
+  const name = text
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^[^a-z]+|-+$/g, '')
+    .slice(0, 63)
+    .replace(/-+$/, '');
+  return name === '' ? 'worker' : name;
+}
+
+/**
+ * The namespace that an id stands for. Cloudflare's ids are 32 hexadecimal digits: functions that share one share
+ * the namespace here as well. A name of this platform may stand in its place.
+ */
+function namespaceOf(binding: string, id: string | undefined, functionName: string): string {
+  if (id !== undefined && /^[0-9a-f]{32}$/.test(id)) return `kv-${id}`;
+  if (id !== undefined && kvNamespaceNameSchema.safeParse(id).success) return id;
+  return asFunctionName(`${functionName}-${binding}`);
+}
+
+function rulesOf(wrangler: Wrangler, warn: (text: string) => void) {
+  return (wrangler.rules ?? []).flatMap(({ type, globs }) => {
+    if ((RULE_TYPES as readonly string[]).includes(type)) return [{ type, globs }];
+    warn(`ignored a rule of type ${type}`);
     return [];
   });
 }
 
-export function translateWrangler(
-  content: unknown,
-  fileName: string,
-): { ok: true; translated: Translated } | { ok: false; error: z.ZodError } {
+function limitsOf({ limits }: Wrangler, warn: (text: string) => void) {
+  const cpuMs = limits?.cpu_ms;
+  if (cpuMs === undefined) return {};
+  if (cpuMs > LIMITS.cpuMsMax) warn(`limits.cpu_ms is ${cpuMs}; at most ${LIMITS.cpuMsMax} are given`);
+  const taken = Math.max(10, Math.min(cpuMs, LIMITS.cpuMsMax));
+  return {
+    limits: {
+      cpuMs: taken,
+      timeoutMs: Math.min(Math.max(taken, LIMITS.timeoutMsDefault), LIMITS.timeoutMsMax),
+    },
+  };
+}
+
+const SAME: readonly (readonly [string, string])[] = [
+  ['main', 'main'],
+  ['compatibility_flags', 'compatibilityFlags'],
+  ['vars', 'vars'],
+  ['alias', 'alias'],
+  ['define', 'define'],
+  ['no_bundle', 'noBundle'],
+  ['find_additional_modules', 'findAdditionalModules'],
+  ['base_dir', 'baseDir'],
+  ['minify', 'minify'],
+  ['tsconfig', 'tsconfig'],
+  ['jsx_factory', 'jsxFactory'],
+  ['jsx_fragment', 'jsxFragment'],
+];
+
+function valueOf(
+  wrangler: Wrangler,
+  { fallbackName, fallbackDate }: TranslationOptions,
+  warn: (text: string) => void,
+): Record<string, unknown> {
+  const given = wrangler.name ?? fallbackName;
+  const name = functionNameSchema.safeParse(given).success ? given : asFunctionName(given);
+  if (name !== given) warn(`the name ${JSON.stringify(given)} cannot be an address: the function is ${name}`);
+  if (wrangler.compatibility_date === undefined)
+    warn(`no compatibility_date: ${fallbackDate} is taken; write it down, a later one may change behaviour`);
+  const { command, cwd } = wrangler.build ?? {};
+  return {
+    ...Object.fromEntries(
+      SAME.flatMap(([from, to]) => (wrangler[from] === undefined ? [] : [[to, wrangler[from]]])),
+    ),
+    name,
+    compatibilityDate: wrangler.compatibility_date ?? fallbackDate,
+    rules: rulesOf(wrangler, warn),
+    ...limitsOf(wrangler, warn),
+    ...(isEmpty(command) ? {} : { build: { command, ...(cwd === undefined ? {} : { cwd }) } }),
+    services: (wrangler.services ?? []).map(({ binding, service, entrypoint, environment }) => ({
+      binding,
+      function: asFunctionName(environment === undefined ? service : `${service}-${environment}`),
+      ...(entrypoint === undefined || entrypoint === 'default' ? {} : { entrypoint }),
+    })),
+    kv: (wrangler.kv_namespaces ?? []).map(({ binding, id }) => ({
+      binding,
+      namespace: namespaceOf(binding, id, name),
+    })),
+  };
+}
+
+export function translateWrangler(given: unknown, options: TranslationOptions): Translation {
+  const { environment, fileName, at } = options;
+  let content = given;
+  const top = typeof given === 'object' && given !== null ? (given as Record<string, unknown>) : {};
+  if (environment !== undefined) {
+    const own = ofEnvironment(top, environment);
+    if (own === undefined) {
+      const names = typeof top['env'] === 'object' && top['env'] !== null ? Object.keys(top['env']) : [];
+      const there = names.length === 0 ? 'it has no environments' : `it has ${names.join(', ')}`;
+      return {
+        ok: false,
+        problem: { at: at('env'), message: `env: there is no environment ${environment}; ${there}` },
+      };
+    }
+    content = own;
+  }
   const parsed = wranglerSchema.safeParse(content);
   if (!parsed.success) return { ok: false, error: parsed.error };
   const wrangler = parsed.data;
   const warnings: string[] = [];
-  const ignored = Object.keys(wrangler).filter(
-    (key) => !HARMLESS.has(key) && !(READ as readonly string[]).includes(key),
-  );
-  if (ignored.length > 0) {
-    warnings.push(
-      `${fileName}: ignored ${ignored.join(', ')} (read are ${READ.join(', ')}; limits, auth and layers need isoplane.jsonc)`,
-    );
-  }
-  const rules = (wrangler.rules ?? []).filter((rule) => {
-    const known = (RULE_TYPES as readonly string[]).includes(rule.type);
-    if (!known)
-      warnings.push(
-        `${fileName}: ignored a rule of type ${rule.type} (JavaScript modules are bundled, so they need none)`,
-      );
-    return known;
-  });
+  const warn = (text: string): void => void warnings.push(`${fileName}: ${text}`);
+  const value = valueOf(wrangler, options, warn);
+  if (environment === undefined && !isEmpty(top['env']))
+    warn(`the top level is deployed; --env takes one of ${Object.keys(top['env'] as object).join(', ')}`);
+  const ignored = ignoredKeys(wrangler);
+  for (const key of ['route', 'routes'].filter((each) => ignored.includes(each)))
+    warn(`${key}: not taken from here; \`isoplane routes add\` makes routes`);
+  const rest = ignored.filter((key) => key !== 'route' && key !== 'routes');
+  if (rest.length > 0) warn(`ignored ${rest.join(', ')}: nothing here reads that`);
+  const props = (wrangler.services ?? []).filter(({ props: given }) => !isEmpty(given));
   return {
     ok: true,
     translated: {
+      value,
       warnings,
-      value: {
-        name: wrangler.name,
-        main: wrangler.main,
-        compatibilityDate: wrangler.compatibility_date,
-        compatibilityFlags: wrangler.compatibility_flags ?? [],
-        vars: wrangler.vars ?? {},
-        rules: rules.map(({ type, globs }) => ({ type, globs })),
-        services: (wrangler.services ?? []).map(({ binding, service, entrypoint }) => ({
-          binding,
-          function: service,
-          ...(entrypoint === undefined ? {} : { entrypoint }),
+      unsupported: [
+        ...unsupportedOf(wrangler, at),
+        ...props.map(({ binding }) => ({
+          at: at('services'),
+          message: `services (${binding}): props are not passed on`,
         })),
-        kv: namespacesOf(wrangler.kv_namespaces ?? [], (text) => warnings.push(`${fileName}: ${text}`)),
-      },
+        ...(wrangler.main?.endsWith('.py') === true
+          ? [{ at: at('main'), message: 'main: Python is not run' }]
+          : []),
+      ],
     },
   };
 }

@@ -1,0 +1,238 @@
+/** Wrangler configurations of public programs: read whole, joined with ours, or refused by name. */
+import { join } from 'node:path';
+import { describe, test } from 'vitest';
+import { tempProject } from '../testing/temp-project.ts';
+import type { Project } from './project.ts';
+import { readProject, type ProjectOptions } from './read-project.ts';
+
+const MAIN = { 'src/index.ts': 'export default {}' };
+const BASE = { name: 'w', main: 'src/index.ts', compatibility_date: '2026-11-17' };
+
+async function read(
+  files: Readonly<Record<string, string | object>>,
+  { target = '.', ...options }: ProjectOptions & { target?: string } = {},
+): Promise<Project> {
+  const texts = Object.entries(files).map(([path, content]) => [
+    path,
+    typeof content === 'string' ? content : JSON.stringify(content),
+  ]);
+  await using folder = await tempProject({ ...MAIN, ...Object.fromEntries(texts) });
+  const project = await readProject(join(folder.path, target), options);
+  return JSON.parse(JSON.stringify(project).replaceAll(folder.path, '/p')) as Project;
+}
+
+describe('a wrangler configuration', () => {
+  test('asks for what is not here: each is refused by key and binding, with the reason', async ({
+    expect,
+  }) => {
+    const { unsupported, warnings } = await read({
+      'wrangler.json': {
+        ...BASE,
+        d1_databases: [{ binding: 'DB', database_name: 'd', database_id: 'x' }],
+        r2_buckets: [{ binding: 'FILES', bucket_name: 'b' }],
+        queues: { producers: [{ binding: 'QUEUE', queue: 'q' }], consumers: [] },
+        durable_objects: { bindings: [{ name: 'ROOM', class_name: 'Room' }] },
+        migrations: [{ tag: 'v1', new_sqlite_classes: ['Room'] }],
+        triggers: { crons: ['* * * * *'] },
+        ai: { binding: 'AI' },
+        browser: { binding: 'BROWSER' },
+        workflows: [{ binding: 'FLOW', name: 'flow', class_name: 'Flow' }],
+      },
+    });
+    expect(unsupported.map(({ message }) => message.split(':')[0])).toEqual([
+      'd1_databases (DB)',
+      'r2_buckets (FILES)',
+      'queues (QUEUE)',
+      'durable_objects (ROOM)',
+      'triggers',
+      'ai (AI)',
+      'browser (BROWSER)',
+      'workflows (FLOW)',
+    ]);
+    expect(warnings).toEqual([]);
+  });
+
+  test('with generated keys that hold nothing says nothing about them', async ({ expect }) => {
+    const project = await read({
+      'wrangler.json': {
+        ...BASE,
+        topLevelName: 'w',
+        definedEnvironments: [],
+        d1_databases: [],
+        durable_objects: { bindings: [] },
+        queues: { producers: [], consumers: [] },
+        triggers: {},
+        cloudchamber: {},
+        python_modules: { exclude: ['**/*.pyc'] },
+        some_future_list: [],
+        dev: { ip: 'localhost' },
+      },
+    });
+    expect(project).toMatchObject({ unsupported: [], warnings: [] });
+  });
+
+  test('gives an environment its own name and bindings, and the rest from the top', async ({ expect }) => {
+    const file = {
+      ...BASE,
+      vars: { A: 'top' },
+      kv_namespaces: [{ binding: 'KV', id: 'top' }],
+      rules: [{ type: 'Text', globs: ['**/*.md'] }],
+      env: { staging: { vars: { B: 'staging' } }, prod: { name: 'real' } },
+    };
+    expect(await read({ 'wrangler.json': file }, { environment: 'staging' })).toMatchObject({
+      name: 'w-staging',
+      config: { vars: { B: 'staging' }, kv: [] },
+      rules: [{ type: 'Text' }],
+      warnings: [],
+    });
+    expect(await read({ 'wrangler.json': file }, { environment: 'prod' })).toMatchObject({ name: 'real' });
+    expect((await read({ 'wrangler.json': file })).warnings).toEqual([
+      expect.stringContaining('--env takes one of staging, prod'),
+    ]);
+    await expect(read({ 'wrangler.json': file }, { environment: 'other' })).rejects.toMatchObject({
+      code: 'config_invalid',
+      problems: [{ message: expect.stringContaining('it has staging, prod') as unknown }],
+    });
+  });
+
+  test('says how the code is bundled', async ({ expect }) => {
+    const project = await read({
+      'wrangler.toml': `
+name = "My_Worker"
+main = "src/index.ts"
+compatibility_date = 2026-11-17
+no_bundle = true
+find_additional_modules = true
+base_dir = "src"
+minify = true
+limits = { cpu_ms = 50 }
+alias = { a = "./b.ts" }
+define = { X = "1" }
+build = { command = "make", cwd = "src" }
+`,
+    });
+    expect(project).toMatchObject({
+      name: 'my-worker',
+      noBundle: true,
+      findAdditionalModules: true,
+      baseDir: '/p/src',
+      minify: true,
+      alias: { a: './b.ts' },
+      define: { X: '1' },
+      build: { command: 'make', cwd: '/p/src' },
+      config: { compatibilityDate: '2026-11-17', limits: { cpuMs: 50 } },
+      warnings: [expect.stringContaining('the function is my-worker')],
+    });
+  });
+
+  test('that the build of a framework left is used, with its own paths', async ({ expect }) => {
+    const project = await read({
+      'wrangler.jsonc': { ...BASE, main: 'virtual:entry' },
+      '.wrangler/deploy/config.json': { configPath: '../../dist/server/wrangler.json' },
+      'dist/server/wrangler.json': { ...BASE, main: 'index.js', no_bundle: true },
+      'dist/server/index.js': 'export default {}',
+    });
+    expect(project).toMatchObject({
+      main: '/p/dist/server/index.js',
+      root: '/p/dist/server',
+      noBundle: true,
+      warnings: [expect.stringContaining('in place of wrangler.jsonc')],
+    });
+    await expect(
+      read({ 'wrangler.json': BASE, '.wrangler/deploy/config.json': { configPath: 'gone.json' } }),
+    ).rejects.toMatchObject({
+      problems: [{ message: expect.stringContaining('build the project again') as unknown }],
+    });
+  });
+
+  test('an isoplane.jsonc beside it adds to it and says what it overrides', async ({ expect }) => {
+    const project = await read({
+      'wrangler.toml': `name = "w"
+main = "src/index.ts"
+compatibility_date = "2026-11-17"
+vars = { A = "1", B = "2" }
+kv_namespaces = [{ binding = "KV", id = "one" }]`,
+      'isoplane.jsonc': {
+        name: 'mine',
+        auth: { mode: 'public' },
+        vars: { B: '3' },
+        kv: [{ binding: 'MORE', namespace: 'two' }],
+      },
+    });
+    expect(project).toMatchObject({
+      name: 'mine',
+      config: {
+        auth: { mode: 'public' },
+        vars: { A: '1', B: '3' },
+        kv: [
+          { binding: 'KV', namespace: 'one' },
+          { binding: 'MORE', namespace: 'two' },
+        ],
+      },
+      warnings: ['isoplane.jsonc overrides name, vars.B of wrangler.toml'],
+    });
+  });
+
+  test('that another one hides is named', async ({ expect }) => {
+    const { name, warnings } = await read({ 'wrangler.jsonc': BASE, 'wrangler.toml': 'name = "other"' });
+    expect([name, warnings]).toEqual(['w', ['wrangler.toml is not read: wrangler.jsonc hides it']]);
+  });
+});
+
+describe('the command line', () => {
+  test('names the entry file, with or without a configuration', async ({ expect }) => {
+    const alone = await read(
+      { 'package.json': { name: '@me/My_App' } },
+      { target: 'src/index.ts', auth: 'public' },
+    );
+    expect(alone).toMatchObject({
+      name: 'my-app',
+      main: '/p/src/index.ts',
+      config: { auth: { mode: 'public' } },
+      warnings: [expect.stringContaining('no configuration file')],
+    });
+    const toml = 'name = "w"\ncompatibility_date = "2026-11-17"';
+    expect(await read({ 'wrangler.toml': toml }, { target: 'src/index.ts' })).toMatchObject({
+      name: 'w',
+      main: '/p/src/index.ts',
+      warnings: [],
+    });
+  });
+
+  test('names the function', async ({ expect }) => {
+    expect(await read({ 'wrangler.json': BASE }, { name: 'x' })).toMatchObject({ name: 'x' });
+    await expect(read({ 'wrangler.json': BASE }, { name: 'X!' })).rejects.toMatchObject({
+      code: 'config_invalid',
+    });
+  });
+});
+
+describe('a header rule of egress', () => {
+  const warned = async (egress: object): Promise<readonly string[]> =>
+    (
+      await read({
+        'isoplane.jsonc': { name: 'a', main: 'src/index.ts', compatibilityDate: '2026-11-17', egress },
+      })
+    ).warnings;
+  const header = { header: 'authorization', secret: 'k' };
+
+  test('that can never apply is told', async ({ expect }) => {
+    expect(
+      await warned({ allow: ['api.example.com:8443'], headers: [{ host: 'api.example.com', ...header }] }),
+    ).toEqual([expect.stringContaining('write "api.example.com:8443"')]);
+    expect(
+      await warned({ allow: ['other.example.com'], headers: [{ host: 'api.example.com', ...header }] }),
+    ).toEqual([expect.stringContaining('no entry of egress.allow matches')]);
+  });
+
+  test('that applies is not', async ({ expect }) => {
+    for (const allow of ['*', 'api.example.com', '*.example.com', 'api.example.com:443', 'api.example.com:*'])
+      expect(await warned({ allow: [allow], headers: [{ host: 'api.example.com', ...header }] })).toEqual([]);
+    expect(
+      await warned({
+        allow: ['api.example.com:8443'],
+        headers: [{ host: 'api.example.com:8443', ...header }],
+      }),
+    ).toEqual([]);
+  });
+});
