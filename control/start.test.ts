@@ -43,6 +43,7 @@ class Control implements AsyncDisposable {
   async url(): Promise<string> {
     const message = await this.#first;
     if (message.type === 'failed') throw new Error(message.message);
+    if (message.type !== 'ready') throw new Error(`control said ${message.type} before it was ready`);
     return message.addresses['api'] ?? '';
   }
 

@@ -187,14 +187,16 @@ function checkBodyBound(call: Call, { version }: Target): void {
     });
 }
 
-/** Before the first snapshot nothing is known, which must not look like a function that does not exist. */
+/** Whoever has not heard control yet cannot say that there is no such function: it may be newer than the journal. */
 function missing(kind: 'not_found' | 'disabled' | 'ambiguous', state: FeedState): PlatformError {
   if (kind === 'ambiguous')
     return new PlatformError('target_invalid', 'two readings of the path lead to two functions', {
       publicDetail: AMBIGUOUS_PATH,
     });
-  if (state.epoch === '')
-    return new PlatformError('control_unavailable', 'no snapshot yet', { retryAfterMs: CONTROL_RETRY_MS });
+  if (!state.complete)
+    return new PlatformError('control_unavailable', 'the state may be older than the function', {
+      retryAfterMs: CONTROL_RETRY_MS,
+    });
   return kind === 'disabled'
     ? new PlatformError('function_disabled', 'the function is disabled')
     : new PlatformError('function_not_found', 'no function or route for this host and path');

@@ -58,6 +58,20 @@ describe('gateway', () => {
     ]);
   });
 
+  test('a gateway that has not heard control says of nothing that it does not exist, and serves what it has', async ({
+    expect,
+  }) => {
+    harness = await startHarness(functionItems('hello'), { control: false });
+    const unknown = await harness.request('nobody.localhost');
+    expect([unknown.status, ((await unknown.json()) as { code: string }).code]).toEqual([
+      503,
+      'control_unavailable',
+    ]);
+    expect(unknown.headers.get('retry-after')).toBe('1');
+    const known = await harness.request('hello.localhost');
+    expect(((await known.json()) as { code: string }).code).not.toBe('control_unavailable');
+  });
+
   test('lets signed requests through with ed25519 and hmac-sha256, body included', async ({ expect }) => {
     const pair = generateKeyPairSync('ed25519');
     const kek = toBase64Url(new Uint8Array(32).fill(1));

@@ -45,6 +45,9 @@ export interface GatewayPlaneOptions {
   readonly admitting?: GatewayDeps<NodeEnv>['admitting'];
 }
 
+/** Control may be away: then the journal has to do. */
+const FIRST_STATE_MS_MAX = 1_000;
+
 export interface GatewayPlane extends RunningPlane {
   readonly port: number;
   readonly gateway: Gateway<NodeEnv>;
@@ -89,7 +92,6 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     admitting: options.admitting,
   });
   const server = serverOf(options, gateway, shares.connections);
-  const port = await listenOn(server.server, options, 'choose another with ISOPLANE_GATEWAY_PORT.');
   const controlPeer = new UnixPeer(layout.sockets.control);
   const feed: FeedConsumer = await startFeedConsumer({
     peer: controlPeer,
@@ -103,13 +105,11 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
       gateway.changed(items);
     },
   });
-  const usage = new UsageReporter({
-    source: `gateway/${gatewayId}/${randomUUID()}`,
-    sources: [() => gateway.usage.drain()],
-    send: (report) => sendUsage(controlPeer, report),
-    timers: systemTimers,
-    log,
+  const port = await listenWhenReady(server, options, feed).catch(async (thrown: unknown) => {
+    await Promise.all([feed.close(), leases.close()]);
+    throw thrown;
   });
+  const usage = reportUsage(options, gateway, controlPeer);
   return {
     port,
     gateway,
@@ -120,9 +120,33 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
       await Promise.all([feed.close(), server.close(graceMs)]);
       await leases.close();
       await usage.close();
-      await Promise.all([client.close(), scheduler.close(), agent.close(), controlPeer.close()]);
+      await Promise.all([client, scheduler, agent, controlPeer].map((each) => each.close()));
     },
   };
+}
+
+function reportUsage(
+  { gatewayId, log }: GatewayPlaneOptions,
+  gateway: Gateway<NodeEnv>,
+  control: UnixPeer,
+): UsageReporter {
+  return new UsageReporter({
+    source: `gateway/${gatewayId}/${randomUUID()}`,
+    sources: [() => gateway.usage.drain()],
+    send: (report) => sendUsage(control, report),
+    timers: systemTimers,
+    log,
+  });
+}
+
+/** Connections may be given to a gateway as soon as it listens: it must be able to serve then. */
+async function listenWhenReady(
+  { server }: StrictServer,
+  options: GatewayPlaneOptions,
+  feed: FeedConsumer,
+): Promise<number> {
+  await feed.settled(FIRST_STATE_MS_MAX);
+  return listenOn(server, options, 'choose another with ISOPLANE_GATEWAY_PORT.');
 }
 
 function callsBy({ proxies }: GatewayPlaneOptions, client: SocketClient, bodies: Shares) {

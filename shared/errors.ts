@@ -135,6 +135,11 @@ export const ERRORS = {
     message:
       'The version keeps ending its instances and is held back for a while. Deploy a fixed version or retry later.',
   },
+  code_unavailable: {
+    status: 503,
+    retry: 'later',
+    message: 'The code of this version cannot be fetched right now. Retry after the given time.',
+  },
   scheduler_unavailable: {
     status: 503,
     retry: 'later',
@@ -322,16 +327,8 @@ export const ERRORS = {
     retry: 'never',
     message: 'Another platform is running on this data folder.',
   },
-  folder_not_private: {
-    status: 500,
-    retry: 'never',
-    message: 'A folder of the platform is not for its user alone.',
-  },
-  address_unusable: {
-    status: 500,
-    retry: 'never',
-    message: 'The platform cannot listen on that address.',
-  },
+  folder_not_private: { status: 500, retry: 'never', message: 'Others may enter a folder of the platform.' },
+  address_unusable: { status: 500, retry: 'never', message: 'The platform cannot listen there.' },
   port_in_use: { status: 500, retry: 'never', message: 'A port that the platform needs is in use.' },
   internal: {
     status: 500,

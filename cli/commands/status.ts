@@ -58,6 +58,9 @@ function storageLines({ storage, nodes }: PlatformStatus): readonly string[] {
           ),
         ]
       : []),
+    ...nodes.flatMap(({ nodeId, codeMissing = 0 }) =>
+      codeMissing > 0 ? [colors.yellow(`${nodeId} lacks the code of ${codeMissing} versions`)] : [],
+    ),
     ...(lost > 0 ? [colors.yellow(`${lost} log entries could not be written`)] : []),
   ];
 }

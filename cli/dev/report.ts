@@ -123,6 +123,8 @@ export class Report {
       }
       case 'ended':
         return this.note(colors.yellow(`${event.plane} ended (${event.how}); it starts again`));
+      case 'hung':
+        return this.note(colors.yellow(`${event.plane} hangs (${event.how}); it is replaced`));
       case 'storage_full':
         return this.note(colors.red(`${event.plane}: the disk is full`));
       case 'gave_up':

@@ -163,6 +163,9 @@ function report(event: PlaneEvent, json: boolean): void {
     case 'ready':
       if (event.restarted) write(`${event.plane} serves again (pid ${event.pid})`);
       return;
+    case 'hung':
+      write(colors.yellow(`${event.plane} hangs (${event.how}); it is replaced`));
+      return;
     case 'storage_full':
       write(
         colors.red(

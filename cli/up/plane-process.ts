@@ -10,8 +10,9 @@ import process from 'node:process';
 import { isMainThread } from 'node:worker_threads';
 import { isErrorCode, PlatformError } from '#shared/errors.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
-import { planeMessageSchema } from '#shared/runtime/plane.node.ts';
+import { PING, planeMessageSchema } from '#shared/runtime/plane.node.ts';
 import { LineSplitter, LogFile } from './log-file.ts';
+import { ProcessWatch } from './watch.ts';
 import { afterExit, afterReady, FRESH, type PlaneHistory } from './supervision.ts';
 
 const START_TIMEOUT_MS = 60_000;
@@ -36,6 +37,7 @@ export type PlaneEvent =
   | { readonly type: 'line'; readonly plane: string; readonly line: string }
   | { readonly type: 'ready'; readonly plane: string; readonly restarted: boolean; readonly pid: number }
   | { readonly type: 'ended'; readonly plane: string; readonly how: string; readonly restartInMs: number }
+  | { readonly type: 'hung'; readonly plane: string; readonly how: string }
   | { readonly type: 'storage_full'; readonly plane: string }
   | { readonly type: 'gave_up'; readonly plane: string; readonly error: PlatformError };
 
@@ -58,6 +60,7 @@ export class SupervisedPlane {
   #restart: Timer | undefined;
   #stopping = false;
   #replacing = false;
+  #watch: ProcessWatch | undefined;
   #tail: string[] = [];
 
   constructor(spec: PlaneSpec, deps: PlaneDeps) {
@@ -153,9 +156,14 @@ export class SupervisedPlane {
       child.on('message', (message) => {
         const parsed = planeMessageSchema.safeParse(message);
         if (!parsed.success) return;
+        if (parsed.data.type === 'pong') {
+          this.#watch?.answered();
+          return;
+        }
         if (parsed.data.type === 'ready') {
           isReady = true;
           clearTimeout(timeout);
+          this.#lookAfter(child);
           resolve(parsed.data.addresses);
           return;
         }
@@ -169,6 +177,7 @@ export class SupervisedPlane {
       // `close`, not `exit`: the last lines of a crash are read before it is reported.
       child.once('close', (code, signal) => {
         clearTimeout(timeout);
+        this.#watch?.[Symbol.dispose]();
         killGroup(child);
         const how = signal === null ? `exit code ${code}` : signal;
         if (isReady) this.#ended(how);
@@ -182,6 +191,26 @@ export class SupervisedPlane {
           );
       });
     });
+  }
+
+  /** One that hangs is ended as if it had died: what it held goes back to others, and a new one starts. */
+  #lookAfter(child: ChildProcess): void {
+    const { pid } = child;
+    if (pid === undefined) return;
+    this.#watch = new ProcessWatch(
+      {
+        pid,
+        ask: () => {
+          if (child.connected) child.send(PING, () => undefined);
+        },
+        hangs: (how) => {
+          if (this.#stopping) return;
+          this.#deps.onEvent({ type: 'hung', plane: this.name, how });
+          killGroup(child);
+        },
+      },
+      this.#deps,
+    );
   }
 
   #line(line: string): void {

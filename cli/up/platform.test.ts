@@ -88,6 +88,19 @@ describe('startPlatform()', () => {
     expect(started.events.some((event) => event.type === 'ended' && event.how === 'SIGKILL')).toBe(true);
   });
 
+  test('replaces a plane that was stopped', async ({ expect }) => {
+    await using folder = await tempFolder();
+    await using started = await start(folder.path);
+    const { platform } = started;
+    const before = platform.pids()['gateway'] ?? 0;
+    process.kill(before, 'SIGSTOP');
+    await waitFor('another gateway', () => ![before, undefined].includes(platform.pids()['gateway']));
+    await waitFor('it to answer', async () =>
+      (await (await fetch(platform.gatewayUrl)).text()).startsWith('gateway'),
+    );
+    expect(started.events.filter(({ type }) => type === 'hung')).toMatchObject([{ plane: 'gateway' }]);
+  });
+
   test('gives up with the code of a plane that cannot be restarted', async ({ expect }) => {
     await using folder = await tempFolder();
     await using started = await start(folder.path);

@@ -78,6 +78,19 @@ export interface HarnessOptions {
   readonly connectionsMax?: number;
   readonly startedMs?: number;
   readonly headMsMax?: number;
+  /** False: control is not there. */
+  readonly control?: boolean;
+}
+
+/** Says that the journal is all there is, and takes reports. */
+function serveControl(path: string, revision: number): Promise<Server> {
+  return serveUnix(path, (request) => {
+    if (new URL(request.url).pathname !== '/internal/feed') return new Response(null, { status: 204 });
+    const line = new TextEncoder().encode(`${JSON.stringify({ type: 'bookmark', revision })}\n`);
+    return new Response(new ReadableStream({ start: (controller) => controller.enqueue(line) }), {
+      headers: { 'content-type': 'application/x-ndjson' },
+    });
+  });
 }
 
 export async function startHarness(
@@ -102,6 +115,7 @@ export async function startHarness(
     slow: [],
   };
   const servers = [
+    ...(options.control !== false ? [await serveControl(layout.sockets.control, known.revision)] : []),
     await serveScheduler(layout.sockets.scheduler, script),
     await serveAgent(join(folder.path, 'agent.sock'), script),
   ];

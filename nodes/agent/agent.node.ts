@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Runnable } from '#shared/contracts/feed.ts';
+import { PlatformError } from '#shared/errors.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
 import type { VersionId } from '#shared/ids.ts';
@@ -25,17 +26,22 @@ import { boxFolder, freeBytes, openParts, type AgentOptions, type Parts } from '
 
 /** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
 const RUNNABLE_WAIT_MS = 5_000;
+const RUNNABLE_WAIT_ALONE_MS = 1_000;
+const RETRY_AFTER_MS = 1_000;
+/** @throws {PlatformError} `code_unavailable` while control was not heard: the version may be newer than the journal. */
+async function findRunnable({ runnables, link }: Parts, versionId: VersionId): Promise<Runnable | undefined> {
+  const found = await runnables.wait(versionId, link.heard ? RUNNABLE_WAIT_MS : RUNNABLE_WAIT_ALONE_MS);
+  if (found !== undefined || link.heard) return found;
+  throw new PlatformError('code_unavailable', `${versionId} is not known here, and control is not heard`, {
+    retryAfterMs: RETRY_AFTER_MS,
+  });
+}
+
 /** An agent is ready when this many slots wait; the others follow while it serves. */
 const SLOTS_FIRST = 3;
 
 function followFeed(parts: Parts, { egress, instances, heartbeat }: Running): Promise<FeedConsumer> {
-  const { options, layout, runnables, programs } = parts;
-  const prepare = (runnable: Runnable): void => {
-    programs.of(runnable).catch((error: unknown) => {
-      // The start will try again and tell the caller.
-      options.log.warn('prefetch_failed', { versionId: runnable.id, error });
-    });
-  };
+  const { options, layout, runnables, prefetch, link } = parts;
   return startFeedConsumer({
     peer: parts.control,
     role: 'node',
@@ -43,13 +49,19 @@ function followFeed(parts: Parts, { egress, instances, heartbeat }: Running): Pr
     journalPath: join(layout.nodeDir(options.nodeId), 'feed.ndjson'),
     log: options.log,
     timers: systemTimers,
+    onHeard: (heard) => {
+      link.heard = heard;
+      if (!heard) return;
+      parts.bindings.complete();
+      prefetch.retry();
+    },
     onChange: (items) => {
       parts.bindings.apply(items);
       for (const item of items) {
         if (item.kind === 'secret') egress.setSecret(item.key, item.value?.sealed);
         if (item.kind !== 'runnable') continue;
         runnables.set(item.key, item.value ?? undefined);
-        if (item.value !== null) prepare(item.value);
+        prefetch.want(item.key, item.value ?? undefined);
       }
       // The scheduler hears at once of instances that are outdated now.
       if (
@@ -117,7 +129,7 @@ function assemble(parts: Parts, socket: string): Running {
     memory: { freeBytes, reserveBytes: options.memoryReserveBytes ?? 0 },
     agentSocket: socket,
     isOutdated: (runnable) => runnables.isOutdated(runnable),
-    findRunnable: (versionId: VersionId) => runnables.wait(versionId, RUNNABLE_WAIT_MS),
+    findRunnable: (versionId: VersionId) => findRunnable(parts, versionId),
     onStarted: ({ id, slot, runnable }) => {
       usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
       tellInspectable(options, slot, runnable);
@@ -176,6 +188,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     freeSlots: pools.standard.waiting,
     capacity: options.capacity,
     feedRevision: feed.state.revision,
+    codeMissing: parts.prefetch.missing,
     logEntriesLost: logs.lost,
   });
   const app = createAgentApp({

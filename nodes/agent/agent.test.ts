@@ -1,7 +1,7 @@
 /** The agent as a whole: many instances, crashes, restarts, blobs, logs, heartbeats. Real workerd. */
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import { afterEach, describe, test } from 'vitest';
@@ -13,6 +13,7 @@ import {
   type LogEntry,
   type NodeHeartbeat,
 } from '#shared/contracts/nodes.ts';
+import { versionIdSchema } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
@@ -347,3 +348,61 @@ test('the scheduler hears of an end at once, and again until it has answered', a
   );
   await closeServer(scheduler, 0);
 });
+
+test('an agent that starts while control is gone is ready from its journal, and starts what it has', async ({
+  expect,
+}) => {
+  world = await World.start({ slots: 1 });
+  const id = world.control.publish({ modules: [HELLO] });
+  await codeIsHere();
+  await world.stopAgent();
+  await world.control.close();
+  const reads = world.control.blobReads;
+  await world.startAgent({ slots: 1 });
+  expect(await callSocket((await world.start(id)).path)).toMatchObject({ text: 'hello' });
+  expect(world.control.blobReads).toBe(reads);
+});
+
+test('code that is not here while control is gone has an error of its own; it is fetched when control is back', async ({
+  expect,
+}) => {
+  world = await World.start({ slots: 1 });
+  const id = world.control.publish({ modules: [HELLO] });
+  await codeIsHere();
+  await world.stopAgent();
+  await world.control.close();
+  await rm(join(world.layout.nodeDir('node-1'), 'code'), { recursive: true });
+  await world.startAgent({ slots: 1 });
+  await expect(world.start(id)).rejects.toMatchObject({ code: 'code_unavailable', retryAfterMs: 1_000 });
+  expect((await status()).codeMissing).toBe(1);
+  await world.control.listen(world.layout);
+  await codeIsHere();
+  expect(await callSocket((await world.start(id)).path)).toMatchObject({ text: 'hello' });
+});
+
+test('a version that the journal lacks is not said to be missing before control was heard', async ({
+  expect,
+}) => {
+  world = await World.start({ slots: 1 });
+  await waitFor('the feed', async () => (await status()).feedRevision > 0);
+  await world.stopAgent();
+  await world.control.close();
+  const id = world.control.publish({ modules: [HELLO] });
+  await world.startAgent({ slots: 1 });
+  await expect(world.start(id)).rejects.toMatchObject({ code: 'code_unavailable' });
+  await world.control.listen(world.layout);
+  await codeIsHere();
+  expect(await callSocket((await world.start(id)).path)).toMatchObject({ text: 'hello' });
+  await expect(world.start(versionIdSchema.parse('default/never@1'))).rejects.toMatchObject({
+    code: 'version_not_found',
+  });
+});
+
+const status = () => world.peer.call('/v1/status', nodeStatusSchema);
+
+/** Of the version that was published second to the empty feed. */
+const codeIsHere = () =>
+  waitFor('the code to be here', async () => {
+    const { codeMissing, feedRevision } = await status();
+    return codeMissing === 0 && feedRevision === 2;
+  });

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import process from 'node:process';
 import type { Tier } from '#shared/contracts/config.ts';
 import { PlatformError } from '#shared/errors.ts';
-import type { VersionId } from '#shared/ids.ts';
+import type { Digest, VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
@@ -17,6 +17,7 @@ import { serviceBindings } from '../bindings/services/kind.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
 import { CodeCache } from '../code/cache.node.ts';
 import { createOpenSecrets } from '../code/open-secrets.node.ts';
+import { Prefetch } from '../code/prefetch.ts';
 import { Programs } from '../code/programs.node.ts';
 import type { EgressSettings } from '../egress/messages.ts';
 import { loadEntryModules } from '../entry/pack.node.ts';
@@ -58,6 +59,11 @@ export interface AgentOptions {
 }
 
 const KV_BYTES_MAX = 16 * 1024 * 1_048_576;
+/** A callers' queue time is longer. */
+const FETCH_MS_MAX = 5_000;
+/** While control is not heard it hardly gives blobs; a caller who waits should know soon. */
+const FETCH_ALONE_MS_MAX = 500;
+const CODE_RETRY_MS = 1_000;
 
 /** Of the machine, or of the group that the agent runs in when that allows less. */
 export const freeBytes = (): number => process.availableMemory();
@@ -117,6 +123,9 @@ export interface Parts {
   readonly code: CodeCache;
   readonly logs: LogStore;
   readonly runnables: RunnableIndex;
+  readonly prefetch: Prefetch;
+  /** Whether control is heard: its feed is silent when it hangs. */
+  readonly link: { heard: boolean };
   readonly bindings: BindingHost;
   readonly control: UnixPeer;
   readonly scheduler: UnixPeer;
@@ -161,17 +170,24 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
   await tellHostLimits(options);
   const sandbox = await prepareSandbox(options, layout);
   const control = new UnixPeer(layout.sockets.control);
+  const link = { heard: false };
   const code = await CodeCache.open({
     folder: join(nodeDir, 'code'),
     bytesMax: options.codeCacheBytes,
     log,
-    fetchBlob: (digest) => control.bytes(`/internal/blobs/${digest}`, LIMITS.bundleBytesMax),
+    fetchBlob: (digest) => fetchBlob(control, digest, link.heard ? FETCH_MS_MAX : FETCH_ALONE_MS_MAX),
   });
   const group =
     options.sandbox === 'off'
       ? undefined
       : await openCgroups({ name: `${basename(layout.runDir)}-${options.nodeId}`, timers: systemTimers });
   log.info('memory_groups', { version: group?.version ?? 'none' });
+  const programs = new Programs({
+    code,
+    entry: await loadEntryModules(),
+    openSecrets: createOpenSecrets(layout.nodeKey),
+    rpcHost,
+  });
   const usage = new NodeUsage();
   return {
     options,
@@ -183,12 +199,9 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
     usageSources: [() => usage.drain(systemClock.monotonicMs())],
     pools: openPools(options, sandbox, group),
     code,
-    programs: new Programs({
-      code,
-      entry: await loadEntryModules(),
-      openSecrets: createOpenSecrets(layout.nodeKey),
-      rpcHost,
-    }),
+    programs,
+    prefetch: new Prefetch({ prepare: (runnable) => programs.of(runnable), log }),
+    link,
     logs: await LogStore.open({
       folder: join(nodeDir, 'logs'),
       clock: systemClock,
@@ -209,6 +222,21 @@ async function makePrivate(database: string): Promise<void> {
     await chmod(path, 0o600).catch((thrown: unknown) => {
       if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
     });
+}
+
+/** @throws {PlatformError} what control answers; `code_unavailable` when it does not, or not in time. */
+async function fetchBlob(control: UnixPeer, digest: Digest, timeoutMs: number): Promise<Uint8Array> {
+  try {
+    return await control.bytes(`/internal/blobs/${digest}`, LIMITS.bundleBytesMax, {
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+  } catch (thrown) {
+    if (thrown instanceof PlatformError && thrown.code !== 'internal') throw thrown;
+    throw new PlatformError('code_unavailable', `blob ${digest} is not here, and control does not give it`, {
+      cause: thrown,
+      retryAfterMs: CODE_RETRY_MS,
+    });
+  }
 }
 
 async function openBindings(options: AgentOptions, layout: Layout, rpcHost: string): Promise<BindingHost> {

@@ -9,7 +9,7 @@ import type { Log } from '#shared/runtime/log.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { AttachedSlot, Attachment } from '../instances/attachment.ts';
 import type { BindingKind } from './kind.ts';
-import type { StateEntry } from './protocol.ts';
+import { COMPLETE, type StateEntry } from './protocol.ts';
 import { BindingThread } from './thread.node.ts';
 
 interface Served {
@@ -74,6 +74,15 @@ export class BindingHost implements Attachment {
         else state.set(entry.key, entry.value);
       }
       if (entries.length > 0) thread.state(entries);
+    }
+  }
+
+  /** The state is all there is: what it lacks does not exist. Said once, also to threads that start later. */
+  complete(): void {
+    for (const { thread, state } of this.#served) {
+      if (state.has(COMPLETE)) continue;
+      state.set(COMPLETE, true);
+      thread.state([{ key: COMPLETE, value: true }]);
     }
   }
 

@@ -41,3 +41,6 @@ export type FromThread =
       readonly event: string;
       readonly fields: Readonly<Record<string, unknown>>;
     };
+
+/** Key of the entry that says that the state lacks nothing. No name has a space. */
+export const COMPLETE = ' complete';

@@ -57,7 +57,18 @@ export function nodeFailed(m: Machine, node: NodeRecord): void {
   node.avoidUntilMs = m.nowMs + backoffMs(node.failures, m.config.nodeBackoffMs, m.config.nodeBackoffMsMax);
 }
 
+/**
+ * Neither the code nor the node is at fault: the code is not where it must start. Callers hear it at once, and
+ * the version is tried again soon, however often that was in vain.
+ */
+function codeUnavailable(m: Machine, version: Version, fault: Fault): void {
+  const pauseMs = m.config.retryAfterMs;
+  version.hold = { untilMs: m.nowMs + pauseMs, fault };
+  refuseAll(m, version, fault, pauseMs);
+}
+
 export function startFailed(m: Machine, version: Version, fault: Fault): void {
+  if (fault.code === 'code_unavailable') return codeUnavailable(m, version, fault);
   version.startFailures += 1;
   version.troubleAtMs = m.nowMs;
   const pauseMs = backoffMs(version.startFailures, m.config.startBackoffMs, m.config.startBackoffMsMax);

@@ -167,6 +167,8 @@ export const nodeStatusSchema = z.object({
   freeSlots: z.number().int(),
   capacity: z.number().int(),
   feedRevision: z.number().int(),
+  /** Versions whose code is not on this node: they cannot start here while control is away. */
+  codeMissing: z.number().int().optional(),
   /** Entries of functions' logs that the disk refused since the agent started. */
   logEntriesLost: z.number().int().optional(),
 });

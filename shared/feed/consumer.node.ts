@@ -30,10 +30,14 @@ export interface FeedConsumerOptions {
   readonly timers: Timers;
   /** Called after each applied line that changed something, before it is persisted and acknowledged. */
   readonly onChange: (items: readonly FeedItem[], state: FeedState) => void;
+  /** Control is heard, from now on; or not any more. */
+  readonly onHeard?: (heard: boolean) => void;
 }
 
 export interface FeedConsumer {
   readonly state: FeedState;
+  /** Resolves when the state is complete, at the latest after `waitMs`. */
+  settled(waitMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -47,9 +51,26 @@ export async function startFeedConsumer(options: FeedConsumerOptions): Promise<F
   const state = await journal.load(options.log);
   if (state.epoch !== '') options.onChange(state.toSnapshot().items, state);
   const stop = new AbortController();
-  const done = follow(options, { journal, state, stop: stop.signal });
+  const complete = new AbortController();
+  const onHeard = (heard: boolean): void => {
+    if (heard) complete.abort();
+    options.onHeard?.(heard);
+  };
+  const done = follow({ ...options, onHeard }, { journal, state, stop: stop.signal });
   return {
     state,
+    // Not a timer of the plane's: those do not keep a process alive, and nothing else may do so yet.
+    settled: (waitMs) =>
+      new Promise((resolve) => {
+        const finish = (): void => {
+          clearTimeout(timer);
+          complete.signal.removeEventListener('abort', finish);
+          resolve();
+        };
+        const timer = setTimeout(finish, waitMs);
+        complete.signal.addEventListener('abort', finish);
+        if (complete.signal.aborted) finish();
+      }),
     close: async () => {
       stop.abort();
       await done;
@@ -87,6 +108,7 @@ async function followOnce(
 ): Promise<void> {
   const connection = new AbortController();
   const signal = AbortSignal.any([stop, connection.signal]);
+  let heard = false;
   const listen = () => options.timers.after(SILENCE_MS_MAX, () => connection.abort());
   let silence = listen();
   // A long snapshot on its way is no silence.
@@ -108,12 +130,15 @@ async function followOnce(
       // To apply a long line takes its time, during which nothing is read.
       silence.cancel();
       await applyLine(options, { journal, state, stop }, line);
+      if (!heard) options.onHeard?.(true);
+      heard = true;
       onLine(state.revision);
       silence = listen();
     }
   } finally {
     silence.cancel();
     connection.abort();
+    options.onHeard?.(false);
   }
 }
 

@@ -46,6 +46,7 @@ export class FeedJournal {
       }
       state.apply(parsed);
     }
+    state.restored();
     if (state.epoch === '') return state;
     try {
       await this.#rewrite(state);

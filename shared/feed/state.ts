@@ -7,6 +7,7 @@ type ValueOf<K extends Kind> = NonNullable<Extract<FeedItem, { kind: K }>['value
 export class FeedState {
   #epoch = '';
   #revision = 0;
+  #complete = false;
   readonly #items = new Map<Kind, Map<string, FeedItem>>();
   /** By `kind key`: what is older here than in the feed, or absent, because it could not be read. */
   readonly #skipped = new Map<string, SkippedItem>();
@@ -17,6 +18,19 @@ export class FeedState {
 
   get revision(): number {
     return this.#revision;
+  }
+
+  /**
+   * Control has said that this is all there is. Before that the state may be older than what was acknowledged
+   * to others: what it has may be used, but what it lacks may exist.
+   */
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** What was applied so far came from a journal. */
+  restored(): void {
+    this.#complete = false;
   }
 
   get skipped(): readonly SkippedItem[] {
@@ -48,6 +62,8 @@ export class FeedState {
    * A delta that is older than the state changes nothing.
    */
   apply(line: FeedLine): readonly FeedItem[] {
+    // Each line brings a consumer from where it was to now.
+    this.#complete = true;
     switch (line.type) {
       case 'bookmark':
         return [];

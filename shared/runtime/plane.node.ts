@@ -23,7 +23,15 @@ const failedMessageSchema = z.object({
   code: z.string(),
   message: z.string(),
 });
-export const planeMessageSchema = z.discriminatedUnion('type', [readyMessageSchema, failedMessageSchema]);
+/** The answer to {@link PING}: the event loop turns. */
+const pongMessageSchema = z.object({ type: z.literal('pong') });
+export const planeMessageSchema = z.discriminatedUnion('type', [
+  readyMessageSchema,
+  failedMessageSchema,
+  pongMessageSchema,
+]);
+/** Sent by the supervisor. */
+export const PING = 'ping';
 export type PlaneMessage = z.infer<typeof planeMessageSchema>;
 
 /** Reads the environment against a schema and reports all problems at once. An empty value is an unset one. */
@@ -103,6 +111,9 @@ export async function runPlane(plane: string, start: (log: Log) => Promise<Runni
   };
   process.on('SIGTERM', () => stop('SIGTERM'));
   process.on('SIGINT', () => stop('SIGINT'));
+  process.on('message', (message) => {
+    if (message === PING) tell({ type: 'pong' });
+  });
   process.on('disconnect', () => stop('supervisor gone'));
   process.on('unhandledRejection', (error) => log.error('unhandled_rejection', { error }));
   // The supervisor went away during the start: the event is past, and nobody would ever stop this process.

@@ -9,6 +9,7 @@ import { CallDepths } from './depth.ts';
 import { isFunctionError } from '#shared/contracts/invoke.ts';
 import { CallerSessions } from './sessions.ts';
 import { serviceState, Targets, type ServiceTarget } from './targets.ts';
+import { COMPLETE } from '../protocol.ts';
 
 function functionItem(
   name: string,
@@ -33,7 +34,7 @@ function runnableItem(
 
 function targets(items: readonly FeedItem[], random = 0): Targets {
   const made = new Targets(() => random);
-  made.apply(items.flatMap((item) => serviceState(item) ?? []));
+  made.apply([...items.flatMap((item) => serviceState(item) ?? []), { key: COMPLETE, value: true }]);
   return made;
 }
 
@@ -114,6 +115,18 @@ describe('Targets', () => {
       'function_disabled',
       'binding_not_found',
     ]);
+  });
+
+  test('says that nothing is missing before the feed was heard: it may come', ({ expect }) => {
+    const index = new Targets(() => 0);
+    index.apply(
+      [functionItem('api', live), runnableItem('api', 1), functionItem('early', live)].flatMap(
+        (item) => serviceState(item) ?? [],
+      ),
+    );
+    expect(index.resolve(to('api')).version.id).toBe('default/api@1');
+    for (const name of ['absent', 'early'])
+      expect(outcome(() => index.resolve(to(name)))).toBe('control_unavailable');
   });
 
   test('forgets what the feed takes away', ({ expect }) => {

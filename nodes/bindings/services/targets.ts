@@ -3,7 +3,7 @@ import type { FeedItem, FunctionItem, Runnable } from '#shared/contracts/feed.ts
 import { PlatformError } from '#shared/errors.ts';
 import { versionId, type VersionId } from '#shared/ids.ts';
 import { rpcSocket, RPC_SOCKET } from '../../slots/sockets.ts';
-import type { StateEntry } from '../protocol.ts';
+import { COMPLETE, type StateEntry } from '../protocol.ts';
 
 /** What a socket leads to. The account is the caller's own: there is no way to name another. */
 export interface ServiceTarget {
@@ -37,6 +37,7 @@ export class Targets {
   readonly #functions = new Map<string, FunctionItem>();
   readonly #versions = new Map<string, TargetVersion>();
   readonly #random: () => number;
+  #complete = false;
 
   /** @param random - in [0, 1), spreads calls over a weighted alias. */
   constructor(random: () => number) {
@@ -45,6 +46,10 @@ export class Targets {
 
   apply(entries: readonly StateEntry[]): void {
     for (const { key, value } of entries) {
+      if (key === COMPLETE) {
+        this.#complete = value === true;
+        continue;
+      }
       const slash = key.indexOf('/');
       const map: Map<string, unknown> = key.startsWith('function/') ? this.#functions : this.#versions;
       if (value === undefined) map.delete(key.slice(slash + 1));
@@ -52,7 +57,7 @@ export class Targets {
     }
   }
 
-  /** @throws {PlatformError} `function_not_found`, `function_disabled`, `binding_not_found`. */
+  /** @throws {PlatformError} `control_unavailable` while the state may lack something, `function_not_found`, `function_disabled`, `binding_not_found`. */
   resolve(target: ServiceTarget): Resolved {
     const { account, functionName, alias, entrypoint } = target;
     const item = this.#functions.get(`${account}/${functionName}`);
@@ -61,12 +66,14 @@ export class Targets {
       item !== undefined && Object.hasOwn(item.aliases, alias)
         ? item.aliases[alias as keyof FunctionItem['aliases']]
         : undefined;
+    if ((item === undefined || weights === undefined) && !this.#complete) throw tooEarly();
     if (item === undefined || weights === undefined)
       throw new PlatformError('function_not_found', `${account}/${functionName} has no alias ${alias}`, {
         publicDetail: `There is no function ${functionName} with alias ${alias} in this account.`,
       });
     if (!item.enabled) throw new PlatformError('function_disabled', `${functionName} is disabled`);
     const version = this.#versions.get(this.#pick(item, weights));
+    if (version === undefined && !this.#complete) throw tooEarly();
     if (version === undefined)
       throw new PlatformError('function_not_found', `the feed has not brought a version of ${functionName}`);
     return { version, socketFile: socketOf(version, entrypoint) };
@@ -77,6 +84,13 @@ export class Targets {
     const chosen = weights.find(({ weight }) => (rest -= weight) < 0) ?? weights[0];
     return versionId(item.account, item.name, chosen?.version ?? 1);
   }
+}
+
+/** The feed may bring it yet. */
+function tooEarly(): PlatformError {
+  return new PlatformError('control_unavailable', 'the state may be older than the function', {
+    retryAfterMs: 1_000,
+  });
 }
 
 function socketOf(version: TargetVersion, entrypoint: string | undefined): string {
