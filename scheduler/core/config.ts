@@ -6,6 +6,8 @@ export interface CoreConfig {
   /** The scheduler holds a lease longer than it tells the gateway, by more than a message may take. */
   readonly leaseMarginMs: number;
   readonly memberDeadMs: number;
+  /** The only node may be starting anew for this long after it was heard: callers wait, within their queue time. */
+  readonly nodeReturnMs: number;
   /** A list sent this long ago may not know what was decided since: absence in it proves nothing yet. */
   readonly confirmMs: number;
   /** An adopted instance gives no lease for this long: its holders have not all been heard. */
@@ -44,6 +46,7 @@ export const CORE_CONFIG: CoreConfig = {
   leaseTtlMs: LIMITS.leaseTtlMs,
   leaseMarginMs: LIMITS.heartbeatMs,
   memberDeadMs: LIMITS.memberDeadMs,
+  nodeReturnMs: 4 * LIMITS.memberDeadMs,
   confirmMs: 2 * LIMITS.heartbeatMs,
   adoptGraceMs: 3 * LIMITS.heartbeatMs,
   startTimeoutMs: 20_000,
@@ -75,6 +78,10 @@ function must(condition: boolean, law: string): void {
 /** Throws when numbers contradict each other. */
 export function assertConfig(config: CoreConfig): void {
   must(config.confirmMs < config.memberDeadMs, 'a list is trusted before its sender is taken for dead');
+  must(
+    config.memberDeadMs <= config.nodeReturnMs,
+    'a node is waited for at least until it is taken for dead',
+  );
   must(config.leaseMarginMs < config.leaseTtlMs, 'the margin is a part of the lease time');
   must(config.startBackoffMs <= config.startBackoffMsMax, 'start pauses grow');
   must(config.nodeBackoffMs <= config.nodeBackoffMsMax, 'node pauses grow');

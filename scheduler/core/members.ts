@@ -113,6 +113,7 @@ export function onNodeHeartbeat(m: Machine, nodeId: string, heartbeat: NodeHeart
   if (node === undefined) return;
   if (heartbeat.capacity > node.capacity || (node.draining && !heartbeat.draining)) m.roomFreed = true;
   node.capacity = heartbeat.capacity;
+  if (heartbeat.capacity > 0) m.state.nodeHeardAtMs = m.nowMs;
   node.freeSlots = heartbeat.freeSlots;
   node.draining = heartbeat.draining;
   for (const exit of heartbeat.exits) {

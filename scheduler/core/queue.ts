@@ -95,7 +95,8 @@ export function pump(m: Machine, version: Version): void {
     refuseAll(m, version, AT_CEILING, laterMs(m));
     return;
   }
-  const mayAppear = m.nowMs < m.state.recoveringUntilMs;
+  const mayAppear =
+    m.nowMs < m.state.recoveringUntilMs || m.nowMs - m.state.nodeHeardAtMs < m.config.nodeReturnMs;
   if (!mayAppear && !someNodeAlive(m)) refuseAll(m, version, { code: 'no_capacity' }, laterMs(m));
 }
 

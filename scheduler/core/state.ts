@@ -132,6 +132,8 @@ export interface State {
   nowMs: number;
   /** Until then the picture may be incomplete: nodes and gateways have not all been heard. */
   readonly recoveringUntilMs: number;
+  /** When a node that could take instances was heard last. */
+  nodeHeardAtMs: number;
   readonly versions: Map<VersionId, Version>;
   readonly instances: Map<string, Instance>;
   readonly leases: Map<string, LeaseRecord>;
@@ -174,6 +176,7 @@ export function createState(startMs: number, config: CoreConfig): State {
   return {
     nowMs: startMs,
     recoveringUntilMs: startMs + config.memberDeadMs,
+    nodeHeardAtMs: Number.NEGATIVE_INFINITY,
     versions: new Map(),
     instances: new Map(),
     leases: new Map(),
