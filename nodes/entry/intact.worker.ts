@@ -48,6 +48,7 @@ function getterOf<This extends object, Name extends keyof This>(
 
 const headersOf = getterOf(Request.prototype, 'headers');
 const headerOf = uncurry<Headers, [name: string], string | null>(Headers.prototype.get);
+export const methodOf = getterOf(Request.prototype, 'method');
 export const requestHeader = (request: Request, name: string): string | null =>
   headerOf(headersOf(request), name);
 const responseHeadersOf = getterOf(Response.prototype, 'headers');

@@ -10,6 +10,7 @@ import entrypoints from 'cloudflare-internal:workers';
 import { isEntrypoint, wrapClass, type EntrypointClass } from './classes.worker.ts';
 import { logExports, logException } from './console.worker.ts';
 import { watchBinding } from './fetch.worker.ts';
+import './caches.worker.ts';
 import { guard } from './guard.worker.ts';
 import * as intact from './intact.worker.ts';
 import { REQUEST_ID } from './scope.worker.ts';

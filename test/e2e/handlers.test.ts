@@ -210,6 +210,30 @@ describe('the modules of the platform', () => {
   });
 });
 
+test.for(['2024-01-01', '2026-11-17'])(
+  'with date %s a cache answers that nothing is there',
+  async (compatibilityDate, { expect }) => {
+    const name = `cached-${compatibilityDate}`;
+    await deploy(
+      name,
+      `export default { async fetch(request) {
+         const named = await caches.open('mine');
+         const seen = [];
+         for (const cache of [caches.default, named]) {
+           seen.push((await cache.match(request)) === undefined);
+           await cache.put(request, new Response('kept'));
+           seen.push(await cache.delete(request));
+         }
+         const posted = new Request(request.url, { method: 'POST' });
+         seen.push(await caches.default.put(posted, new Response()).catch(({ name }) => name));
+         return Response.json(seen);
+       } };`,
+      { compatibilityDate },
+    );
+    expect(JSON.parse((await call(name)).text)).toEqual([true, false, true, false, 'TypeError']);
+  },
+);
+
 describe('one request, one id', () => {
   test('travels with fetch through a binding; a call by RPC has an id of its own', async ({ expect }) => {
     await deploy(
