@@ -1,6 +1,6 @@
 import { describe, test } from 'vitest';
 import { whenText } from './output.ts';
-import { table } from './table.ts';
+import { table, tableWithSpare } from './table.ts';
 
 describe('table', () => {
   const rows = [
@@ -25,6 +25,14 @@ describe('table', () => {
 
   test('is one line a row where there is room', ({ expect }) => {
     expect(table(['A', 'B', 'C'], rows, 200).split('\n')).toHaveLength(3);
+  });
+});
+
+describe('tableWithSpare', () => {
+  const rows = [['production-deployer', 'key-0123456789abcdef0123']];
+  test('shows the last column where there is room, and leaves it out elsewhere', ({ expect }) => {
+    expect(tableWithSpare(['NAME', 'ID'], rows, 60)).toContain('key-0123');
+    expect(tableWithSpare(['NAME', 'ID'], rows, 40)).toBe(table(['NAME'], [['production-deployer']], 40));
   });
 });
 

@@ -1,5 +1,6 @@
 /** Tables for people: columns padded to their widest cell, prose wrapped so that lines fit the terminal. */
 import process from 'node:process';
+import { stripVTControlCharacters } from 'node:util';
 import colors from 'picocolors';
 import { plain } from './output.ts';
 
@@ -12,6 +13,23 @@ const CELL_MIN = 10;
 function terminalWidth(): number {
   const told = process.stdout.isTTY ? process.stdout.columns : Number(process.env['COLUMNS']);
   return told > 0 ? told : WIDTH_DEFAULT;
+}
+
+/** Like {@link table}, but the last column, which `--json` has as well, goes where there is no room for it. */
+export function tableWithSpare(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  width: number = terminalWidth(),
+): string {
+  const whole = table(head, rows, Number.MAX_SAFE_INTEGER);
+  const fits = whole.split('\n').every((line) => stripVTControlCharacters(line).length <= width);
+  return fits
+    ? whole
+    : table(
+        head.slice(0, -1),
+        rows.map((row) => row.slice(0, -1)),
+        width,
+      );
 }
 
 export function table(

@@ -9,7 +9,7 @@ import type { Context } from '../context.ts';
 import { CliError } from '../failure.ts';
 import { didYouMean } from '../guess.ts';
 import { whenText } from '../output.ts';
-import { table } from '../table.ts';
+import { tableWithSpare } from '../table.ts';
 import { argument } from './arguments.ts';
 
 type Args = readonly string[];
@@ -19,7 +19,7 @@ export async function listKeys(context: Context): Promise<void> {
   const { api } = await context.platform();
   const items = await api.list(api.path('/keys'), keyViewSchema);
   context.output.result(items, () =>
-    table(
+    tableWithSpare(
       ['NAME', 'ROLE', 'ALGORITHM', 'FUNCTIONS', 'EXPIRES', 'ID'],
       items.map((item) => [
         item.name,

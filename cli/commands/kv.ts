@@ -11,7 +11,7 @@ import { withDetail } from '../client/guesses.ts';
 import type { Context } from '../context.ts';
 import { didYouMean } from '../guess.ts';
 import { whenText } from '../output.ts';
-import { table } from '../table.ts';
+import { table, tableWithSpare } from '../table.ts';
 import { argument, usage } from './arguments.ts';
 
 type Args = readonly string[];
@@ -37,7 +37,7 @@ export async function listNamespaces(context: Context): Promise<void> {
   const { api } = await context.platform();
   const items = await api.list(api.path('/kv-namespaces'), kvNamespaceViewSchema);
   context.output.result(items, () =>
-    table(
+    tableWithSpare(
       ['NAMESPACE', 'CREATED', 'ID'],
       items.map(({ name, id, createdAt }) => [name, whenText(createdAt), id]),
     ),

@@ -3,7 +3,7 @@ import { createRouteSchema, routeViewSchema } from '#shared/contracts/api.ts';
 import type { Context } from '../context.ts';
 import { CliError } from '../failure.ts';
 import { didYouMean } from '../guess.ts';
-import { table } from '../table.ts';
+import { tableWithSpare } from '../table.ts';
 import { argument } from './arguments.ts';
 
 type Args = readonly string[];
@@ -13,7 +13,7 @@ export async function listRoutes(context: Context): Promise<void> {
   const { api } = await context.platform();
   const items = await api.list(api.path('/routes'), routeViewSchema);
   context.output.result(items, () =>
-    table(
+    tableWithSpare(
       ['ROUTE', 'FUNCTION', 'ALIAS', 'ID'],
       items.map((item) => [`${item.host}${item.path}`, item.function, item.alias, item.id]),
     ),
