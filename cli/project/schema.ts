@@ -29,7 +29,7 @@ export const projectFileSchema = functionConfigSchema.extend({
    *
    * @example "src/index.ts"
    */
-  main: z.string().min(1),
+  main: z.string('name the entry file, here or on the command line: isoplane deploy src/index.ts').min(1),
   /**
    * Which imported files become modules of their own; these come before the built-in rules.
    *
