@@ -40,6 +40,13 @@ describe('bundleProject()', () => {
     expect(made.bytes).toBe(made.modules[0]?.content.byteLength);
   });
 
+  test('is the main module to its own code', async ({ expect }) => {
+    const made = await bundle({
+      'src/index.ts': 'export default { fetch: () => new Response(`main: ${import.meta.main}`) };',
+    });
+    expect(textOf(made)).not.toContain('import.meta');
+  });
+
   test('uploads wasm, text and data files beside the code, each once, under its content hash', async ({
     expect,
   }) => {
