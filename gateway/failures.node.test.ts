@@ -1,5 +1,7 @@
 /** What callers see when instances, the scheduler, or the callers themselves go away. */
-import { createServer, type Socket } from 'node:net';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'vitest';
 import { WebSocket, WebSocketServer, type RawData } from 'ws';
@@ -278,6 +280,34 @@ describe('streams through the gateway', () => {
     expect(status).toBe(401);
   });
 
+  test('an instance whose queue of connections is full is busy, not lost: its lease stays', async ({
+    expect,
+  }) => {
+    await start();
+    const path = join(harness.folder, 'busy.sock');
+    // It listens and never accepts, until it is told to go on.
+    const child = spawn(process.execPath, [
+      '-e',
+      `require('node:http').createServer((_, response) => response.end('at last')).listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => { process.stdout.write('up'); });`,
+    ]);
+    try {
+      await once(child.stdout, 'data');
+      child.kill('SIGSTOP');
+      const fillers = await fillQueue(path);
+      harness.grant(path);
+      const acquires = harness.script.acquires.length;
+      const answering = harness.request('hello.localhost');
+      await waitFor('a try', () => harness.plane.gateway.metrics.snapshot().retries > 0);
+      child.kill('SIGCONT');
+      for (const socket of fillers) socket.destroy();
+      expect(await (await answering).text()).toBe('at last');
+      // One lease was granted, and it was enough.
+      expect(harness.script.acquires.length - acquires).toBe(1);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
   test('a slow client holds the instance back', async ({ expect }) => {
     await start();
     let written = 0;
@@ -305,3 +335,17 @@ describe('streams through the gateway', () => {
     expect(received).toBeGreaterThan(400 * 65_536);
   });
 });
+
+/** Connects until the kernel says that there is no room. */
+async function fillQueue(path: string): Promise<Socket[]> {
+  const sockets: Socket[] = [];
+  for (;;) {
+    const socket = connect(path);
+    sockets.push(socket);
+    const full = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => resolve(false));
+      socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN'));
+    });
+    if (full) return sockets;
+  }
+}

@@ -92,7 +92,7 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
       outcome = await call.forward(
         planOf(deps, invocation, { permit, meter, told: toldOf(session, resends) }),
       );
-      if (!reached && outcome.kind !== 'unreachable') {
+      if (!reached && outcome.kind !== 'unreachable' && outcome.kind !== 'busy') {
         reached = true;
         meter.requests += 1;
       }
@@ -249,6 +249,8 @@ async function settle(
 ): Promise<'resend' | 'unreachable'> {
   switch (outcome.kind) {
     case 'client_gone':
+      return 'unreachable';
+    case 'busy':
       return 'unreachable';
     case 'unreachable':
       permit.lost();

@@ -83,7 +83,8 @@ export type ForwardOutcome =
       readonly end: 'complete' | 'cut' | 'client_gone';
     }
   /** Nothing was sent: the instance does not listen any more. */
-  | { readonly kind: 'unreachable' }
+  /** Its queue of connections is full: it lives, and has more to do than it takes. */
+  | { readonly kind: 'unreachable' | 'busy' }
   /** The instance closed before a response head. `replayable`: the body can be sent again. */
   | { readonly kind: 'reset'; readonly replayable: boolean }
   | { readonly kind: 'timeout'; readonly ageMs: number }

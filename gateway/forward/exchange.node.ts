@@ -4,6 +4,7 @@
  * Owns the deadlines: the response head within limits.timeoutMs, then never silent for longer than
  * limits.streamIdleMs. Whichever side goes first takes the other one down.
  */
+import { unsent } from '#shared/leases/ended.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { isFunctionError, OUTCOME } from '#shared/contracts/invoke.ts';
@@ -163,7 +164,7 @@ export class Exchange implements UpstreamHandler, Watched, IntakeSink {
       this.#plan.onBroken();
       return this.#cut();
     }
-    if (failure === 'unreachable') return this.#finish({ kind: 'unreachable' });
+    if (failure === 'unreachable') return this.#finish({ kind: unsent(error) });
     if (failure === 'malformed') return this.#finish({ kind: 'response_invalid', cause: error });
     this.#finish({ kind: 'reset', replayable: !this.#pumping });
   }

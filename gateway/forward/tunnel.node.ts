@@ -1,4 +1,5 @@
 /** WebSocket upgrades: after the handshake, bytes in both directions until one side ends. */
+import { unsent } from '#shared/leases/ended.ts';
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -11,6 +12,8 @@ import { Join } from '#shared/upstream/join.node.ts';
 import { responseHeaders } from '#shared/upstream/pass.ts';
 import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
 
+/** Nothing was sent. */
+const NOBODY: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN']);
 export const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 
 interface Upgrade {
@@ -64,11 +67,7 @@ class Tunnel implements Watched {
     request.on('upgrade', (response, connection, rest) => this.#joined(response, connection, rest));
     request.on('response', (response) => this.#relay(response));
     request.on('error', (error: NodeJS.ErrnoException) =>
-      this.#finish(
-        error.code === 'ECONNREFUSED' || error.code === 'ENOENT'
-          ? { kind: 'unreachable' }
-          : { kind: 'reset', replayable: true },
-      ),
+      this.#finish(NOBODY.has(error.code) ? { kind: unsent(error) } : { kind: 'reset', replayable: true }),
     );
     request.end();
   }

@@ -21,6 +21,11 @@ const EXIT_CODES: Record<ExitReason, ErrorCode> = {
   startup_failed: 'startup_failed',
 };
 
+/** Nothing was sent, for want of a listener or of room in its queue. */
+export function unsent(error: unknown): 'busy' | 'unreachable' {
+  return (error as NodeJS.ErrnoException | undefined)?.code === 'EAGAIN' ? 'busy' : 'unreachable';
+}
+
 /** By its method, or by the word of a caller that will recognise a repetition. */
 export function isRepeatable(method: string, idempotencyKey: string | undefined): boolean {
   return IDEMPOTENT.has(method) || idempotencyKey !== undefined;

@@ -1,4 +1,5 @@
 /** One request from a function to an instance of another, and the response back; both bodies stream. */
+import { unsent } from '#shared/leases/ended.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import { isFunctionError, OUTCOME, REQUEST_ID } from '#shared/contracts/invoke.ts';
@@ -38,11 +39,6 @@ export interface ExchangePlan {
   readonly onSlow: (ageMs: number) => void;
   /** The runtime ended the call, and the target's log knows nothing of it. */
   readonly onBroken: () => void;
-}
-
-/** Nothing was sent, for want of a listener or of room in its queue. */
-export function unsent(error: unknown): 'busy' | 'unreachable' {
-  return (error as NodeJS.ErrnoException | undefined)?.code === 'EAGAIN' ? 'busy' : 'unreachable';
 }
 
 /** 0: there is none; undefined: it is not said. */
