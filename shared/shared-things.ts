@@ -41,9 +41,19 @@ export const SHARED = {
     ...entries(2_000_000, 'signatures that are remembered so that none is used twice'),
     fullCode: 'replay_window_full',
   },
+  /** Of gateways, and of nodes for calls between functions. */
+  'leases.acquires': entries(512, 'calls that wait for an instance at the scheduler'),
   'gateway.tokens': entries(10_000, 'verified tokens that are remembered'),
 
+  // Scheduler
+  'scheduler.waiters': {
+    ...entries(20_000, 'places in the queues of the scheduler'),
+    fullCode: 'queue_full',
+  },
+
   // Nodes
+  /** In UTF-16 units. */
+  'node.logs': bytes(16 * MIB, 'log lines of a node that wait for the disk'),
   'kv.requests': entries(1_024, 'KV requests in hand at a node'),
   'kv.bodies': bytes(256 * MIB, 'bytes of KV values in hand at a node', 1 * MIB),
   'egress.connections': {
@@ -59,6 +69,7 @@ export const SHARED = {
   'control.connections': entries(4_096, 'connections of this address'),
   'control.requests': entries(512, 'API requests in hand'),
   'control.bodies': bytes(64 * MIB, 'bytes of API requests in hand', 2 * MIB),
+  'control.maps': bytes(64 * MIB, 'bytes of source maps that are remembered'),
   /** On disk. */
   'control.uploads': bytes(1_024 * MIB, 'bytes of uploads in hand', 0),
   /** Code that is started once, or stored: both hold the largest blobs of an upload in memory. */

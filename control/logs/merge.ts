@@ -1,8 +1,9 @@
 /** Logs of one function from all nodes, with stacks mapped to the sources of their version. */
 import type { TraceMap } from '@jridgewell/trace-mapping';
-import { LRUCache } from 'lru-cache';
 import type { LogEntry } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
+import { SharedCache } from '#shared/shared-cache.ts';
+import { Shares } from '#shared/shares.ts';
 import { parseVersionId, type VersionId } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { BlobStore } from '../blobs/store.ts';
@@ -12,7 +13,7 @@ import type { LogQuery, NodePort } from '../nodes.ts';
 import { mapStackWith, parseMap } from './source-maps.ts';
 
 /** Decoded maps take several times their size; bound by the size of the encoded form. */
-const CACHE_BYTES_MAX = 64 * 1024 * 1024;
+const ENTRY_BYTES = 1_024;
 /** Entries that wait for a slow reader of a followed log; then its connection is cut. */
 const BUFFERED_MAX = 10_000;
 
@@ -27,10 +28,10 @@ const FRAME_BEGIN = /\n\s+at /;
 
 export class StackMapper {
   readonly #deps: Pick<LogDeps, 'db' | 'blobs' | 'log'>;
-  readonly #cache = new LRUCache<string, { readonly map: TraceMap | undefined }>({
-    maxSize: CACHE_BYTES_MAX,
-    max: 1_000,
-  });
+  readonly #cache = new SharedCache<{ readonly map: TraceMap | undefined; readonly bytes: number }>(
+    new Shares('control.maps'),
+    ({ bytes }) => bytes,
+  );
 
   constructor(deps: Pick<LogDeps, 'db' | 'blobs' | 'log'>) {
     this.#deps = deps;
@@ -56,16 +57,16 @@ export class StackMapper {
 
   async #mapOf(id: VersionId, moduleName: string): Promise<TraceMap | undefined> {
     const key = `${id} ${moduleName}`;
-    const cached = this.#cache.get(key);
-    if (cached !== undefined) return cached.map;
     const { account, functionName, number } = parseVersionId(id);
+    const cached = this.#cache.get(account, key);
+    if (cached !== undefined) return cached.map;
     const row = await this.#deps.db.read((orm) => findVersion(orm, { account, functionName }, number));
     const digest =
       row !== undefined && Object.hasOwn(row.maps, moduleName) ? row.maps[moduleName] : undefined;
     const content = digest === undefined ? undefined : await this.#deps.blobs.get(digest);
     const map = content === undefined ? undefined : parseMap(content);
-    const size = Math.max(1, content?.byteLength ?? 1);
-    if (size <= CACHE_BYTES_MAX) this.#cache.set(key, { map }, { size });
+    // An entry of nothing costs too.
+    this.#cache.set(account, key, { map, bytes: ENTRY_BYTES + (content?.byteLength ?? 0) });
     return map;
   }
 }

@@ -109,6 +109,18 @@ describe('a hostile account', () => {
   });
 });
 
+test('at the bound of API requests in hand an account is told so, and the other goes on', async ({
+  expect,
+}) => {
+  await using w = await world();
+  const { token } = await w.token('owner', { account: 'hostile' });
+  const { requests } = w.deps.shares;
+  while (requests.take('hostile', 1));
+  const refused = await w.call<Problem>('GET', '/v1/accounts/hostile/functions', { token });
+  expect([refused.status, refused.body.code]).toEqual([429, 'share_full']);
+  expect((await w.call('GET', '/v1/accounts/default/functions')).status).toBe(200);
+});
+
 describe('blobs', () => {
   const bytes = (text: string) => new TextEncoder().encode(text);
   const failing = () => {

@@ -295,7 +295,7 @@ test('a function that goes away in the middle takes its connection with it', asy
   expect(target.accepted()).toBe(1);
 });
 
-test('all instances together have a bounded number of connections, and failed ones give theirs back', async ({
+test('all instances together have the share of the account in connections, and failed ones give theirs back', async ({
   expect,
 }) => {
   await using target = await httpTarget(() => undefined);

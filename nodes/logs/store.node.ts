@@ -11,6 +11,7 @@ import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import { Shares } from '#shared/shares.ts';
 import { ByteBucket } from './bucket.ts';
 
 export interface LogStoreOptions {
@@ -26,8 +27,6 @@ const UNITS_MAX = 32 * 1_048_576;
 const FILE_BYTES_MAX = 512 * 1_024;
 const FILES_MAX = 4_000;
 const FLUSH_MS = 500;
-/** Entries of all functions that wait for the disk, in UTF-16 units; those beyond it are not persisted. */
-const PENDING_UNITS_MAX = 16 * 1_048_576;
 const FOLLOWER_ENTRIES_MAX = 1_000;
 const FOLLOWERS_PER_FUNCTION_MAX = 32;
 
@@ -54,7 +53,8 @@ export class LogStore {
   /** In order of use, oldest first. */
   readonly #functions = new Map<string, FunctionLog>();
   #units = 0;
-  #pendingUnits = 0;
+  /** Entries that wait for the disk, in UTF-16 units; those beyond a share are not persisted. */
+  readonly #pending = new Shares('node.logs');
   #flushTimer: Timer | undefined;
   #flushing: Promise<void> = Promise.resolve();
 
@@ -97,11 +97,10 @@ export class LogStore {
   /** Made into text when it is written: of a flood, much is gone by then. */
   #persistLater(log: FunctionLog, entry: LogEntry): void {
     const units = unitsOf(entry);
-    if (this.#pendingUnits + units > PENDING_UNITS_MAX) {
+    if (!this.#pending.take(accountOf(log.key), units)) {
       log.unpersisted += 1 + (entry.dropped ?? 0);
       return;
     }
-    this.#pendingUnits += units;
     const lost = log.unpersisted;
     log.unpersisted = 0;
     log.pending.push(lost === 0 ? entry : { ...entry, dropped: (entry.dropped ?? 0) + lost });
@@ -245,7 +244,7 @@ export class LogStore {
       const batch = log.pending;
       log.pending = [];
       const text = `${batch.map((entry) => JSON.stringify(entry)).join('\n')}\n`;
-      for (const entry of batch) this.#pendingUnits -= unitsOf(entry);
+      for (const entry of batch) this.#pending.give(accountOf(log.key), unitsOf(entry));
       try {
         await this.#write(log.key, text);
       } catch (thrown) {
@@ -285,6 +284,10 @@ export class LogStore {
   #path(key: string): string {
     return join(this.#options.folder, `${key}.ndjson`);
   }
+}
+
+function accountOf(key: string): string {
+  return key.slice(0, key.indexOf('.'));
 }
 
 /** `default/hello@3` → `default.hello`. Called for every line, so the id is not parsed again. */

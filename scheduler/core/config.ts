@@ -1,4 +1,5 @@
 /** Numbers that the scheduler's decisions depend on. Times are in ms. */
+import { SHARED } from '#shared/shared-things.ts';
 import { LIMITS } from '#shared/limits.ts';
 
 export interface CoreConfig {
@@ -66,7 +67,7 @@ export const CORE_CONFIG: CoreConfig = {
   gatewaysMax: 1_000,
   nodesMax: 1_000,
   versionsMax: 50_000,
-  waitersMax: 20_000,
+  waitersMax: SHARED['scheduler.waiters'].total,
   startsPerNodeMax: 64,
   loadFactor: 1.25,
 };

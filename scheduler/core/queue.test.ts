@@ -134,6 +134,14 @@ describe('an acquire', () => {
     expect(told(talk.acquire('b', { gateway: 'g2' }))).toEqual([`refuse r2 ${code}`]);
   });
 
+  test('one account fills half of the queue, and is told that it is full', () => {
+    const talk = new Conversation({ waitersMax: 8 });
+    talk.node('n1');
+    expect(told(talk.acquire('a'))).toEqual([START_A]);
+    for (let waiting = 2; waiting <= 4; waiting += 1) expect(told(talk.acquire('a'))).toEqual([]);
+    expect(told(talk.acquire('a'))).toEqual(['refuse r5 queue_full']);
+  });
+
   test('makes room on a full node by ending the instance that was unused for longest', () => {
     const talk = new Conversation();
     talk.node('n1', { capacity: 2 });

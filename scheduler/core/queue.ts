@@ -29,7 +29,7 @@ import {
 export function onAcquire(m: Machine, requestId: string, request: AcquireRequest): void {
   const gateway = gatewayOf(m, request.gatewayId);
   const version = versionOf(m, request.versionId);
-  if (gateway === undefined || version === undefined || m.state.waiters.size >= m.config.waitersMax) {
+  if (gateway === undefined || version === undefined || !m.state.places.take(version.account, 1)) {
     const code = gateway === undefined || version === undefined ? 'scheduler_unavailable' : 'queue_full';
     m.effects.push({ type: 'refuse', requestId, fault: { code }, retryAfterMs: laterMs(m) });
     return;

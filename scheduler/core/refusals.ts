@@ -7,6 +7,7 @@ export function dequeue(m: Machine, waiter: Waiter): void {
   if (!version.queue.delete(waiter.requestId)) return;
   version.waiting -= waiter.waiting;
   m.state.waiters.delete(waiter.requestId);
+  m.state.places.give(version.account, 1);
   if (version.queue.size === 0) m.state.queued.delete(version);
 }
 

@@ -14,6 +14,7 @@ import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { CoreConfig } from './config.ts';
 import type { Effect, Fault } from './events.ts';
 import { accountOf } from './scaling.ts';
+import { Shares } from '#shared/shares.ts';
 import { Work } from './work.ts';
 
 export interface Waiter {
@@ -140,6 +141,8 @@ export interface State {
   readonly gateways: Map<string, GatewayRecord>;
   readonly nodes: Map<string, NodeRecord>;
   readonly waiters: Map<string, Waiter>;
+  /** One for each waiter, by account. */
+  readonly places: Shares;
   /** Versions with a queue, in the order in which they began to wait. */
   readonly queued: Set<Version>;
   /** What control wants, by `account/function`. */
@@ -183,6 +186,7 @@ export function createState(startMs: number, config: CoreConfig): State {
     gateways: new Map(),
     nodes: new Map(),
     waiters: new Map(),
+    places: new Shares('scheduler.waiters', { total: config.waitersMax }),
     queued: new Set(),
     functions: new Map(),
     provisioned: new Set(),

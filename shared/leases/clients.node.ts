@@ -1,5 +1,7 @@
 /** The scheduler and the agents over their Unix sockets, as a holder of leases calls them. */
 import { connect } from 'node:net';
+import { parseVersionId } from '../ids.ts';
+import { Shares } from '../shares.ts';
 import { z } from 'zod';
 import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
 import {
@@ -18,8 +20,6 @@ import type { SchedulerPort } from './manager.ts';
 
 /** Beyond the deadline it was given, the scheduler is taken for hung. */
 const ACQUIRE_GRACE_MS = 1_000;
-/** One per version, and per session of those that isolate them. */
-const ACQUIRES_MAX = 512;
 const HEARTBEAT_TIMEOUT_MS = 2_000;
 const AGENT_TIMEOUT_MS = 1_000;
 
@@ -43,11 +43,15 @@ export function createSchedulerClient(options: {
   readonly gatewayId: string;
   readonly timers: Timers;
 }): SchedulerPort & { close(): Promise<void> } {
-  const peer = new UnixPeer(options.socketPath, { connections: ACQUIRES_MAX });
+  const acquires = new Shares('leases.acquires');
+  const peer = new UnixPeer(options.socketPath, { connections: acquires.total });
   // Its own connection: acquires that wait must not keep leases from being renewed.
   const heartbeats = new UnixPeer(options.socketPath, { connections: 1 });
   return {
     async acquire(request) {
+      const { account } = parseVersionId(request.versionId);
+      // Each that waits holds a connection: one account's must not keep those of others from asking.
+      if (!acquires.take(account, 1)) return { kind: 'refused', error: acquires.full(account) };
       using limit = timeout(options.timers, request.deadlineMs + ACQUIRE_GRACE_MS);
       try {
         const lease = await peer.call('/v1/leases', leaseSchema, {
@@ -62,6 +66,8 @@ export function createSchedulerClient(options: {
         return error.code === 'internal'
           ? { kind: 'unavailable', error }
           : { kind: 'refused', error: forCallers(error) };
+      } finally {
+        acquires.give(account, 1);
       }
     },
     async heartbeat(report) {

@@ -1,0 +1,159 @@
+/**
+ * Goal: no bound that accounts share goes undivided unnoticed. Method: find every bound in the source of the planes;
+ * each must be classed here, each class that says `shared` must name an entry of the list, and each entry of the
+ * list must be used by the code.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'vitest';
+import { SHARED } from '#shared/shared-things.ts';
+import { repositoryRoot } from '../support/paths.ts';
+import { boundsOf, readBounds, type BoundClass } from './bounds.ts';
+import { sourceFiles } from './imports.ts';
+
+/** By file: whose each of its bounds is. A file with one class for all has it alone. */
+const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, BoundClass>>>> = {
+  'control/api/operation.ts': 'one',
+  'control/app.ts': 'one',
+  'control/blobs/clean.ts': 'process: rows of one query',
+  'control/db/aliases.ts': 'one',
+  'control/db/database.ts': 'process: whoever waits was let in by control.requests, or is a plane',
+  'control/db/kv.ts': 'one',
+  'control/db/secrets.ts': 'one',
+  'control/feed/consumers.ts': {
+    ACKS_KEPT: 'one',
+    COMMITS_KEPT: 'process: instants of commits, the oldest go',
+    CONSUMERS_MAX: 'process: planes, not accounts',
+    WAITERS_MAX: 'shared control.requests',
+  },
+  'control/feed/hub.ts': 'process: planes, not accounts',
+  'control/json.ts': 'one',
+  'control/logs/merge.ts': 'one',
+  'control/logs/source-maps.ts': 'one',
+  'control/nodes.ts': 'one',
+  'control/publish/upload.ts': 'one',
+  'control/validation.ts': 'one',
+  'gateway/auth/jwt.ts': 'text',
+  'gateway/forward/exchange.node.ts': 'one',
+  'gateway/forward/intake.node.ts': 'one',
+  'gateway/invoke.ts': 'one',
+  'gateway/routing/router.ts': 'process: what a Host means, found again by a look-up in a map',
+  'gateway/worker.ts': {
+    BODY_BYTES_MAX: 'shared gateway.bodies',
+    NONCES_MAX: 'shared gateway.nonces',
+    SNAPSHOT_BYTES_MAX: 'process: what each account has in the feed has a ceiling',
+  },
+  'nodes/agent/parts.node.ts': 'process: of the KV file, of which an account has a quarter or its ceiling',
+  'nodes/agent/runnables.ts': 'process: starts that wait for the feed, each of which holds an instance',
+  'nodes/bindings/kv/serve.node.ts': 'one',
+  'nodes/bindings/kv/store.node.ts': {
+    BATCH_BYTES_MAX: 'process: of a transaction, in which accounts take turns',
+    BATCH_MAX: 'process: of a transaction, in which accounts take turns',
+    CLAIMED_MAX: 'process: what is forgotten is written once more',
+    WAITING_MAX: 'shared kv.requests',
+  },
+  'nodes/bindings/services/caller.ts': 'one',
+  'nodes/bindings/services/exchange.node.ts': 'one',
+  'nodes/bindings/services/frames.ts': 'one',
+  'nodes/bindings/thread.node.ts': 'shared control.requests',
+  'nodes/code/prefetch.ts': 'process: code that is fetched ahead of any start, and waits for nobody',
+  'nodes/code/programs.node.ts': 'one',
+  'nodes/config.ts': 'process: instances of a node; `--instances` is the ceiling of an account',
+  'nodes/egress/budget.ts': 'one',
+  'nodes/egress/connections.node.ts': 'one',
+  'nodes/egress/egress.node.ts': {
+    HEAP_MB_MAX: 'process: of the thread',
+    USAGE_VERSIONS_MAX: 'process: versions that run, counted between two reports',
+  },
+  'nodes/egress/names.node.ts': 'one',
+  'nodes/egress/refusal-meter.ts': 'one',
+  'nodes/egress/slot-proxy.node.ts': 'one',
+  'nodes/egress/target.ts': 'text',
+  'nodes/instances/check.node.ts': 'one',
+  'nodes/instances/hooks.node.ts': 'one',
+  'nodes/instances/instances.node.ts': 'process: ends of instances that are asked for within moments',
+  'nodes/limits/watch.ts': 'one',
+  'nodes/logs/attribution.ts': 'one',
+  'nodes/logs/collector.ts': 'one',
+  'nodes/logs/parse.ts': 'text',
+  'nodes/logs/store.node.ts': {
+    FILES_MAX: 'process: two files of each function, whose number has a ceiling',
+    FILE_BYTES_MAX: 'one',
+    FOLLOWERS_PER_FUNCTION_MAX: 'one',
+    FOLLOWER_ENTRIES_MAX: 'one',
+    UNITS_MAX: 'process: rings, read back from the files of their function',
+  },
+  'nodes/sandbox/cgroup.node.ts': 'one',
+  'nodes/sandbox/process-runner.node.ts': 'one',
+  'nodes/slots/pool.node.ts': 'process: slots that are made ahead, for nobody yet',
+  'nodes/workerd/build.ts': 'one',
+  'scheduler/core/life.ts': 'process: of one answer to control',
+  'scheduler/http/app.ts': 'process: messages of planes',
+  'shared/contracts/cors.ts': 'one',
+  'shared/contracts/feed.ts': 'process: of one acknowledgement',
+  'shared/contracts/jwks.ts': 'one',
+  'shared/contracts/nodes.ts': 'process: of one report; what did not fit is reported again',
+  'shared/feed/read.ts': 'text',
+  'shared/http/answer.node.ts': 'one',
+  'shared/leases/manager.ts': 'process: instances met before; a forgotten one counts as a cold start',
+  'shared/runtime/log.ts': 'one',
+  'shared/signatures/verify.ts': 'one',
+  'shared/upstream/response-parser.ts': 'one',
+  'shared/upstream/socket-client.node.ts': 'one',
+  'shared/usage/reporter.ts': 'process: functions with usage that waits; their number has a ceiling',
+};
+
+function classOf(bound: string): BoundClass | undefined {
+  const at = bound.indexOf(' ');
+  const ofFile = CLASSES[bound.slice(0, at)];
+  return typeof ofFile === 'object' ? ofFile[bound.slice(at + 1)] : ofFile;
+}
+
+describe('every bound in the planes', () => {
+  test('is classed: of one account or less, of the process, or shared', async ({ expect }) => {
+    const bounds = await readBounds(repositoryRoot, await sourceFiles(repositoryRoot));
+    expect(bounds.length, 'no bound was read').toBeGreaterThan(50);
+    expect(bounds.filter((bound) => classOf(bound) === undefined)).toEqual([]);
+    const files = new Set(bounds.map((bound) => bound.slice(0, bound.indexOf(' '))));
+    expect(
+      Object.keys(CLASSES).filter((file) => !files.has(file)),
+      'classed, and gone',
+    ).toEqual([]);
+  });
+
+  test('that is shared names what divides it, and what is listed divides something', async ({ expect }) => {
+    const classes = Object.values(CLASSES).flatMap((of) =>
+      typeof of === 'object' ? Object.values(of) : [of],
+    );
+    const named = classes.flatMap((each) =>
+      each.startsWith('shared ') ? [each.slice('shared '.length)] : [],
+    );
+    expect(named.filter((name) => !Object.hasOwn(SHARED, name))).toEqual([]);
+    let code = '';
+    for (const file of await sourceFiles(repositoryRoot))
+      if (!file.startsWith('test/') && !file.endsWith('.test.ts') && file !== 'shared/shared-things.ts')
+        code += await readFile(join(repositoryRoot, file), 'utf8');
+    expect(
+      Object.keys(SHARED).filter(
+        (name) => !code.includes(`new Shares('${name}'`) && !code.includes(`'${name}',`),
+      ),
+    ).toEqual([]);
+  });
+
+  test('is found by the reading of the source', ({ expect }) => {
+    const source = [
+      'const THINGS_MAX = 3;',
+      'export const MORE_MAX = 4;',
+      'class A { static readonly REQUESTS_MAX = 1; }',
+      '  static readonly BYTES_MAX = 256;',
+      'const SILENT_MS_MAX = 10;',
+      'const cache = new LRUCache({ max: 3 });',
+    ].join('\n');
+    expect(boundsOf('a.ts', source)).toEqual([
+      'a.ts THINGS_MAX',
+      'a.ts MORE_MAX',
+      'a.ts BYTES_MAX',
+      'a.ts new LRUCache',
+    ]);
+  });
+});

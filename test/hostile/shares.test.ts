@@ -1,0 +1,65 @@
+/**
+ * Goal: for each thing that accounts share, a hostile account at full speed leaves another its own. Method: each
+ * entry of the list names the attack that shows it, which must exist; the attacks count what the other account got
+ * done, never how long it took.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'vitest';
+import { SHARED, type SharedName } from '#shared/shared-things.ts';
+import { Shares } from '#shared/shares.ts';
+import { repositoryRoot } from '../support/paths.ts';
+
+const GATEWAY = 'gateway/bodies.node.test.ts';
+const UPLOADS = 'control/publish/shares.test.ts';
+const RULE = 'shared/shares.test.ts';
+const CACHE = 'shared/shared-cache.test.ts';
+const KV = 'nodes/bindings/kv/kv.test.ts';
+const NAMES = 'nodes/egress/bounds.test.ts';
+
+const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]>> = {
+  'gateway.connections': [GATEWAY, 'one address keeps no other from connecting'],
+  'gateway.requests': [GATEWAY, 'at the bound of requests in hand leaves the other account its own'],
+  'gateway.bodies': [GATEWAY, 'that sends bodies to be digested holds half of all room'],
+  'gateway.nonces': ['shared/signatures/replay.test.ts', 'a key that fills its share leaves room'],
+  'gateway.tokens': [CACHE, 'a hostile account drives out its own entries'],
+  'leases.acquires': [RULE, 'whatever happened before, one that holds nothing finds room'],
+  'scheduler.waiters': ['scheduler/core/queue.test.ts', 'one account fills half of the queue'],
+  'node.logs': [RULE, 'whatever happened before, one that holds nothing finds room'],
+  'kv.requests': [KV, 'answers share_full to the account that has too much in hand, serves others'],
+  'kv.bodies': [KV, 'eleven puts of one account that never end leave another its own'],
+  'egress.connections': ['nodes/egress/proxy.test.ts', 'the share of the account'],
+  'egress.lookups': [NAMES, 'one account looks up half of all names that may be at once'],
+  'egress.names': [NAMES, 'names that one account fills the memory with drive out none of another'],
+  'node.programs': [CACHE, 'a hostile account drives out its own entries'],
+  'control.connections': [GATEWAY, 'one address keeps no other from connecting'],
+  'control.requests': [UPLOADS, 'at the bound of API requests in hand'],
+  'control.bodies': [RULE, 'whatever happened before, one that holds nothing finds room'],
+  'control.maps': [CACHE, 'a hostile account drives out its own entries'],
+  'control.uploads': [UPLOADS, 'at the bound of its uploads is told so, and the other goes on'],
+  'control.trials': [UPLOADS, 'whose 24 uploads loop at their start keeps nobody from publishing'],
+  'control.trialPlaces': ['control/permits.test.ts', 'one more than may wait is told so'],
+  'control.nonces': ['shared/signatures/replay.test.ts', 'an account with ever new keys holds half'],
+};
+
+describe('of everything that accounts share', () => {
+  test.for(Object.entries(SHOWN))('%s has an attack that exists', async ([, [file, attack]], { expect }) => {
+    expect(await readFile(join(repositoryRoot, file), 'utf8')).toContain(attack);
+  });
+
+  test.for(Object.keys(SHARED) as SharedName[])(
+    '%s lets another account do all it did alone, beside one that takes as fast as it can',
+    (name, { expect }) => {
+      const shares = new Shares(name);
+      const amount = Math.max(1, Math.floor(shares.total / 1_000));
+      let done = 0;
+      for (let turn = 0; turn < 1_000; turn += 1) {
+        while (shares.take('hostile', amount));
+        if (!shares.take('good', amount)) continue;
+        done += 1;
+        shares.give('good', amount);
+      }
+      expect(done).toBe(1_000);
+    },
+  );
+});
