@@ -18,7 +18,8 @@ const FOLDERS = ['shared', 'control', 'scheduler', 'gateway', 'nodes', 'cli'];
 /** Compiled: TypeScript that Node runs. Copied: everything else that the code reads at run time. */
 function kindOf(file: string): 'compile' | 'copy' | 'skip' {
   if (/\.test\.ts$|\/testing\/|\/tsconfig\.json$|\.md$|^cli\/(?:bin|own-node)\.js$/.test(file)) return 'skip';
-  if (file.startsWith('cli/templates/') || file.endsWith('.worker.ts')) return 'copy';
+  // Types that an importer reads are no code.
+  if (file.startsWith('cli/templates/') || /\.(?:worker|d)\.ts$/.test(file)) return 'copy';
   return file.endsWith('.ts') ? 'compile' : 'copy';
 }
 

@@ -8,6 +8,7 @@ import { lstat, mkdir, readdir, readFile, realpath, stat, writeFile } from 'node
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import process from 'node:process';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, test, type ExpectStatic } from 'vitest';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
@@ -171,6 +172,30 @@ async function checkContents(app: string, expect: ExpectStatic): Promise<void> {
     expect(files).toContain(file);
 }
 
+/** Its planes are entries of their own. */
+async function checkDev(
+  command: string,
+  project: string,
+  env: Record<string, string>,
+  expect: ExpectStatic,
+): Promise<void> {
+  const dev = spawn(command, ['--json', 'dev', '--port', '0', '--auth', 'off'], {
+    cwd: project,
+    env,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  try {
+    const line = await new Promise<string>((done, fail) => {
+      createInterface({ input: dev.stdout }).once('line', done);
+      dev.once('exit', (code) => fail(new Error(`isoplane dev ended with ${code}`)));
+    });
+    const ready = JSON.parse(line) as { readonly gatewayUrl: string };
+    expect((await fetch(ready.gatewayUrl)).status).toBe(200);
+  } finally {
+    expect(await stop(dev)).toBe(0);
+  }
+}
+
 async function checkPlatform(app: string, env: Record<string, string>, expect: ExpectStatic): Promise<void> {
   const command = join(app, 'node_modules', '.bin', 'isoplane');
   const isoplane = (...args: string[]): Promise<{ stdout: string; stderr: string }> =>
@@ -193,6 +218,12 @@ async function checkPlatform(app: string, env: Record<string, string>, expect: E
     expect(deployed).toMatchObject({ function: 'greeter', version: 1, propagation: { complete: true } });
     const answer = JSON.parse((await isoplane('invoke', 'greeter', '--json')).stdout) as unknown;
     expect(answer).toMatchObject({ status: 200, body: { message: 'Hello, world!', path: '/' } });
+    await checkDev(command, join(app, 'greeter'), env, expect);
+    // Without the package that it needs, the helper for tests says so.
+    const helper =
+      "const { startFunction } = await import('isoplane/vitest'); await startFunction('greeter').catch((e) => console.log(e.code))";
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', helper], { cwd: app, env });
+    expect(stdout.trim()).toBe('package_missing');
     // Threads of the node are files of the package, too.
     await isoplane('kv', 'create', 'store');
     await isoplane('kv', 'put', 'store', 'key', 'kept');

@@ -1,0 +1,93 @@
+/** `isoplane/vitest` on functions of each kind, as a test of a user would call it. */
+import { join } from 'node:path';
+import { describe, test } from 'vitest';
+import { tempProject } from '../testing/temp-project.ts';
+import { startFunction } from './index.ts';
+
+const config = (name: string, extra: object = {}): string =>
+  JSON.stringify({ name, main: 'index.ts', compatibilityDate: '2026-11-01', ...extra });
+
+const SHOP = {
+  'shop/isoplane.jsonc': config('shop', {
+    vars: { A: 'configured', B: 'configured' },
+    secrets: ['KEY'],
+    services: [
+      { binding: 'PRICES', function: 'prices' },
+      { binding: 'ADMIN', function: 'prices', entrypoint: 'Admin' },
+    ],
+    kv: [{ binding: 'KV', namespace: 'store' }],
+    layers: [{ name: 'greet', version: 3 }],
+  }),
+  'shop/greet/greeting.ts': "export const greeting: string = 'from the layer';",
+  'shop/index.ts': `import { greeting } from '/opt/greeting.js';
+    export default { async fetch(request: Request, env: any) {
+      const { pathname } = new URL(request.url);
+      if (pathname === '/out') return fetch('https://api.example.com/x');
+      if (pathname === '/caller') return new Response(atob(request.headers.get('isoplane-claims') ?? ''));
+      return Response.json([env.A, env.B, env.KEY, greeting, await env.PRICES.price('tea'), await env.ADMIN.raise(1), await env.KV.get('k')]);
+    } };`,
+  'prices/isoplane.jsonc': config('prices', { entrypoints: ['Admin'] }),
+  'prices/index.ts': `import { WorkerEntrypoint } from 'cloudflare:workers';
+    export class Admin extends WorkerEntrypoint { raise(n: number) { return n + 1; } }
+    export default class extends WorkerEntrypoint { price(item: string) { return item.length; } fetch() { return new Response('prices'); } }`,
+};
+
+describe('startFunction()', () => {
+  test('gives variables, secrets, layers, namespaces and the functions beside it', async ({ expect }) => {
+    await using folder = await tempProject(SHOP);
+    await using app = await startFunction<{
+      KV: { put(key: string, value: string): Promise<void> };
+      PRICES: { price(item: string): Promise<number> };
+    }>(join(folder.path, 'shop'), {
+      vars: { B: 'of the test' },
+      secrets: { KEY: 'secret' },
+      outbound: (request) => new Response(`asked for ${request.url}`),
+    });
+    await app.env.KV.put('k', 'v');
+    expect(await (await app.fetch('/')).json()).toEqual([
+      'configured',
+      'of the test',
+      'secret',
+      'from the layer',
+      3,
+      2,
+      'v',
+    ]);
+    expect(await app.env.PRICES.price('milk')).toBe(4);
+    expect(await (await app.fetch('/out')).text()).toBe('asked for https://api.example.com/x');
+    const claims = { sub: 'ada' };
+    expect(await (await app.fetch('/caller', { caller: { claims } })).json()).toEqual(claims);
+  });
+
+  test('keeps the storage of each start apart', async ({ expect }) => {
+    await using folder = await tempProject(SHOP);
+    const start = () =>
+      startFunction<{
+        KV: { put(k: string, v: string): Promise<void>; get(k: string): Promise<string | null> };
+      }>(join(folder.path, 'shop'), { secrets: { KEY: 'x' } });
+    await using first = await start();
+    await using second = await start();
+    await first.env.KV.put('k', 'v');
+    expect([await first.env.KV.get('k'), await second.env.KV.get('k')]).toEqual(['v', null]);
+  });
+
+  test('calls event functions and entrypoints, and says what is missing', async ({ expect }) => {
+    await using folder = await tempProject({
+      ...SHOP,
+      'event/isoplane.jsonc': config('event', { style: 'event' }),
+      'event/index.ts': 'export const handler = (event: { n: number }) => ({ n: event.n + 1 });',
+      'lonely/isoplane.jsonc': config('lonely', { services: [{ binding: 'X', function: 'nowhere' }] }),
+      'lonely/index.ts': 'export default { fetch: () => new Response() };',
+    });
+    await using event = await startFunction(join(folder.path, 'event'));
+    const answer = await event.fetch('/', { method: 'POST', body: '{"n":1}' });
+    expect(await answer.json()).toEqual({ n: 2 });
+    await using prices = await startFunction(join(folder.path, 'prices'));
+    const admin = prices.entrypoints['Admin'] as { raise(n: number): Promise<number> };
+    expect(await admin.raise(41)).toBe(42);
+    await expect(startFunction(join(folder.path, 'shop'))).rejects.toThrow('shop needs secrets: KEY');
+    await expect(startFunction(join(folder.path, 'lonely'))).rejects.toThrow(
+      'no project of the function nowhere',
+    );
+  });
+});
