@@ -6,6 +6,7 @@ import { Hono, type Context } from 'hono';
 import { REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { asPlatformError, ERRORS, PlatformError, problemResponse } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
+import { addAssets } from './api/assets.ts';
 import { addAccountDetails, addAccounts, addKeys, addRoutes } from './api/accounts.ts';
 import type { ApiDeps } from './api/deps.ts';
 import { openApiDocument } from './api/document.ts';
@@ -195,6 +196,7 @@ function collectOperations(deps: ApiDeps) {
     addAccountDetails,
     addFunctions,
     addFunctionChanges,
+    addAssets,
     addVersions,
     addVersionDetails,
     addAliases,

@@ -4,8 +4,9 @@ import { z } from 'zod';
 import { feedAckSchema } from '#shared/contracts/feed.ts';
 import { usageReportSchema } from '#shared/contracts/usage.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
-import { digestSchema } from '#shared/ids.ts';
+import { accountNameSchema, digestSchema } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import type { AssetStore } from './assets/store.ts';
 import type { BlobStore } from './blobs/store.ts';
 import type { Consumers } from './feed/consumers.ts';
 import type { FeedHub } from './feed/hub.ts';
@@ -16,6 +17,7 @@ export interface InternalDeps {
   readonly hub: FeedHub;
   readonly consumers: Consumers;
   readonly blobs: BlobStore;
+  readonly assets: Pick<AssetStore, 'get'>;
   readonly usage: Pick<UsageLedger, 'apply'>;
   readonly log: Log;
 }
@@ -42,6 +44,13 @@ export function createInternal(deps: InternalDeps): Hono {
   app.get('/internal/blobs/:digest', async (c) => {
     const digest = parseOrRefuse(digestSchema, c.req.param('digest'), 'bad_request');
     return new Response(new Uint8Array(await deps.blobs.get(digest)), {
+      headers: { 'content-type': 'application/octet-stream' },
+    });
+  });
+  app.get('/internal/assets/:account/:digest', async (c) => {
+    const account = parseOrRefuse(accountNameSchema, c.req.param('account'), 'bad_request');
+    const digest = parseOrRefuse(digestSchema, c.req.param('digest'), 'bad_request');
+    return new Response(new Uint8Array(await deps.assets.get(account, digest)), {
       headers: { 'content-type': 'application/octet-stream' },
     });
   });

@@ -16,6 +16,7 @@ import { Shares } from '#shared/shares.ts';
 import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
 import type { ApiDeps } from './api/deps.ts';
 import { createControl } from './app.ts';
+import { AssetStore } from './assets/store.ts';
 import { Authenticator } from './auth/authenticate.ts';
 import { keepBlobsClean } from './blobs/clean.ts';
 import { BlobStore } from './blobs/store.ts';
@@ -88,7 +89,8 @@ export interface StartOptions {
 export async function startControl({ config, log, ...overrides }: StartOptions): Promise<RunningPlane> {
   const layout = layoutOf(config.dataDir);
   await using opened = new AsyncDisposableStack();
-  for (const folder of [layout.dataDir, layout.runDir, layout.blobs]) await ensurePrivateFolder(folder);
+  for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
+    await ensurePrivateFolder(folder);
   const clock = systemClock;
   const timers = systemTimers;
   const db = await Database.open({
@@ -117,6 +119,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   const deps: ApiDeps = {
     db,
     blobs,
+    assets: new AssetStore({ folder: layout.assets, db, clock }),
     nodes,
     log,
     kek,
@@ -139,7 +142,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   };
   const internal = await serveUnix(
     layout.sockets.control,
-    createInternal({ hub, consumers, blobs, log, usage: new UsageLedger(db, clock) }).fetch,
+    createInternal({ ...deps, hub, usage: new UsageLedger(db, clock) }).fetch,
   );
   opened.defer(() => closeServer(internal, 0));
   const server = serverOf(createControl(deps).fetch, deps.requestId);

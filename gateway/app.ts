@@ -13,6 +13,7 @@ import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Shares } from '#shared/shares.ts';
 import type { NonceCache } from '#shared/signatures/replay.ts';
+import { assetStep, isOpen } from './assets/step.ts';
 import { addChallenge, createAuthenticator, type Authenticate } from './auth/authenticator.ts';
 import type { KeyRing } from './auth/keys.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
@@ -21,7 +22,7 @@ import { confineCookie } from './forward/cookies.ts';
 import { invoke, type InvokeDeps } from './invoke.ts';
 import { Metrics } from './metrics.ts';
 import type { AgentPort, LeaseSource } from '#shared/leases/ports.ts';
-import type { Call } from './ports.ts';
+import type { AssetPort, Call } from './ports.ts';
 import { hostName } from './routing/host.ts';
 import { Router, type Target } from './routing/router.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
@@ -43,6 +44,8 @@ export interface GatewayDeps<E extends Env> {
   readonly startedMs: number;
   readonly keys: KeyRing;
   readonly leases: LeaseSource;
+  /** Absent in front of another gateway, which serves them. */
+  readonly assets?: AssetPort;
   readonly agent: AgentPort;
   /** The host runtime's view of a request. Throws PlatformError for a head that must be refused. */
   readonly callOf: (context: Context<E>) => Call;
@@ -65,6 +68,7 @@ export interface Gateway<E extends Env> {
 }
 
 /** 499 is nginx's word for it; nobody is there to read it. */
+const NOBODY = { kind: 'verified', principal: undefined, claims: undefined } as const;
 const CLIENT_GONE_STATUS = 499;
 const CONTROL_RETRY_MS = 1_000;
 
@@ -91,6 +95,8 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
     return problemResponse(error, requestId);
   };
 
+  const fromAssets = assetStep(deps.assets, { metrics, usage });
+
   const serve = async (call: Call, target: Target, requestId: string): Promise<Response> => {
     const { account } = target.functionItem;
     const { cors } = target.version;
@@ -101,11 +107,24 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
       const asked = cors === undefined ? undefined : preflight(cors, call);
       if (asked !== undefined) return asked;
       checkBodyBound(call, target);
+      // What anyone may read is looked for before it is asked who calls.
+      const open = isOpen(target.version, call.target);
+      if (open) {
+        const answer = await fromAssets(call, target, { requestId, anyone: true });
+        if (answer !== undefined) return answer;
+        // The gateway behind this one knows the files, and asks who calls where none of them answers.
+        if (deps.mayDefer)
+          return (
+            (await invoke(serving, { call, target, caller: NOBODY, requestId })) ?? goneResponse(metrics)
+          );
+      }
       const verifying = authenticate(call, target);
       const auth = verifying instanceof Promise ? await verifying : verifying;
       if (auth.kind === 'refused')
         return addCors(addChallenge(refuse(auth.error, requestId), auth.challenge), cors, call);
       if (auth.kind === 'gone') return goneResponse(metrics);
+      const file = open ? undefined : await fromAssets(call, target, { requestId, anyone: false });
+      if (file !== undefined) return file;
       const caller = callerOf(auth, deps.mayDefer);
       return (await invoke(serving, { call, target, caller, requestId })) ?? goneResponse(metrics);
     } catch (thrown) {
@@ -117,6 +136,24 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
     }
   };
 
+  const app = createApp(deps, router, { refuse, serve });
+  const changed = (items: readonly FeedItem[]): void => {
+    router.changed(items);
+    deps.assets?.changed(items);
+  };
+  return { app, metrics, usage, changed };
+}
+
+interface Handlers {
+  readonly refuse: (thrown: unknown, requestId: string) => Response;
+  readonly serve: (call: Call, target: Target, requestId: string) => Promise<Response>;
+}
+
+function createApp<E extends Env>(
+  deps: Pick<GatewayDeps<E>, 'newRequestId' | 'callOf' | 'state'>,
+  router: Router,
+  { refuse, serve }: Handlers,
+): Hono<E> {
   const app = new Hono<E>();
   app.onError((thrown) => refuse(thrown, deps.newRequestId()));
   app.all('*', function gateway(context) {
@@ -136,7 +173,7 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
       return response;
     }
   });
-  return { app, metrics, usage, changed: (items) => router.changed(items) };
+  return app;
 }
 
 function servingOf<E extends Env>(

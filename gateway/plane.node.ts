@@ -2,9 +2,11 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import { ASSET_DISK_BYTES_MAX, ASSET_MEMORY_BYTES_MAX, AssetLibrary } from '#shared/assets/library.node.ts';
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
 import { FeedState } from '#shared/feed/state.ts';
+import { LIMITS } from '#shared/limits.ts';
 import { importKeyEncryptionKey, type KeyEncryptionKey } from '#shared/seal.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
@@ -16,6 +18,7 @@ import { sendUsage } from '#shared/usage/send.node.ts';
 import { Shares } from '#shared/shares.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway, type GatewayDeps } from './app.ts';
+import { assetPort } from './assets/serve.node.ts';
 import { createKeyRing } from './auth/keys.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { Watch } from '#shared/leases/watch.ts';
@@ -72,6 +75,8 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   const client = new SocketClient(systemClock);
   let state = new FeedState();
   const shares = newShares(options.connectionsMax);
+  const controlPeer = new UnixPeer(layout.sockets.control);
+  const library = await openLibrary(options, controlPeer);
   const gateway = createGateway<NodeEnv>({
     state: () => state,
     baseDomain: options.baseDomain,
@@ -86,13 +91,13 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     keys: createKeyRing(keyEncryptionKey(layout.keyEncryptionKey)),
     leases,
     agent,
+    assets: assetPort(library),
     callOf: callsBy(options, client, shares.bodies),
     mayDefer: false,
     log,
     admitting: options.admitting,
   });
   const server = serverOf(options, gateway, shares.connections);
-  const controlPeer = new UnixPeer(layout.sockets.control);
   const feed: FeedConsumer = await startFeedConsumer({
     peer: controlPeer,
     role: 'gateway',
@@ -177,6 +182,21 @@ function newShares(connectionsMax?: number): GatewayPlane['shares'] {
     bodies: new Shares('gateway.bodies'),
     nonces: new Shares('gateway.nonces'),
   };
+}
+
+/** Beside the journal: what was served once is served without control, as the rest is. */
+function openLibrary(
+  { layout, gatewayId, log }: GatewayPlaneOptions,
+  control: UnixPeer,
+): Promise<AssetLibrary> {
+  return AssetLibrary.open({
+    folder: join(dirname(layout.gatewaySnapshot(gatewayId)), `${gatewayId}-assets`),
+    diskBytesMax: ASSET_DISK_BYTES_MAX,
+    memoryBytesMax: ASSET_MEMORY_BYTES_MAX,
+    log,
+    fetchBlob: (digest, account) =>
+      control.bytes(`/internal/assets/${account}/${digest}`, LIMITS.assetBytesMax),
+  });
 }
 
 /** Read at the first hmac signature: control may create the file after the gateway has started. */

@@ -2,12 +2,14 @@
  * What the gateway's core needs from its host runtime. Node (forward/) and workerd (worker.ts) implement
  * it; nothing here names either.
  */
-import type { VersionItem } from '#shared/contracts/feed.ts';
+import type { ServedAssets } from '#shared/contracts/assets.ts';
+import type { FeedItem, VersionItem } from '#shared/contracts/feed.ts';
 import type { PlatformError } from '#shared/errors.ts';
 import type { Lease } from '#shared/contracts/leases.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
 import type { ResponseRules } from '#shared/upstream/pass.ts';
 import type { Meter } from '#shared/usage/meter.ts';
+import type { Target } from './routing/router.ts';
 
 export type BodyRead =
   | { readonly kind: 'body'; readonly bytes: Uint8Array<ArrayBuffer> }
@@ -52,6 +54,30 @@ export interface Call {
   onGone(listener: (() => void) | undefined): void;
   /** Sends the request to an instance and the response to the client; settles when both are over. */
   forward(plan: ForwardPlan): Promise<ForwardOutcome>;
+}
+
+export interface AssetsAbout {
+  readonly account: string;
+  readonly requestId: string;
+  readonly meter: Meter;
+  /** Nobody was asked who they are: whoever is on the way may keep the answer. */
+  readonly anyone: boolean;
+}
+
+/** Static assets answer a request: no instance is asked. */
+export interface AssetAnswer {
+  send(call: Call, about: AssetsAbout): Response | Promise<Response>;
+}
+
+export interface AssetPort {
+  /** Undefined: the code answers. @throws {PlatformError} `asset_unavailable`, or what a share refuses with. */
+  plan(
+    call: Call,
+    target: Target,
+    served: ServedAssets,
+  ): AssetAnswer | undefined | Promise<AssetAnswer | undefined>;
+  /** The feed has brought these: their manifests are fetched before they are needed. */
+  changed(items: readonly FeedItem[]): void;
 }
 
 export interface ForwardPlan extends ResponseRules {

@@ -214,6 +214,7 @@ export const ERRORS = {
     retry: 'later',
     message: 'The instance has as many outbound connections open as its limit allows.',
   },
+  asset_unavailable: { status: 503, retry: 'later', message: 'The file cannot be read right now.' },
   binding_not_found: { status: 404, retry: 'never', message: 'The version has no such binding.' },
   kv_invalid: { status: 400, retry: 'never', message: 'The KV call is malformed.' },
   kv_value_too_large: { status: 413, retry: 'never', message: 'The KV value is larger than the limit.' },
@@ -267,6 +268,8 @@ export const ERRORS = {
     retry: 'never',
     message: 'The code, with its layers, is larger than the limit.',
   },
+  asset_missing: { status: 422, retry: 'never', message: 'A file that is listed was not uploaded.' },
+  assets_too_large: { status: 413, retry: 'never', message: 'The static assets exceed a limit.' },
   module_name_invalid: { status: 422, retry: 'never', message: 'A module name is not allowed.' },
   module_missing: { status: 422, retry: 'never', message: 'A module that the upload names is missing.' },
   publish_startup_failed: {

@@ -21,6 +21,31 @@ export const LIMITS = {
   /** Paths of one version with rules of their own about who may call. */
   authPathsMax: 100,
 
+  // Static assets
+  /** Files of one version, and bytes of one of them. */
+  assetsPerVersionMax: 20_000,
+  assetBytesMax: 25 * MIB,
+  /** All files of one version. */
+  assetsBytesMax: 1024 * MIB,
+  /** Files that an account keeps, each counted once, unless its ceilings say otherwise. */
+  assetsPerAccountBytesDefault: 4 * 1024 * MIB,
+  assetPathBytesMax: 1_024,
+  /** Paths, digests and rules of one version. */
+  assetManifestBytesMax: 8 * MIB,
+  /** `_headers` and `_redirects`, each; and a line of them. */
+  assetRuleFileBytesMax: 1024 * KIB,
+  assetRuleLineBytesMax: 2_000,
+  assetHeaderRulesMax: 100,
+  assetStaticRedirectsMax: 2_000,
+  assetDynamicRedirectsMax: 100,
+  /** Patterns of `runWorkerFirst`. */
+  assetPatternsMax: 100,
+  assetPatternBytesMax: 100,
+  /** Files that one question for missing ones may name, and one upload may carry. */
+  assetsPerCheckMax: 5_000,
+  assetsPerUploadMax: 1_000,
+  assetUploadBytesMax: 32 * MIB,
+
   secretsPerAccountMax: 1_000,
   secretsPerFunctionMax: 64,
   /** One secret; headers that carry it must fit those of requests. */
@@ -116,6 +141,7 @@ function must(condition: boolean, law: string): void {
 
 must(LIMITS.heartbeatMs * 3 <= LIMITS.memberDeadMs, 'three heartbeats fit before a member is taken for dead');
 must(LIMITS.memberDeadMs <= LIMITS.leaseTtlMs, 'a dead holder is noticed no later than its leases expire');
+must(LIMITS.assetBytesMax <= LIMITS.assetUploadBytesMax, 'the largest asset fits one upload');
 must(LIMITS.cpuMsDefault <= LIMITS.timeoutMsDefault, 'CPU time cannot exceed wall time by default');
 must(
   LIMITS.requestBodyBytesDefault <= LIMITS.requestBodyBytesMax,

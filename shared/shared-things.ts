@@ -64,6 +64,10 @@ export const SHARED = {
   'egress.names': entries(10_000, 'names that are remembered with their addresses'),
   'node.programs': bytes(128 * MIB, 'bytes of encoded programs'),
 
+  // Static assets, at a gateway and in a node's thread
+  'assets.loading': bytes(256 * MIB, 'bytes of assets that are being read', 64 * MIB),
+  'assets.sending': bytes(64 * MIB, 'bytes of assets that slow readers hold'),
+
   // Control
   /** Held by client addresses. */
   'control.connections': entries(4_096, 'connections of this address'),

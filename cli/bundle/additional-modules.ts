@@ -4,7 +4,7 @@ import { dirname, extname, join, relative, sep } from 'node:path';
 import { moduleNameProblem, type ModuleType } from '#shared/contracts/modules.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { CliError, type Problem } from '../failure.ts';
-import type { Project } from '../project/project.ts';
+import type { CodeProject } from '../project/project.ts';
 import { moduleTypeOf, type BundledModule } from './modules.ts';
 
 /** Never code of the function, whatever a rule says. */
@@ -18,7 +18,7 @@ export interface AdditionalModules {
 }
 
 /** The entry file as it is, and every file below the base folder that a rule names. */
-export async function additionalModules(project: Project): Promise<AdditionalModules> {
+export async function additionalModules(project: CodeProject): Promise<AdditionalModules> {
   const base = project.baseDir ?? dirname(project.main);
   const nameOf = (path: string): string => relative(base, path).split(sep).join('/');
   const entry = nameOf(project.main);

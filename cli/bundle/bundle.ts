@@ -9,7 +9,7 @@ import { resolve } from 'node:path';
 import { build, type BuildOptions, type Message, type Metafile } from 'esbuild';
 import { LIMITS } from '#shared/limits.ts';
 import { CliError } from '../failure.ts';
-import type { Project } from '../project/project.ts';
+import type { CodeProject, Project } from '../project/project.ts';
 import { isDenoImport, problemsOfBundle, unresolved } from './advice.ts';
 import { additionalModules } from './additional-modules.ts';
 import { denoCalls } from './deno.ts';
@@ -19,7 +19,8 @@ import type { BundledModule } from './modules.ts';
 import { aliases, external, separateModules } from './plugins.ts';
 
 export interface Bundle {
-  readonly main: string;
+  /** Undefined: there is no code. */
+  readonly main: string | undefined;
   readonly modules: readonly BundledModule[];
   /** Source map of the main module. */
   readonly sourceMap: Uint8Array<ArrayBuffer> | undefined;
@@ -34,6 +35,18 @@ export interface Bundle {
   readonly addedFlags: readonly string[];
 }
 
+/** Of a project of static assets alone. */
+const NO_CODE: Bundle = {
+  main: undefined,
+  modules: [],
+  sourceMap: undefined,
+  bytes: 0,
+  largest: [],
+  inputs: [],
+  warnings: [],
+  addedFlags: [],
+};
+
 export interface BundleOptions {
   readonly minify?: boolean;
   readonly added?: AddedFlags;
@@ -46,7 +59,7 @@ const LARGEST_SHOWN = 5;
 
 /** `modules` receives the separate files. */
 function esbuildOptions(
-  project: Project,
+  project: CodeProject,
   modules: Map<string, BundledModule>,
   options: BundleOptions = {},
 ): BuildOptions & { write: false; metafile: true } {
@@ -91,12 +104,14 @@ function esbuildOptions(
 
 /** @throws {CliError} `bundle_failed` with positions, or `bundle_too_large` with the largest inputs. */
 export async function bundleProject(project: Project, options: BundleOptions = {}): Promise<Bundle> {
-  const bundle = project.noBundle ? await unbundled(project) : await bundled(project, options);
+  if (project.main === undefined) return NO_CODE;
+  const coded: CodeProject = { ...project, main: project.main };
+  const bundle = project.noBundle ? await unbundled(coded) : await bundled(coded, options);
   checkSize(bundle);
   return bundle;
 }
 
-async function bundled(project: Project, options: BundleOptions): Promise<Bundle> {
+async function bundled(project: CodeProject, options: BundleOptions): Promise<Bundle> {
   const separate = new Map<string, BundledModule>();
   const added: AddedFlags = new Map();
   const warnings: string[] = [];
@@ -139,7 +154,7 @@ async function bundled(project: Project, options: BundleOptions): Promise<Bundle
 }
 
 /** With `noBundle` the files are uploaded as they are: another tool has bundled them. */
-async function unbundled(project: Project): Promise<Bundle> {
+async function unbundled(project: CodeProject): Promise<Bundle> {
   const { main, modules } = await additionalModules(project);
   const bySize = modules.map(({ name, content }) => ({ path: name, bytes: content.byteLength }));
   return {
@@ -164,7 +179,7 @@ async function mapBeside(main: string): Promise<Uint8Array<ArrayBuffer> | undefi
   );
 }
 
-function addedFlagTexts(project: Project, added: AddedFlags): string[] {
+function addedFlagTexts(project: CodeProject, added: AddedFlags): string[] {
   return [...added].map(
     ([flag, { since, modules }]) =>
       `${[...modules].join(', ')} came after compatibility date ${project.config.compatibilityDate}: the flag ${flag} was added for it (on by default from ${since})`,
@@ -212,7 +227,7 @@ function messageText(message: Message): string {
 }
 
 /** Modules that a plugin made up have a namespace in front, and are no files. */
-function inputFiles(project: Project, metafile: Metafile): readonly string[] {
+function inputFiles(project: CodeProject, metafile: Metafile): readonly string[] {
   return Object.keys(metafile.inputs)
     .filter((path) => !/^[a-z-]+:/.test(path))
     .map((path) => resolve(project.root, path));

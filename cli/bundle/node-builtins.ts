@@ -9,7 +9,7 @@
 import { isBuiltin } from 'node:module';
 import type { Plugin } from 'esbuild';
 import { nodeModule, NODE_MODULES } from '#shared/compatibility/node-modules.ts';
-import type { Project } from '../project/project.ts';
+import type { CodeProject } from '../project/project.ts';
 
 const NAMESPACE = 'isoplane-node';
 
@@ -24,7 +24,7 @@ export function builtinName(specifier: string): string | undefined {
   return NODE_MODULES.includes(name) && isBuiltin(name) ? name : undefined;
 }
 
-export function nodeBuiltins(project: Project, added: AddedFlags): Plugin {
+export function nodeBuiltins(project: CodeProject, added: AddedFlags): Plugin {
   const { compatibilityDate: date, compatibilityFlags: flags } = project.config;
   return {
     name: 'isoplane-node-builtins',

@@ -2,13 +2,13 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import type { OnResolveArgs, Plugin, PluginBuild } from 'esbuild';
-import type { Project } from '../project/project.ts';
+import type { CodeProject } from '../project/project.ts';
 import { moduleNameFor, moduleTypeOf, type BundledModule } from './modules.ts';
 
 const ALIASED = Symbol('aliased');
 
 /** A specifier of `alias` is another one, or a file of the project. */
-export function aliases(project: Project): Plugin {
+export function aliases(project: CodeProject): Plugin {
   return {
     name: 'isoplane-alias',
     setup(context) {
@@ -52,7 +52,7 @@ export function external(): Plugin {
 const RESOLVED = Symbol('resolved');
 
 /** wasm, text, data and json files that a rule names: uploaded beside the code, imported by content hash. */
-export function separateModules(project: Project, modules: Map<string, BundledModule>): Plugin {
+export function separateModules(project: CodeProject, modules: Map<string, BundledModule>): Plugin {
   return {
     name: 'isoplane-modules',
     setup(context) {
@@ -83,7 +83,7 @@ export function separateModules(project: Project, modules: Map<string, BundledMo
 }
 
 /** Code that is uploaded under its own name stays an import; all other code is bundled. */
-async function besideTheBundle(context: PluginBuild, request: OnResolveArgs, project: Project) {
+async function besideTheBundle(context: PluginBuild, request: OnResolveArgs, project: CodeProject) {
   if (!project.findAdditionalModules || !/^\.{1,2}\//.test(request.path)) return undefined;
   const path = await locate(context, request, request.path);
   const base = project.baseDir ?? dirname(project.main);

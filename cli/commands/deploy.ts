@@ -9,6 +9,8 @@ import {
 } from '#shared/contracts/api.ts';
 import { aliasNameSchema } from '#shared/ids.ts';
 import { PlatformError } from '#shared/errors.ts';
+import { collectAssets, type CollectedAssets } from '../assets/collect.ts';
+import { listOf, uploadAssets, type UploadedAssets } from '../assets/upload.ts';
 import { bundleProject, type Bundle } from '../bundle/bundle.ts';
 import { mapStack } from '../bundle/stack.ts';
 import type { ControlApi } from '../client/api.ts';
@@ -51,9 +53,10 @@ export async function deploy(
   const project = await prepared(context, args[0] ?? '.', options);
   const bundle = await bundled(context, project, options.minify);
   for (const warning of bundle.warnings) output.warn(warning);
+  const assets = await collect(context, project);
   const bundledMs = performance.now();
   if (options.dryRun) {
-    showDryRun(context, project, bundle);
+    showDryRun(context, project, bundle, assets);
     return EXIT.done;
   }
   const { api, connection } = await context.platform();
@@ -63,9 +66,10 @@ export async function deploy(
   for (const [name, value] of Object.entries(secrets))
     await putFunctionSecret(api, project.name, name, value);
   const { message } = options;
+  const uploaded = assets === undefined ? undefined : await upload(context, api, project, assets);
   const reply = await output.step(
     'publishing',
-    () => publish(api, project, bundle, { alias, message }),
+    () => publish(api, project, { bundle, assets }, { alias, message }),
     publishedText,
   );
   for (const warning of reply.warnings ?? []) output.warn(warning);
@@ -98,6 +102,7 @@ export async function deploy(
       revision: deployment?.revision,
       propagation: served,
       bytes: bundle.bytes,
+      assets: assets && { files: assets.files.length, bytes: assets.bytes, uploaded },
       timings,
     },
     () => summary(project, reply, url, timings.totalMs),
@@ -117,15 +122,6 @@ async function prepared(
   refuseUnsupported(context, project, options.allowMissing);
   await runBuild(project);
   return project;
-}
-
-function bundled({ output }: Context, project: Project, minify: boolean): Promise<Bundle> {
-  return output.step(
-    'bundling',
-    () => bundleProject(project, { minify }),
-    (made) =>
-      `bundled ${project.name}: ${made.modules.length} module${made.modules.length === 1 ? '' : 's'}, ${bytesText(made.bytes)}`,
-  );
 }
 
 /** Code that expects a binding would be live and fail at its first request. */
@@ -149,18 +145,24 @@ function configOf({ config }: Pick<Project, 'config'>, { addedFlags }: Bundle): 
 export async function publish(
   api: ControlApi,
   project: Pick<Project, 'name' | 'config'>,
-  bundle: Bundle,
+  { bundle, assets }: { readonly bundle: Bundle; readonly assets?: CollectedAssets | undefined },
   { alias, message }: Pick<PublishMetadata, 'alias' | 'message'>,
 ): Promise<PublishReply> {
   const metadata: PublishMetadata = {
     config: configOf(project, bundle),
-    main: bundle.main,
+    ...(bundle.main === undefined ? {} : { main: bundle.main }),
     modules: bundle.modules.map(({ name, type }) => ({ name, type })),
     ...(alias === undefined ? {} : { alias }),
     ...(message === undefined ? {} : { message }),
   };
   const form = new FormData();
   form.set('metadata', new Blob([JSON.stringify(metadata)], { type: 'application/json' }), 'metadata.json');
+  if (assets !== undefined)
+    form.set(
+      'assets',
+      new Blob([JSON.stringify(listOf(assets))], { type: 'application/json' }),
+      'assets.json',
+    );
   for (const module of bundle.modules)
     form.set(`module:${module.name}`, new Blob([module.content]), module.name);
   if (bundle.sourceMap !== undefined)
@@ -182,7 +184,7 @@ export async function publish(
 
 /** Shows where in the sources a failed start happened, also when the platform could not map it. */
 function withMappedStack(thrown: unknown, bundle: Bundle): unknown {
-  if (!(thrown instanceof PlatformError)) return thrown;
+  if (!(thrown instanceof PlatformError) || bundle.main === undefined) return thrown;
   const { stack } = thrown.extensions;
   if (typeof stack !== 'string' || bundle.sourceMap === undefined) return thrown;
   return new PlatformError(thrown.code, thrown.message, {
@@ -210,15 +212,76 @@ function summary(project: Project, reply: PublishReply, url: string, totalMs: nu
   return lines.join('\n');
 }
 
-function showDryRun(context: Context, project: Project, bundle: Bundle): void {
+async function bundled({ output }: Context, project: Project, minify: boolean): Promise<Bundle> {
+  if (project.main === undefined) return bundleProject(project);
+  return output.step(
+    'bundling',
+    () => bundleProject(project, { minify }),
+    (made) =>
+      `bundled ${project.name}: ${made.modules.length} module${made.modules.length === 1 ? '' : 's'}, ${bytesText(made.bytes)}`,
+  );
+}
+
+function upload(
+  { output }: Context,
+  api: ControlApi,
+  project: Project,
+  assets: CollectedAssets,
+): Promise<UploadedAssets> {
+  return output.step(
+    'uploading static assets',
+    () => uploadAssets(api, project.name, assets),
+    (sent) => uploadedText(assets, sent),
+  );
+}
+
+async function collect({ output }: Context, project: Project): Promise<CollectedAssets | undefined> {
+  const { assetsFolder } = project;
+  const { assets } = project.config;
+  if (assetsFolder === undefined || assets === undefined) return undefined;
+  const collected = await output.step(
+    'reading static assets',
+    () => collectAssets(assetsFolder, assets),
+    ({ files, bytes }) => `${filesText(files.length)} of static assets, ${bytesText(bytes)}`,
+  );
+  for (const warning of collected.warnings) output.warn(warning);
+  return collected;
+}
+
+function filesText(count: number): string {
+  return `${count} file${count === 1 ? '' : 's'}`;
+}
+
+function uploadedText({ files }: CollectedAssets, sent: UploadedAssets): string {
+  return sent.files === 0
+    ? `static assets: nothing to upload, ${filesText(files.length)} are there`
+    : `static assets: uploaded ${filesText(sent.files)}, ${bytesText(sent.bytes)}; ${files.length - sent.files} were there`;
+}
+
+function showDryRun(
+  context: Context,
+  project: Project,
+  bundle: Bundle,
+  assets: CollectedAssets | undefined,
+): void {
   const modules = bundle.modules.map(({ name, type, content }) => ({
     name,
     type,
     bytes: content.byteLength,
   }));
   context.output.result(
-    { function: project.name, bytes: bundle.bytes, modules, largest: bundle.largest },
-    () => modules.map(({ name, type, bytes }) => `${name}  ${type}  ${bytesText(bytes)}`).join('\n'),
+    {
+      function: project.name,
+      bytes: bundle.bytes,
+      modules,
+      largest: bundle.largest,
+      ...(assets === undefined ? {} : { assets: listOf(assets).files }),
+    },
+    () =>
+      [
+        ...modules.map(({ name, type, bytes }) => `${name}  ${type}  ${bytesText(bytes)}`),
+        ...(assets?.files ?? []).map(({ path, bytes }) => `${path}  asset  ${bytesText(bytes)}`),
+      ].join('\n'),
   );
 }
 

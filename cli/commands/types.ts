@@ -61,13 +61,15 @@ function specifier(from: string, file: string): string {
 async function functionsAround(project: Project, from: string): Promise<Map<string, string>> {
   const wanted = new Set<string>(project.config.services.map((service) => service.function));
   const found = new Map<string, string>();
-  if (wanted.has(project.name)) found.set(project.name, specifier(from, project.main));
+  if (wanted.has(project.name) && project.main !== undefined)
+    found.set(project.name, specifier(from, project.main));
   const parent = dirname(project.root);
   const entries = await readdir(parent, { withFileTypes: true }).catch(() => []);
   for (const entry of entries.filter((each) => each.isDirectory()).slice(0, NEIGHBOURS_MAX)) {
     if (found.size === wanted.size) break;
     const other = await readProject(join(parent, entry.name)).catch(() => undefined);
-    if (other !== undefined && wanted.has(other.name)) found.set(other.name, specifier(from, other.main));
+    if (other?.main !== undefined && wanted.has(other.name))
+      found.set(other.name, specifier(from, other.main));
   }
   return found;
 }

@@ -4,6 +4,7 @@
  * One build at a time; saves during a build are one more build after it. What fails leaves the version before in
  * place.
  */
+import { prepareAssets } from '../assets/upload.ts';
 import { kvNamespaceViewSchema, putSecretReplySchema, versionViewSchema } from '#shared/contracts/api.ts';
 import { aliasNameSchema, type FunctionName } from '#shared/ids.ts';
 import { PlatformError } from '#shared/errors.ts';
@@ -121,10 +122,16 @@ export class DevFunction {
     await this.#provide(api, project, secrets);
     const { inspect, onEvent } = this.#deps;
     const config = devConfig(project.config, { values, layers, inspect });
-    const reply = await publish(api, { name: project.name, config }, bundle, {
-      alias: LIVE,
-      message: undefined,
-    });
+    const assets = await prepareAssets(api, project);
+    const reply = await publish(
+      api,
+      { name: project.name, config },
+      { bundle, assets },
+      {
+        alias: LIVE,
+        message: undefined,
+      },
+    );
     const served = reply.version.digest;
     // A debugger wants an instance to attach to before the first request.
     if (inspect)

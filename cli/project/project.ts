@@ -18,8 +18,10 @@ export interface Project {
   readonly name: FunctionName;
   /** Folder of the configuration file; `main` is relative to it. */
   readonly root: string;
-  /** Absolute path of the entry file. */
-  readonly main: string;
+  /** Absolute path of the entry file. Undefined: static assets alone. */
+  readonly main: string | undefined;
+  /** Absolute path of the folder with static assets, when there are any. */
+  readonly assetsFolder: string | undefined;
   readonly config: FunctionConfig;
   readonly rules: readonly ModuleRule[];
   /** Import specifier → another one, or a path relative to the root. */
@@ -45,3 +47,6 @@ export interface Project {
   /** What a person should know, each said once. */
   readonly warnings: readonly string[];
 }
+
+/** One that has code. */
+export type CodeProject = Project & { readonly main: string };

@@ -9,6 +9,7 @@ import { overlay } from './overlay.ts';
 import type { Project } from './project.ts';
 import { position, problemsOf } from './problems.ts';
 import { COMPATIBILITY_DATE } from './scaffold.ts';
+import { assetsConfigSchema } from '#shared/contracts/assets.ts';
 import { projectFileSchema } from './schema.ts';
 import { invalid, isFile, readSources, type ConfigFile, type Sources } from './sources.ts';
 import { asFunctionName, translateWrangler, type Translated } from './wrangler.ts';
@@ -17,6 +18,8 @@ const KNOWN_KEYS = [
   ...Object.keys(projectFileSchema.shape),
   ...Object.keys(projectFileSchema.shape.limits.unwrap().shape),
   ...Object.keys(projectFileSchema.shape.scaling.unwrap().shape),
+  ...Object.keys(assetsConfigSchema.shape),
+  'directory',
   'mode',
   'jwks',
   'issuer',
@@ -70,7 +73,14 @@ export async function readProject(target: string, options: ProjectOptions = {}):
     unsupported: base.unsupported,
     warnings,
   });
-  if (project.build === undefined && !(await isFile(project.main))) {
+  if (project.main === undefined && project.assetsFolder === undefined)
+    throw invalid(name, [
+      {
+        message:
+          'main: name the entry file, here or on the command line: isoplane deploy src/index.ts (only static assets need none)',
+      },
+    ]);
+  if (project.main !== undefined && project.build === undefined && !(await isFile(project.main))) {
     const given = own?.content['main'] ?? wrangler?.content['main'];
     const main = typeof given === 'string' ? given : project.main;
     throw invalid(name, [{ at: position(source, ['main']), message: `main: there is no file ${main}` }]);
@@ -84,7 +94,12 @@ function absolutePaths(value: ConfigFile['content'], root: string): ConfigFile['
   const paths = ['main', 'baseDir', 'tsconfig'].filter(
     (key) => typeof value[key] === 'string' && value[key] !== '',
   );
-  return { ...value, ...Object.fromEntries(paths.map((key) => [key, absolute(value[key])])) };
+  const renamed = assetNames(value['assets']);
+  return {
+    ...value,
+    ...Object.fromEntries(paths.map((key) => [key, absolute(value[key])])),
+    ...(renamed === undefined ? {} : { assets: { ...renamed, directory: absolute(renamed['directory']) } }),
+  };
 }
 
 /** What there is below our own file: a wrangler file, or names for a lone entry file. */
@@ -130,15 +145,18 @@ function projectOf(
   at: Pick<Project, 'root' | 'configPath' | 'warnings' | 'unsupported'>,
 ): Project {
   const { name, main, rules, alias, define, noBundle, findAdditionalModules, minify, ...further } = file;
-  const { baseDir, tsconfig, jsxFactory, jsxFragment, build, $schema: _, ...config } = further;
+  const { baseDir, tsconfig, jsxFactory, jsxFragment, build, assets, $schema: _, ...config } = further;
+  const { directory, ...served } = assets ?? {};
   const redundant = redundantFlags(config.compatibilityDate, config.compatibilityFlags);
   const absolute = (path: string): string => resolve(at.root, path);
   return {
     ...at,
     name,
-    main: absolute(main),
+    main: main === undefined ? undefined : absolute(main),
+    assetsFolder: directory === undefined ? undefined : absolute(directory),
     config: {
       ...config,
+      ...(assets === undefined ? {} : { assets: assetsConfigSchema.parse(served) }),
       compatibilityFlags: config.compatibilityFlags.filter((flag) => !redundant.includes(flag)),
     },
     rules,
@@ -162,4 +180,17 @@ function projectOf(
       ...egressWarnings(config),
     ],
   };
+}
+
+const ASSET_NAMES: Readonly<Record<string, string>> = {
+  html_handling: 'htmlHandling',
+  not_found_handling: 'notFoundHandling',
+  run_worker_first: 'runWorkerFirst',
+};
+
+/** Within `assets` wrangler's spelling is taken as well: everybody's documentation uses it. */
+function assetNames(assets: unknown): Record<string, unknown> | undefined {
+  if (typeof assets !== 'object' || assets === null) return undefined;
+  const { experimental_serve_directly: _, ...known } = assets as Record<string, unknown>;
+  return Object.fromEntries(Object.entries(known).map(([name, each]) => [ASSET_NAMES[name] ?? name, each]));
 }

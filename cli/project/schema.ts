@@ -1,5 +1,6 @@
 /** isoplane.jsonc: the version's configuration plus what only the CLI needs. */
 import { z } from 'zod';
+import { assetsConfigSchema } from '#shared/contracts/assets.ts';
 import { functionConfigSchema } from '#shared/contracts/config.ts';
 import { functionNameSchema } from '#shared/ids.ts';
 import { RULE_TYPES } from './project.ts';
@@ -25,11 +26,27 @@ export const projectFileSchema = functionConfigSchema.extend({
    */
   name: functionNameSchema,
   /**
-   * Entry file, relative to the configuration file.
+   * Entry file, relative to the configuration file. Absent: static assets alone.
    *
    * @example "src/index.ts"
    */
-  main: z.string('name the entry file, here or on the command line: isoplane deploy src/index.ts').min(1),
+  main: z.string().min(1).optional(),
+  /**
+   * Files that are served beside the code, or without any: `directory`, relative to the configuration file, holds
+   * them; the rest says how they are served.
+   *
+   * @example { "directory": "public", "notFoundHandling": "404-page" }
+   */
+  assets: assetsConfigSchema
+    .extend({
+      /**
+       * Folder of the files, relative to the configuration file.
+       *
+       * @example "public"
+       */
+      directory: z.string().min(1),
+    })
+    .optional(),
   /**
    * Which imported files become modules of their own; these come before the built-in rules.
    *

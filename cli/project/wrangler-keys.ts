@@ -43,6 +43,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
 /** Read by the translation, or by who called it. */
 const READ: ReadonlySet<string> = new Set([
   'alias',
+  'assets',
   'base_dir',
   'build',
   'compatibility_date',
@@ -72,7 +73,6 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   ai_search_namespaces: 'AI Search is a service of Cloudflare',
   analytics_engine_datasets: 'there is no Analytics Engine',
   artifacts: 'Artifacts is a service of Cloudflare',
-  assets: 'static assets are not served yet',
   browser: 'Browser Rendering is a service of Cloudflare',
   cloudchamber: 'containers are not run',
   containers: 'containers are not run',

@@ -13,6 +13,7 @@ const maybe = <S extends z.ZodType>(schema: S) => schema.nullish().transform((va
 const wranglerSchema = z.looseObject({
   name: maybe(z.string()),
   main: maybe(z.string()),
+  assets: maybe(z.looseObject({})),
   compatibility_date: maybe(dateSchema),
   compatibility_flags: maybe(z.array(z.string())),
   vars: maybe(z.record(z.string(), z.json())),
@@ -157,6 +158,7 @@ function limitsOf({ limits }: Wrangler, warn: (text: string) => void) {
 
 const SAME: readonly (readonly [string, string])[] = [
   ['main', 'main'],
+  ['assets', 'assets'],
   ['compatibility_flags', 'compatibilityFlags'],
   ['vars', 'vars'],
   ['alias', 'alias'],

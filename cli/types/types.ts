@@ -46,6 +46,7 @@ function membersOf({ config, values, functions }: TypeSources): Map<string, stri
   for (const [name, value] of Object.entries(config.vars)) members.set(name, typeOf(value));
   for (const { binding } of config.secrets.map(bindingOfSecret)) members.set(binding, 'string');
   for (const { binding } of config.kv) members.set(binding, 'KVNamespace');
+  if (config.assets?.binding !== undefined) members.set(config.assets.binding, 'Fetcher');
   for (const { binding, function: name, entrypoint } of config.services) {
     const file = functions.get(name);
     members.set(

@@ -27,6 +27,8 @@ const TABLE: Record<string, Row> = {
   patchFunction: [F, OWNER, { enabled: true }],
   deleteFunction: [`${A}/functions/gone`, OWNER],
   publishVersion: [`${F}/versions`, DEPLOY, 'upload'],
+  missingAssets: [`${F}/assets/missing`, DEPLOY, { files: [] }],
+  uploadAssets: [`${F}/assets`, DEPLOY, 'upload'],
   listVersions: [`${F}/versions`, DEPLOY],
   getVersion: [`${F}/versions/1`, DEPLOY],
   deleteVersion: [`${F}/versions/999`, OWNER],

@@ -274,4 +274,14 @@ export class BlobStore {
       throw new PlatformError('internal', `cannot write blob ${digest}`, { cause: thrown });
     }
   }
+
+  /** What is not there is removed. */
+  async remove(digest: Digest): Promise<void> {
+    try {
+      await this.#disk.remove(this.#path(digest));
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ENOENT')
+        throw new PlatformError('internal', `cannot remove blob ${digest}`, { cause: thrown });
+    }
+  }
 }

@@ -13,6 +13,7 @@ import {
 import {
   accountItem,
   functionItem,
+  hasCode,
   keyItem,
   liveVersionIds,
   placementItem,
@@ -80,7 +81,9 @@ function forVersion(role: FeedRole, key: string, row: VersionRow | undefined, no
   if (role === 'gateway')
     return readable('version', key, () => (row === undefined ? null : versionItem(row)));
   return readable('runnable', key, () =>
-    row === undefined ? null : runnableItem(row, nodes.secretsOf(row), nodes.tiers.get(row.account)),
+    row === undefined || !hasCode(row)
+      ? null
+      : runnableItem(row, nodes.secretsOf(row), nodes.tiers.get(row.account)),
   );
 }
 

@@ -55,6 +55,13 @@ export const counters = sqliteTable(
   (table) => [primaryKey({ columns: [table.kind, table.account, table.name] })],
 );
 
+export interface VersionAssets {
+  readonly manifest: Digest;
+  readonly manifestBytes: number;
+  readonly files: number;
+  readonly bytes: number;
+}
+
 export const versions = sqliteTable(
   'version',
   {
@@ -71,8 +78,20 @@ export const versions = sqliteTable(
     createdAt: instantMs('created_at'),
     createdBy: text('created_by').notNull(),
     kv: text('kv', { mode: 'json' }).$type<Runnable['kv']>().notNull(),
+    assets: text('assets', { mode: 'json' }).$type<VersionAssets>(),
   },
   (table) => [primaryKey({ columns: [table.account, table.functionName, table.number] })],
+);
+
+export const assets = sqliteTable(
+  'asset',
+  {
+    account: accountColumn(),
+    digest: text('digest').$type<Digest>().notNull(),
+    bytes: integer('bytes').notNull(),
+    uploadedAt: instantMs('uploaded_at'),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.digest] })],
 );
 
 export const aliases = sqliteTable(

@@ -9,17 +9,19 @@ import type { Digest } from '#shared/ids.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { aliasesOf, nextNumber, requireFunction, type FunctionRef } from './functions.ts';
 import { instant, pageOf, readNumberCursor, type Page, type PageRequest } from './page.ts';
-import { aliases, versions } from './schema.ts';
+import { aliases, versions, type VersionAssets } from './schema.ts';
 
 export type VersionRow = typeof versions.$inferSelect;
 
 export interface NewVersion {
   readonly digest: Digest;
+  /** Empty: the version has no code. */
   readonly main: string;
   readonly modules: readonly ModuleRef[];
   readonly maps: Readonly<Record<string, Digest>>;
   readonly config: FunctionConfig;
   readonly kv: Runnable['kv'];
+  readonly assets: VersionAssets | null;
   readonly message: string | undefined;
 }
 
@@ -28,9 +30,10 @@ export function versionView(row: VersionRow): VersionView {
     function: row.functionName,
     number: row.number,
     digest: row.digest,
-    main: row.main,
+    ...(row.main === '' ? {} : { main: row.main }),
     modules: row.modules,
     config: shownConfig(row.config),
+    ...(row.assets == null ? {} : { assets: { files: row.assets.files, bytes: row.assets.bytes } }),
     createdAt: instant(row.createdAt),
     createdBy: row.createdBy,
     ...(row.message === null ? {} : { message: row.message }),
@@ -110,6 +113,7 @@ export async function insertVersion(
       maps: content.maps,
       config: content.config,
       kv: content.kv,
+      assets: content.assets,
       message: content.message,
       createdAt: tx.nowMs,
       createdBy: actor,

@@ -12,6 +12,7 @@ import type {
   VersionItem,
 } from '#shared/contracts/feed.ts';
 import { versionId } from '#shared/ids.ts';
+import { servedAssets } from '../assets/plan.ts';
 import { sealedBindings, type KnownSecrets } from '../db/secrets.ts';
 import type { accounts, aliases, functions, keys, routes, secrets, versions } from '../db/schema.ts';
 
@@ -39,9 +40,9 @@ export function functionItem(
 }
 
 export function versionItem(row: VersionRow): VersionItem {
-  const { style, auth, authByPath, cors, defaultHost, limits, scaling } = functionConfigSchema.parse(
-    row.config,
-  );
+  const config = functionConfigSchema.parse(row.config);
+  const { style, auth, authByPath, cors, defaultHost, limits, scaling } = config;
+  const assets = servedAssets(row.assets, config, row.main !== '');
   return {
     id: versionId(row.account, row.functionName, row.number),
     style,
@@ -51,11 +52,15 @@ export function versionItem(row: VersionRow): VersionItem {
     defaultHost,
     limits,
     scaling,
+    ...(assets === undefined ? {} : { assets }),
   };
 }
 
 export function runnableItem(
-  row: Pick<VersionRow, 'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv'>,
+  row: Pick<
+    VersionRow,
+    'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv' | 'assets'
+  >,
   known: KnownSecrets,
   /** Least tier that the account's functions run in. */
   tierMin: Tier = 'standard',
@@ -63,6 +68,8 @@ export function runnableItem(
   // Versions stored by an earlier release lack what was added since: the schema fills it in.
   const config = functionConfigSchema.parse(row.config);
   const { style, compatibilityDate, compatibilityFlags, vars, limits, scaling } = config;
+  const binding = config.assets?.binding;
+  const served = servedAssets(row.assets, config, true);
   return {
     id: versionId(row.account, row.functionName, row.number),
     style,
@@ -77,10 +84,16 @@ export function runnableItem(
     services: config.services,
     kv: row.kv,
     secrets: sealedBindings({ ...row, config }, known),
+    ...(binding === undefined || served === undefined ? {} : { assetsBinding: { binding, served } }),
     entrypoints: config.entrypoints,
     hooks: config.hooks,
     tier: tierMin === 'strict' ? 'strict' : config.tier,
   };
+}
+
+/** A version of static assets alone is served by gateways: nothing of it ever starts. */
+export function hasCode(row: Pick<VersionRow, 'main'>): boolean {
+  return row.main !== '';
 }
 
 export function placementItem(
@@ -97,7 +110,7 @@ export function placementItem(
       weights,
       ...(provision == null ? {} : { provision }),
     })),
-    versions: live.map((version) => ({
+    versions: live.filter(hasCode).map((version) => ({
       id: versionId(version.account, version.functionName, version.number),
       scaling: functionConfigSchema.parse(version.config).scaling,
     })),

@@ -8,7 +8,9 @@ export interface EnvName {
 }
 
 /** Beside secrets. A new kind of binding adds its row here. */
-export function envNames(config: Pick<FunctionConfig, 'vars' | 'services' | 'kv'>): readonly EnvName[] {
+export function envNames(
+  config: Pick<FunctionConfig, 'vars' | 'services' | 'kv' | 'assets'>,
+): readonly EnvName[] {
   return [
     ...Object.keys(config.vars).map((name) => ({ path: `config.vars.${name}`, name })),
     ...config.services.map(({ binding }, index) => ({
@@ -16,5 +18,8 @@ export function envNames(config: Pick<FunctionConfig, 'vars' | 'services' | 'kv'
       name: binding,
     })),
     ...config.kv.map(({ binding }, index) => ({ path: `config.kv.${index}.binding`, name: binding })),
+    ...(config.assets?.binding === undefined
+      ? []
+      : [{ path: 'config.assets.binding', name: config.assets.binding }]),
   ];
 }

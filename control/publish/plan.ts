@@ -209,6 +209,29 @@ function configProblems({ metadata, latestDate, ownSecrets }: UploadForPlan) {
   return problems.length > 0 ? refuse('config_invalid', problems) : undefined;
 }
 
+function mainProblem({ metadata, assets }: UploadForPlan, modules: readonly ModuleRef[]) {
+  const { main: name } = metadata;
+  if (name === undefined) {
+    if (modules.length > 0)
+      return refuse('config_invalid', [{ path: 'main', message: 'names none of the uploaded modules' }]);
+    return assets === undefined
+      ? refuse('module_missing', [
+          { path: 'main', message: 'the version has neither code nor static assets' },
+        ])
+      : undefined;
+  }
+  const main = modules.find((module) => module.name === name);
+  if (main === undefined)
+    return refuse('module_missing', [
+      { path: 'main', message: `${name} is not one of the uploaded modules` },
+    ]);
+  if (main.type !== 'esm' && main.type !== 'commonjs')
+    return refuse('config_invalid', [
+      { path: 'main', message: `${name} is of type ${main.type}; the main module must be code` },
+    ]);
+  return undefined;
+}
+
 export interface UploadForPlan {
   readonly metadata: PublishMetadata;
   readonly modules: readonly UploadedPart[];
@@ -219,6 +242,8 @@ export interface UploadForPlan {
   readonly namespaces: readonly ResolvedNamespace[];
   /** Names of the function's own secrets. */
   readonly ownSecrets: readonly string[];
+  /** Digest of the manifest. */
+  readonly assets: Digest | undefined;
   readonly latestDate: string;
 }
 
@@ -226,15 +251,8 @@ export function planVersion(upload: UploadForPlan): Planned<VersionPlan> {
   const { metadata } = upload;
   const own = planModules(metadata.modules, upload.modules);
   if (own.kind === 'refused') return own;
-  const main = own.plan.find((module) => module.name === metadata.main);
-  if (main === undefined)
-    return refuse('module_missing', [
-      { path: 'main', message: `${metadata.main} is not one of the uploaded modules` },
-    ]);
-  if (main.type !== 'esm' && main.type !== 'commonjs')
-    return refuse('config_invalid', [
-      { path: 'main', message: `${metadata.main} is of type ${main.type}; the main module must be code` },
-    ]);
+  const badMain = mainProblem(upload, own.plan);
+  if (badMain !== undefined) return badMain;
   const orphans = upload.maps.filter(({ name }) => !own.plan.some((module) => module.name === name));
   if (orphans.length > 0)
     return refuse(
@@ -277,6 +295,7 @@ export function planVersion(upload: UploadForPlan): Planned<VersionPlan> {
         config: metadata.config,
         // A namespace that was made anew under its name makes another version.
         ...(kv.length === 0 ? {} : { kv }),
+        ...(upload.assets === undefined ? {} : { assets: upload.assets }),
       }),
     },
   };

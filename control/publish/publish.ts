@@ -11,6 +11,7 @@ import {
   type PublishMetadata,
   type PublishReply,
 } from '#shared/contracts/api.ts';
+import type { AssetFile } from '#shared/contracts/assets.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { CheckReply } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, type ErrorCode } from '#shared/errors.ts';
@@ -18,6 +19,8 @@ import type { Digest } from '#shared/ids.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Principal } from '../auth/authenticate.ts';
+import { readAssets, requireAssets } from '../assets/publish.ts';
+import type { AssetStore } from '../assets/store.ts';
 import { sha256, type BlobLease, type BlobStore } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
 import { pruneVersions } from '../db/ceilings.ts';
@@ -55,6 +58,7 @@ import type { Upload, UploadedBlob } from './upload.ts';
 export interface PublishDeps {
   readonly db: Database;
   readonly blobs: BlobStore;
+  readonly assets: AssetStore;
   readonly nodes: readonly NodePort[];
   /** Seals secrets of token issuers. */
   readonly kek: KeyEncryptionKey;
@@ -159,6 +163,7 @@ interface Commit {
   readonly content: NewVersion;
   readonly metadata: PublishMetadata;
   readonly actor: Publisher;
+  readonly files: readonly AssetFile[];
 }
 
 /** Who publishes: a key, and the functions that it is limited to. */
@@ -167,10 +172,12 @@ type Publisher = Pick<Principal, 'keyId' | 'functions'>;
 async function commit(
   tx: WriteTx,
   ref: FunctionRef,
-  { content, metadata, actor }: Commit,
+  { content, metadata, actor, files }: Commit,
 ): Promise<PublishReply> {
   await ensureFunction(tx, ref);
   await requireGrants(tx.orm, ref, metadata.config, actor.functions);
+  // Again: what is not used may have been removed meanwhile.
+  await requireAssets(tx.orm, ref, files);
   // Looked up again: an equal upload may have been committed while this one was checked.
   const existing = await findByDigest(tx.orm, ref, content.digest);
   const row: VersionRow = existing ?? (await insertVersion(tx, ref, content, actor.keyId));
@@ -215,8 +222,12 @@ export async function publishVersion(
     return listFunctionSecrets(orm, ref);
   });
   const namespaces = await resolveNamespaces(deps.db, ref, metadata);
+  const assets = readAssets(upload, metadata);
+  const files = assets?.files ?? [];
+  await deps.db.read((orm) => requireAssets(orm, ref, files));
   const planned = planVersion({
     metadata,
+    assets: assets?.version.manifest,
     modules: upload.modules.map(partOf),
     maps: upload.maps.map(partOf),
     layers,
@@ -228,7 +239,8 @@ export async function publishVersion(
   const { plan } = planned;
   const content: NewVersion = {
     digest: digestOf(plan.identity),
-    main: metadata.main,
+    main: metadata.main ?? '',
+    assets: assets?.version ?? null,
     modules: plan.modules,
     maps: plan.maps,
     config: await sealConfig(deps.kek, ref.account, metadata.config),
@@ -240,17 +252,18 @@ export async function publishVersion(
   const started = await deps.trials.run(ref.account, signal, async () => {
     // Also for content that is known: a damaged blob is healed by publishing again.
     await store(lease, [...upload.modules, ...upload.maps]);
+    if (assets !== undefined) await deps.assets.put(ref.account, [assets.blob]);
     const { known, number } = await deps.db.read(async (orm) => ({
       known: await findByDigest(orm, ref, content.digest),
       number: await peekNumber(orm, ref),
     }));
-    if (known !== undefined) return undefined;
+    if (known !== undefined || metadata.main === undefined) return undefined;
     const row = { ...ref, ...content, modules: [...content.modules], number };
     const secrets = await deps.db.read((orm) => secretsOfAccounts(orm, [ref]));
     return check(deps, runnableItem(row, secrets(ref), ceilings.tier), upload);
   });
   const whole = withEntrypoints(content, started?.exports);
-  const reply = await deps.db.write((tx) => commit(tx, ref, { content: whole, metadata, actor: by }));
+  const reply = await deps.db.write((tx) => commit(tx, ref, { content: whole, metadata, actor: by, files }));
   lease.keep();
   return started === undefined
     ? reply

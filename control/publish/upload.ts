@@ -24,11 +24,15 @@ export interface UploadedBlob extends SpooledPart {
 /** Its blobs can be read until it is disposed of. */
 export interface Upload extends AsyncDisposable {
   readonly metadata: unknown;
+  /** Parsed; undefined when there is no such part. */
+  readonly assets: unknown;
+  /** Files, by the digest that their part is named after. */
+  readonly files: readonly UploadedBlob[];
   readonly modules: readonly UploadedBlob[];
   readonly maps: readonly UploadedBlob[];
 }
 
-type Kind = 'metadata' | 'module' | 'map';
+type Kind = 'metadata' | 'module' | 'map' | 'assets' | 'asset';
 
 function tooLarge(what: string, max: number): PlatformError {
   return new PlatformError('bundle_too_large', `${what} exceed ${max} bytes`, {
@@ -44,6 +48,8 @@ function bad(message: string): PlatformError {
 function kindOf(field: string | undefined): { readonly kind: Kind; readonly name: string } | undefined {
   if (field === undefined) return undefined;
   if (field === 'metadata') return { kind: 'metadata', name: '' };
+  if (field === 'assets') return { kind: 'assets', name: '' };
+  if (field.startsWith('asset:')) return { kind: 'asset', name: field.slice('asset:'.length) };
   if (field.startsWith('module:')) return { kind: 'module', name: field.slice('module:'.length) };
   if (field.startsWith('map:')) return { kind: 'map', name: field.slice('map:'.length) };
   return undefined;
@@ -53,11 +59,13 @@ const BOUNDS: Record<Kind, { readonly bytesMax: number; readonly what: string }>
   metadata: { bytesMax: METADATA_BYTES_MAX, what: 'metadata' },
   module: { bytesMax: LIMITS.bundleBytesMax, what: 'modules' },
   map: { bytesMax: LIMITS.sourceMapBytesMax, what: 'source maps' },
+  assets: { bytesMax: LIMITS.assetManifestBytesMax, what: 'list of assets' },
+  asset: { bytesMax: LIMITS.assetUploadBytesMax, what: 'assets of one upload' },
 };
 
 class Collector {
   readonly #spool: Spool;
-  readonly #used: Record<Kind, number> = { metadata: 0, module: 0, map: 0 };
+  readonly #used: Record<Kind, number> = { metadata: 0, module: 0, map: 0, assets: 0, asset: 0 };
   readonly #parts: {
     readonly kind: Kind;
     readonly name: string;
@@ -76,11 +84,16 @@ class Collector {
   begin(field: string | undefined): ((chunk: Uint8Array) => void) | undefined {
     const target = kindOf(field);
     if (target === undefined) {
-      this.fail(bad('A part of the upload is neither metadata, module:NAME nor map:NAME.'));
+      this.fail(
+        bad('A part of the upload is neither metadata, assets, module:NAME, map:NAME nor asset:DIGEST.'),
+      );
       return undefined;
     }
-    if (target.kind === 'metadata' && this.#parts.some((part) => part.kind === 'metadata')) {
-      this.fail(bad('The upload holds two metadata parts.'));
+    if (
+      (target.kind === 'metadata' || target.kind === 'assets') &&
+      this.#parts.some((part) => part.kind === target.kind)
+    ) {
+      this.fail(bad(`The upload holds two ${target.kind} parts.`));
       return undefined;
     }
     const part = this.#spool.begin();
@@ -103,9 +116,12 @@ class Collector {
         .filter((part) => part.kind === kind)
         .map(({ name, part }) => ({ name, ...this.#spool.finished(part) }));
     const [metadata] = blobs('metadata');
+    const [assets] = blobs('assets');
     if (metadata === undefined) throw bad('The upload holds no metadata part.');
     return {
       metadata: jsonOrRefuse(await metadata.read(), 'metadata part'),
+      assets: assets === undefined ? undefined : jsonOrRefuse(await assets.read(), 'assets part'),
+      files: blobs('asset'),
       modules: blobs('module'),
       maps: blobs('map'),
     };

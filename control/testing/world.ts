@@ -16,6 +16,7 @@ import { tempFolder } from '#shared/testing/temp.node.ts';
 import { readFile } from 'node:fs/promises';
 import type { ApiDeps } from '../api/deps.ts';
 import { createControl } from '../app.ts';
+import { AssetStore } from '../assets/store.ts';
 import { Authenticator } from '../auth/authenticate.ts';
 import { makeKey } from '../auth/keys.ts';
 import { BlobStore, realDisk, type Disk } from '../blobs/store.ts';
@@ -149,6 +150,7 @@ export class World implements AsyncDisposable {
       hub: parts.hub,
       consumers: parts.deps.consumers,
       blobs: parts.deps.blobs,
+      assets: parts.deps.assets,
       log: parts.deps.log,
       usage: new UsageLedger(parts.deps.db, parts.deps.clock),
     });
@@ -305,6 +307,12 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     ...options.database,
   });
   const blobs = await BlobStore.open(join(folder, 'blobs'), options.disk ?? realDisk);
+  const assets = new AssetStore({
+    folder: join(folder, 'assets'),
+    db,
+    clock,
+    ...(options.disk === undefined ? {} : { disk: options.disk }),
+  });
   const kek = await importKeyEncryptionKey(KEK);
   const credentials = join(folder, 'credentials.json');
   await ensureOwner({ credentials }, db, kek, log);
@@ -316,6 +324,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
   const deps: ApiDeps = {
     db,
     blobs,
+    assets,
     nodes: options.nodes ?? [scriptedNode()],
     log,
     kek,

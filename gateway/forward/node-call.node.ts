@@ -73,6 +73,11 @@ export class NodeCall implements Call {
     return this.#bindings.upgrade !== undefined;
   }
 
+  /** Undefined for an upgrade. */
+  get response(): ServerResponse | undefined {
+    return this.#bindings.outgoing;
+  }
+
   get gone(): boolean {
     const { outgoing, upgrade } = this.#bindings;
     return upgrade === undefined ? (outgoing?.destroyed ?? true) : upgrade.socket.destroyed;

@@ -44,6 +44,8 @@ export interface Script {
   exitReport: ExitReport;
   overdue: OverdueReport[];
   slow: { instanceId: string; ageMs: number }[];
+  /** `ACCOUNT/DIGEST` of what control was asked for. */
+  assets: string[];
 }
 
 function serveScheduler(path: string, script: Script): Promise<Server> {
@@ -80,12 +82,27 @@ export interface HarnessOptions {
   readonly headMsMax?: number;
   /** False: control is not there. */
   readonly control?: boolean;
+  /** Blobs of assets that control has, by `ACCOUNT/DIGEST`. */
+  readonly assets?: ReadonlyMap<string, Uint8Array>;
 }
 
-/** Says that the journal is all there is, and takes reports. */
-function serveControl(path: string, revision: number): Promise<Server> {
+/** Says that the journal is all there is, hands out files of assets, and takes reports. */
+function serveControl(
+  path: string,
+  revision: number,
+  { blobs, asked }: { readonly blobs: ReadonlyMap<string, Uint8Array>; readonly asked: string[] },
+): Promise<Server> {
   return serveUnix(path, (request) => {
-    if (new URL(request.url).pathname !== '/internal/feed') return new Response(null, { status: 204 });
+    const { pathname } = new URL(request.url);
+    const wanted = /^\/internal\/assets\/(.+)$/.exec(pathname)?.[1];
+    if (wanted !== undefined) {
+      asked.push(wanted);
+      const bytes = blobs.get(wanted);
+      return bytes === undefined
+        ? problemResponse(new PlatformError('blob_not_found', 'scripted'))
+        : new Response(new Uint8Array(bytes));
+    }
+    if (pathname !== '/internal/feed') return new Response(null, { status: 204 });
     const line = new TextEncoder().encode(`${JSON.stringify({ type: 'bookmark', revision })}\n`);
     return new Response(new ReadableStream({ start: (controller) => controller.enqueue(line) }), {
       headers: { 'content-type': 'application/x-ndjson' },
@@ -113,9 +130,17 @@ export async function startHarness(
     exitReport: { ended: false },
     overdue: [],
     slow: [],
+    assets: [],
   };
   const servers = [
-    ...(options.control !== false ? [await serveControl(layout.sockets.control, known.revision)] : []),
+    ...(options.control !== false
+      ? [
+          await serveControl(layout.sockets.control, known.revision, {
+            blobs: options.assets ?? new Map(),
+            asked: script.assets,
+          }),
+        ]
+      : []),
     await serveScheduler(layout.sockets.scheduler, script),
     await serveAgent(join(folder.path, 'agent.sock'), script),
   ];
@@ -238,7 +263,7 @@ export class Harness implements AsyncDisposable {
 export type CallInit = RequestInit & { readonly path?: string };
 
 /** `*.localhost` need not resolve on every machine, so the name goes into the Host header only. */
-async function fetchAs(port: number, host: string, init: CallInit): Promise<Response> {
+export async function fetchAs(port: number, host: string, init: CallInit): Promise<Response> {
   const headers: Record<string, string> = { host };
   new Headers(init.headers).forEach((value, name) => {
     headers[name] = value;

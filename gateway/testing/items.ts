@@ -8,6 +8,7 @@ import {
   type FunctionLimits,
   type Scaling,
 } from '#shared/contracts/config.ts';
+import type { ServedAssets } from '#shared/contracts/assets.ts';
 import { corsSchema } from '#shared/contracts/cors.ts';
 import type { FeedItem, KeyItem, RouteItem } from '#shared/contracts/feed.ts';
 import { FeedState } from '#shared/feed/state.ts';
@@ -23,6 +24,7 @@ export interface FunctionParts {
   readonly limits?: Partial<FunctionLimits>;
   readonly scaling?: Partial<Scaling>;
   readonly version?: number;
+  readonly assets?: ServedAssets;
   readonly aliases?: Record<string, { version: number; weight: number }[]>;
 }
 
@@ -56,6 +58,7 @@ export function functionItems(name: string, parts: FunctionParts = {}): FeedItem
           defaultHost: parts.defaultHost ?? true,
           limits: limitsSchema.parse(parts.limits ?? {}),
           scaling: scalingSchema.parse(parts.scaling ?? {}),
+          ...(parts.assets === undefined ? {} : { assets: parts.assets }),
         },
       };
     }),

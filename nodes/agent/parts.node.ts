@@ -3,6 +3,7 @@ import { chmod, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import type { Tier } from '#shared/contracts/config.ts';
+import { BlobCache } from '#shared/blobs/cache.node.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Digest, VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
@@ -10,12 +11,12 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { assetBindings } from '../bindings/assets/kind.ts';
 import { BindingHost } from '../bindings/host.node.ts';
 import { kvBindings, type KvData } from '../bindings/kv/kind.ts';
 import { ensureRpcHost } from '../bindings/rpc-host.node.ts';
 import { serviceBindings } from '../bindings/services/kind.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
-import { CodeCache } from '../code/cache.node.ts';
 import { createOpenSecrets } from '../code/open-secrets.node.ts';
 import { Prefetch } from '../code/prefetch.ts';
 import { Programs } from '../code/programs.node.ts';
@@ -120,7 +121,7 @@ export interface Parts {
   readonly usageSources: UsageSource[];
   readonly pools: Readonly<Record<Tier, SlotPool>>;
   readonly programs: Programs;
-  readonly code: CodeCache;
+  readonly code: BlobCache;
   readonly logs: LogStore;
   readonly runnables: RunnableIndex;
   readonly prefetch: Prefetch;
@@ -171,7 +172,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
   const sandbox = await prepareSandbox(options, layout);
   const control = new UnixPeer(layout.sockets.control);
   const link = { heard: false };
-  const code = await CodeCache.open({
+  const code = await BlobCache.open({
     folder: join(nodeDir, 'code'),
     bytesMax: options.codeCacheBytes,
     log,
@@ -252,6 +253,10 @@ async function openBindings(options: AgentOptions, layout: Layout, rpcHost: stri
         url: options.kv?.url ?? `file:${database}`,
         authToken: options.kv?.authToken,
         bytesMax: options.kv?.bytesMax ?? KV_BYTES_MAX,
+      }),
+      assetBindings({
+        folder: join(layout.nodeDir(nodeId), 'assets'),
+        controlSocket: layout.sockets.control,
       }),
     ],
     log,

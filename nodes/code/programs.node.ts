@@ -10,12 +10,12 @@ import { Shares } from '#shared/shares.ts';
 import { buildWorkerdConfig, type BuildOptions } from '../workerd/build.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
 import type { Program } from '../slots/slot.node.ts';
-import type { CodeCache } from './cache.node.ts';
+import type { BlobCache } from '#shared/blobs/cache.node.ts';
 import type { OpenSecrets } from './open-secrets.node.ts';
 
 export interface ProgramsOptions extends Omit<BuildOptions, 'secrets'> {
   readonly openSecrets: OpenSecrets;
-  readonly code: CodeCache;
+  readonly code: BlobCache;
 }
 
 const READS_AT_ONCE_MAX = 8;

@@ -22,3 +22,5 @@ export const EGRESS_SOCKET = 'e.sock';
 export const serviceSocket = (index: number): string => `s${index}.sock`;
 /** KV binding at `index` of the version's `kv`. */
 export const kvSocket = (index: number): string => `k${index}.sock`;
+/** The version's static assets. */
+export const ASSETS_SOCKET = 'a.sock';

@@ -5,6 +5,7 @@ import { parseVersionId } from '#shared/ids.ts';
 import type { OpenBinding } from '../code/open-secrets.node.ts';
 import { HOOKS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
 import {
+  ASSETS_SOCKET,
   EGRESS_SOCKET,
   HOOKS_SOCKET,
   INSTANCE_SOCKET,
@@ -70,6 +71,7 @@ function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService
       schemeHeader: SCHEME,
     })),
     ...runnable.kv.map((_, index) => ({ ...host, name: `kv-${index}`, socketName: kvSocket(index) })),
+    ...(runnable.assetsBinding === undefined ? [] : [{ ...host, name: 'assets', socketName: ASSETS_SOCKET }]),
   ];
 }
 
@@ -87,6 +89,9 @@ function bindings(runnable: Runnable, secrets: readonly OpenBinding[]): readonly
     ...runnable.kv.map(
       ({ binding }, index) => ({ name: binding, kind: 'kvNamespace', service: `kv-${index}` }) as const,
     ),
+    ...(runnable.assetsBinding === undefined
+      ? []
+      : [{ name: runnable.assetsBinding.binding, kind: 'service', service: 'assets' } as const]),
   ];
 }
 
@@ -120,7 +125,9 @@ export function buildWorkerdConfig(
   { entry, secrets, rpcHost }: BuildOptions,
 ): BuiltConfig {
   const { functionName, number } = parseVersionId(runnable.id);
-  const { style, main, hooks, entrypoints, services } = runnable;
+  const { style, main, hooks, entrypoints, services, compatibilityFlags } = runnable;
+  // Those of the assets are for gateways.
+  const flags = compatibilityFlags.filter((flag) => !flag.startsWith('assets_'));
   const packed = entry.of({
     style,
     main,
@@ -137,7 +144,7 @@ export function buildWorkerdConfig(
         kind: 'worker',
         modules: [packed.main, ...modules],
         compatibilityDate: runnable.compatibilityDate,
-        compatibilityFlags: runnable.compatibilityFlags,
+        compatibilityFlags: flags,
         bindings: bindings(runnable, secrets),
         globalOutbound: 'egress',
       },

@@ -37,8 +37,14 @@ function isCalendarDate(text: string): boolean {
   return !Number.isNaN(parsed.getTime()) && parsed.toISOString().startsWith(text);
 }
 
+/** Flags of the assets, which workerd knows nothing of (control/assets/plan.ts). */
+export const NAVIGATION_FIRST = 'assets_navigation_prefers_asset_serving';
+export const NAVIGATION_NO_EFFECT = 'assets_navigation_has_no_effect';
+export const NAVIGATION_FIRST_SINCE = '2025-04-01';
+
 function flagProblem(flag: string, date: string, all: ReadonlySet<string>): string | undefined {
   if (flag.startsWith('python_workers')) return `${flag} is not supported: Isoplane does not run Python`;
+  if (flag === NAVIGATION_FIRST || flag === NAVIGATION_NO_EFFECT) return undefined;
   const row = COMPATIBILITY_FLAGS.get(flag);
   if (row === undefined) return `${flag} is unknown or experimental`;
   if (row.defaultSince !== undefined && date >= row.defaultSince)

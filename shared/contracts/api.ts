@@ -12,6 +12,9 @@
  *   POST   F/versions     multipart/form-data    → 201 PublishReply (200 when identical content was published before)
  *            part `metadata`: JSON PublishMetadata; parts `module:NAME`: bytes; parts `map:NAME`: source map
  *            of module NAME (optional). Creates the function when it does not exist.
+ *            part `assets` (optional): JSON AssetsUpload (contracts/assets.ts); its files were uploaded before:
+ *   POST   F/assets/missing {files}              → {missing}: digests that the account has not uploaded yet
+ *   POST   F/assets       multipart/form-data    → 204; part `metadata`: {}; parts `asset:DIGEST`: bytes
  *   GET    F/versions · GET F/versions/{n} · DELETE F/versions/{n}
  *   GET    F/aliases · PUT F/aliases/{alias} SetAlias → DeploymentView · DELETE F/aliases/{alias}
  *   GET    F/aliases/{alias}/provision · PUT Provision → ProvisionView · DELETE
@@ -59,12 +62,14 @@ export const listOf = <S extends z.ZodType>(
 ): z.ZodObject<{ items: z.ZodArray<S>; nextCursor: z.ZodOptional<z.ZodString> }> =>
   z.object({ items: z.array(item), nextCursor: z.string().optional() });
 
-const uploadedModules = z.array(z.strictObject({ name: z.string(), type: moduleTypeSchema })).min(1);
+const publishedModules = z.array(z.strictObject({ name: z.string(), type: moduleTypeSchema }));
+const uploadedModules = publishedModules.min(1);
 
 export const publishMetadataSchema = z.strictObject({
   config: functionConfigSchema,
-  main: z.string(),
-  modules: uploadedModules,
+  /** Absent, with no modules: the version has static assets and no code. */
+  main: z.string().min(1).optional(),
+  modules: publishedModules,
   /** Alias to move to the new version once it has started well; undefined publishes without traffic. */
   alias: aliasNameSchema.optional(),
   message: z.string().max(1_000).optional(),
@@ -75,13 +80,22 @@ export const versionViewSchema = z.object({
   number: versionNumberSchema,
   /** sha-256 over code, resolved layers and config: equal content, equal digest. */
   digest: digestSchema,
-  main: z.string(),
+  /** Absent: the version has no code. */
+  main: z.string().optional(),
   modules: z.array(moduleRefSchema),
+  assets: z.object({ files: z.number().int(), bytes: z.number().int() }).optional(),
   config: functionConfigSchema,
   createdAt: instant,
   createdBy: z.string(),
   message: z.string().optional(),
 });
+
+export const missingAssetsSchema = z.strictObject({
+  files: z
+    .array(z.strictObject({ digest: digestSchema, bytes: z.number().int().min(0) }))
+    .max(LIMITS.assetsPerCheckMax),
+});
+export const missingAssetsReplySchema = z.object({ missing: z.array(digestSchema) });
 
 export const weightsSchema = z
   .array(z.strictObject({ version: versionNumberSchema, weight: z.number().int().min(1).max(100) }))

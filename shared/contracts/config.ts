@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { storedPath } from '../http/target.ts';
 import { layerNameSchema, versionNumberSchema } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
+import { assetsConfigSchema } from './assets.ts';
 import { entrypointNameSchema, kvBindingsSchema, servicesSchema } from './bindings.ts';
 import { corsSchema } from './cors.ts';
 import { egressSchema } from './egress.ts';
@@ -240,6 +241,8 @@ export const functionConfigSchema = z.strictObject({
    * @example ["WEBHOOK_KEY", { "binding": "STRIPE", "secret": "stripe-key" }]
    */
   secrets: secretBindingsSchema.default([]),
+  /** Static assets: how the files are served. Absent: there are none. */
+  assets: assetsConfigSchema.optional(),
   /**
    * Exported classes that service bindings of the account may reach beside the default export.
    *

@@ -8,6 +8,7 @@
  *          every LIMITS.feedBookmarkMs, so silence means a dead connection.
  *   POST /internal/feed/ack   FeedAck → 204. The consumer has applied and persisted that revision.
  *          It names items that it could not read: those are skipped, never a reason to stop.
+ *   GET  /internal/assets/ACCOUNT/DIGEST → bytes of a file or manifest of that account's static assets
  *   GET  /internal/blobs/DIGEST → bytes (404 blob_not_found). The reader verifies the digest.
  *
  * State is a map from `kind/key` to a value; a delta sets or deletes whole values, so applying one twice
@@ -23,6 +24,7 @@ import {
   versionIdSchema,
   versionNumberSchema,
 } from '../ids.ts';
+import { servedAssetsSchema } from './assets.ts';
 import { bindingNameSchema, entrypointNameSchema, serviceBindingSchema } from './bindings.ts';
 import {
   authByPathSchema,
@@ -63,6 +65,7 @@ const versionItemSchema = z.object({
   defaultHost: z.boolean().default(true),
   limits: limitsSchema,
   scaling: scalingSchema,
+  assets: servedAssetsSchema.optional(),
 });
 
 /** What a node must know to run it. Key: version id. Only versions that an alias points at. */
@@ -83,6 +86,8 @@ export const runnableItemSchema = z.object({
   /** With the namespace's id, which is never used again after it was deleted. */
   kv: z.array(z.object({ binding: bindingNameSchema, namespaceId: z.string() })),
   secrets: z.array(sealedBindingSchema),
+  /** Where the version has assets and a binding to them. */
+  assetsBinding: z.object({ binding: bindingNameSchema, served: servedAssetsSchema }).optional(),
   entrypoints: z.array(entrypointNameSchema),
   hooks: hooksSchema,
   tier: z.enum(TIERS),

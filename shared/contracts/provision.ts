@@ -39,6 +39,8 @@ export const ceilingsSchema = z.strictObject({
   versionsKept: z.number().int().min(1).optional(),
   /** Bytes of the configurations that aliases use: every gateway and node holds them. */
   feedBytes: z.number().int().min(0).optional(),
+  /** Bytes of static assets that the account keeps, each file once. */
+  assetBytes: z.number().int().min(0).optional(),
   /** Least tier that its functions run in. */
   tier: z.enum(['standard', 'strict']).optional(),
 });

@@ -16,6 +16,8 @@ export interface Layout {
   readonly database: string;
   /** Content-addressed store of the control plane: `blobs/ab/cdef…`. */
   readonly blobs: string;
+  /** Static assets, a content-addressed store for each account: `assets/ACCOUNT/ab/cdef…`. */
+  readonly assets: string;
   /** 32 random bytes, base64url: wraps secrets at rest. */
   readonly keyEncryptionKey: string;
   /** As long: wraps secrets that nodes open. Nodes have no use for the key above. */
@@ -51,6 +53,7 @@ export function layoutOf(dataDir: string): Layout {
     runDir,
     database: join(root, 'control.db'),
     blobs: join(root, 'blobs'),
+    assets: join(root, 'assets'),
     keyEncryptionKey: join(root, 'keys', 'kek'),
     nodeKey: join(root, 'keys', 'node'),
     credentials: join(root, 'credentials.json'),

@@ -21,6 +21,7 @@ const TESTED = [
   'layers',
   'rest-api',
   'service-binding',
+  'static-site',
   'streaming-sse',
   'wasm',
   'websocket-echo',
@@ -91,6 +92,46 @@ describe('the examples', () => {
       principal: 'token:grace',
       claims: { sub: 'grace', scope: 'read', aud: 'jwt-protected' },
     });
+  });
+
+  test('static-site serves its pages to everybody without an instance, and its API to holders of a token', async ({
+    expect,
+  }) => {
+    await deploy('static-site');
+    const page = await platform.call('static-site', { path: '/about' });
+    expect(page).toMatchObject({
+      status: 200,
+      headers: { 'content-type': 'text/html; charset=utf-8', 'x-frame-options': 'DENY' },
+    });
+    expect(page.text).toContain('Seven words');
+    const seen = await Promise.all(
+      ['/', '/about.html', '/blog', '/home', '/news/x', '/me', '/nowhere', '/style.css'].map(async (path) => {
+        const { status, headers } = await platform.call('static-site', { path });
+        return [path, status, headers['location'], headers['cache-control']];
+      }),
+    );
+    const fresh = 'public, max-age=0, must-revalidate';
+    expect(seen).toEqual([
+      ['/', 200, undefined, fresh],
+      ['/about.html', 307, '/about', undefined],
+      ['/blog', 307, '/blog/', undefined],
+      ['/home', 301, '/', undefined],
+      ['/news/x', 302, '/blog/x', undefined],
+      ['/me', 200, undefined, fresh],
+      ['/nowhere', 404, undefined, fresh],
+      ['/style.css', 200, undefined, 'public, max-age=3600'],
+    ]);
+    expect((await platform.api.status()).nodes.map(({ instances }) => instances)).toEqual([0]);
+    expect(await platform.call('static-site', { path: '/api/words' })).toMatchObject({
+      status: 401,
+      code: 'token_missing',
+    });
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      join(examples, 'jwt-protected', 'token.mjs'),
+    ]);
+    const authorization = `Bearer ${stdout.trim()}`;
+    const api = await platform.call('static-site', { path: '/api/words', headers: { authorization } });
+    expect([api.status, JSON.parse(api.text)]).toEqual([200, { words: 8, reader: 'ada' }]);
   });
 
   test('streaming-sse sends its events one by one', async ({ expect }) => {

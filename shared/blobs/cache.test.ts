@@ -1,4 +1,4 @@
-/** The code cache at its bound and with damaged files. */
+/** The cache of blobs at its bound and with damaged files. */
 import { createHash } from 'node:crypto';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { digestSchema, type Digest } from '#shared/ids.ts';
 import { memoryLog } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
-import { CodeCache } from './cache.node.ts';
+import { BlobCache } from './cache.node.ts';
 
 let folder: TempFolder;
 let fetches: Digest[];
@@ -26,8 +26,8 @@ function blob(text: string): Digest {
   return digest;
 }
 
-const open = (bytesMax = 1_000): Promise<CodeCache> =>
-  CodeCache.open({
+const open = (bytesMax = 1_000): Promise<BlobCache> =>
+  BlobCache.open({
     folder: folder.path,
     bytesMax,
     log: memoryLog(),
@@ -40,7 +40,7 @@ const open = (bytesMax = 1_000): Promise<CodeCache> =>
   });
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
-describe('CodeCache', () => {
+describe('BlobCache', () => {
   test('fetches once, for callers at the same time and after a restart too', async ({ expect }) => {
     const digest = blob('one');
     const cache = await open();

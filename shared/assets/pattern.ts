@@ -1,0 +1,202 @@
+/**
+ * Patterns of `_headers`, `_redirects` and `runWorkerFirst`, matched in time linear in the path.
+ *
+ * Whoever deploys writes them and whoever calls chooses the path, so no regular expression runs here: several
+ * wildcards or placeholders beside each other would make one take polynomial time. What such an expression
+ * would find is found all the same: `*` takes as much as it can (`splat`), `:name` as much as it can within its
+ * segment (within its label, in a host).
+ */
+
+export type Captures = Readonly<Record<string, string>>;
+const NOTHING_CAPTURED: Captures = {};
+
+interface Text {
+  readonly kind: 'text';
+  readonly text: string;
+}
+interface Placeholder {
+  readonly kind: 'placeholder';
+  readonly name: string;
+}
+type Token = Text | Placeholder;
+/** Tokens between two slashes. */
+type Segment = readonly Token[];
+
+export interface RulePattern {
+  /** Whole segments before the one that holds the splat, or all. */
+  readonly before: readonly Segment[];
+  readonly splat:
+    | {
+        /** Text of the splat's own segment, on both sides of it. */
+        readonly head: string;
+        readonly tail: string;
+        readonly after: readonly Segment[];
+      }
+    | undefined;
+  /** Begins with `https://`: matched with the host. */
+  readonly withHost: boolean;
+}
+
+const PLACEHOLDER = /:([A-Za-z]\w*)/g;
+const HOST_AT = 2;
+
+function segmentOf(text: string): Segment {
+  const tokens: Token[] = [];
+  let from = 0;
+  for (const match of text.matchAll(PLACEHOLDER)) {
+    if (match.index > from) tokens.push({ kind: 'text', text: text.slice(from, match.index) });
+    tokens.push({ kind: 'placeholder', name: match[1] ?? '' });
+    from = match.index + match[0].length;
+  }
+  if (from < text.length) tokens.push({ kind: 'text', text: text.slice(from) });
+  return tokens;
+}
+
+export function isDynamic(rule: string): boolean {
+  return rule.includes('*') || rule.search(PLACEHOLDER) >= 0;
+}
+
+function namesIn(segments: readonly Segment[]): string[] {
+  return segments.flatMap((segment) =>
+    segment.flatMap((token) => (token.kind === 'placeholder' ? [token.name] : [])),
+  );
+}
+
+/** The pattern, or why there is none. */
+export function compileRule(rule: string): RulePattern | { readonly problem: string } {
+  const withHost = rule.startsWith('https://');
+  const parts = rule.split('/');
+  const splatAt = parts.findIndex((part) => part.includes('*'));
+  const wildcards = rule.split('*').length - 1;
+  if (wildcards > 1)
+    return {
+      problem: `Only one wildcard is allowed per rule. Use a named placeholder (e.g. :project) instead.`,
+    };
+  const own = parts[splatAt];
+  if (own === undefined) {
+    const before = parts.map(segmentOf);
+    const twice = repeated(namesIn(before));
+    return twice === undefined ? { before, splat: undefined, withHost } : { problem: twice };
+  }
+  const before = parts.slice(0, splatAt).map(segmentOf);
+  const after = parts.slice(splatAt + 1).map(segmentOf);
+  if (own.search(PLACEHOLDER) >= 0)
+    return { problem: 'A wildcard and a placeholder cannot stand in the same segment.' };
+  const twice = repeated([...namesIn(before), ...namesIn(after), 'splat']);
+  if (twice !== undefined) return { problem: twice };
+  const [head = '', tail = ''] = own.split('*');
+  return { before, splat: { head, tail, after }, withHost };
+}
+
+function repeated(names: readonly string[]): string | undefined {
+  const twice = names.find((name, index) => names.indexOf(name) < index);
+  return twice === undefined
+    ? undefined
+    : `The placeholder :${twice} is used twice (a wildcard is called :splat).`;
+}
+
+/**
+ * Anchored at both ends. From the right, each text stands as far right as it can: that leaves the most to the
+ * placeholders before it, as greedy matching does.
+ */
+function matchSegment(
+  segment: Segment,
+  text: string,
+  captures: Record<string, string>,
+  dots: boolean,
+): boolean {
+  let end = text.length;
+  for (let index = segment.length - 1; index >= 0; index -= 1) {
+    const token = segment[index];
+    if (token === undefined) return false;
+    if (token.kind === 'text') {
+      // Only a text at the end, or one directly before such a text, comes here: others are found below.
+      if (!text.slice(0, end).endsWith(token.text)) return false;
+      end -= token.text.length;
+      continue;
+    }
+    const before = segment[index - 1];
+    let start = 0;
+    if (before?.kind === 'text') {
+      const at = text.lastIndexOf(before.text, end - 1 - before.text.length);
+      if (at < 0) return false;
+      start = index === 1 ? before.text.length : at + before.text.length;
+      if (index === 1 && !text.startsWith(before.text)) return false;
+    } else if (before !== undefined) start = end - 1;
+    const value = text.slice(start, end);
+    if (value === '' || end <= start || (!dots && value.includes('.'))) return false;
+    captures[token.name] = value;
+    end = start;
+  }
+  return end === 0;
+}
+
+function segmentsMatch(
+  segments: readonly Segment[],
+  parts: readonly string[],
+  from: number,
+  { captures, withHost }: { readonly captures: Record<string, string>; readonly withHost: boolean },
+): boolean {
+  return segments.every((segment, index) => {
+    const part = parts[from + index];
+    return (
+      part !== undefined && matchSegment(segment, part, captures, !(withHost && from + index === HOST_AT))
+    );
+  });
+}
+
+/** @param parts - the path, or `https://host` + path, split at slashes. */
+function matchParts(pattern: RulePattern, parts: readonly string[]): Captures | undefined {
+  const { before, splat, withHost } = pattern;
+  if (splat === undefined && parts.length !== before.length) return undefined;
+  const captures: Record<string, string> = {};
+  if (!segmentsMatch(before, parts, 0, { captures, withHost })) return undefined;
+  if (splat === undefined) return Object.keys(captures).length === 0 ? NOTHING_CAPTURED : captures;
+  const { head, tail, after } = splat;
+  const afterAt = parts.length - after.length;
+  if (afterAt <= before.length) return undefined;
+  if (!segmentsMatch(after, parts, afterAt, { captures, withHost: false })) return undefined;
+  const middle = parts.slice(before.length, afterAt).join('/');
+  if (middle.length < head.length + tail.length || !middle.startsWith(head) || !middle.endsWith(tail))
+    return undefined;
+  captures['splat'] = middle.slice(head.length, middle.length - tail.length);
+  return captures;
+}
+
+export interface MatchedUrl {
+  readonly hostname: string;
+  /** As it was asked for: percent-encoded. */
+  readonly path: string;
+}
+
+/** What the pattern's wildcard and placeholders stand for; undefined when it does not match. */
+export function matchRule(pattern: RulePattern, { hostname, path }: MatchedUrl): Captures | undefined {
+  return matchParts(
+    pattern,
+    pattern.withHost ? ['https:', '', hostname, ...path.split('/').slice(1)] : path.split('/'),
+  );
+}
+
+/** Replaces `:name`; the longest names first, so that `:id` does not take the begin of `:idea`. */
+export function fillIn(text: string, captures: Captures): string {
+  if (captures === NOTHING_CAPTURED || !text.includes(':')) return text;
+  return text.replaceAll(PLACEHOLDER, (whole, name: string) => captures[name] ?? whole);
+}
+
+/** `*` stands for anything, any number of times. */
+export function matchGlob(glob: string, path: string): boolean {
+  const pieces = glob.split('*');
+  const [first = ''] = pieces;
+  if (pieces.length === 1) return glob === path;
+  const last = pieces.at(-1) ?? '';
+  if (!path.startsWith(first) || path.length < first.length + last.length || !path.endsWith(last))
+    return false;
+  let at = first.length;
+  const end = path.length - last.length;
+  for (const piece of pieces.slice(1, -1)) {
+    const found = path.indexOf(piece, at);
+    if (found < 0 || found + piece.length > end) return false;
+    at = found + piece.length;
+  }
+  return true;
+}
