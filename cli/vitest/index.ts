@@ -100,6 +100,8 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
     bundleProject(project),
     layersOf(project, options.layers ?? {}),
   ]);
+  const { main } = bundle;
+  if (main === undefined) throw new Error(`${name} has static assets alone: there is no code to run`);
   const entry: readonly NamedModule[] =
     config.style === 'module'
       ? []
@@ -107,7 +109,7 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
           {
             name: EVENT_ENTRY,
             type: 'esm',
-            content: new TextEncoder().encode(eventEntry(bundle.main, name)),
+            content: new TextEncoder().encode(eventEntry(main, name)),
           },
         ];
   const { compatibilityDate, compatibilityFlags: flags, services, kv } = config;

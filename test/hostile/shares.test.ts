@@ -32,6 +32,8 @@ const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]
   'egress.lookups': [NAMES, 'one account looks up half of all names that may be at once'],
   'egress.names': [NAMES, 'names that one account fills the memory with drive out none of another'],
   'node.programs': [CACHE, 'a hostile account drives out its own entries'],
+  'assets.loading': [RULE, 'whatever happened before, one that holds nothing finds room'],
+  'assets.sending': [RULE, 'whatever happened before, one that holds nothing finds room'],
   'control.connections': [GATEWAY, 'one address keeps no other from connecting'],
   'control.requests': [UPLOADS, 'at the bound of API requests in hand'],
   'control.bodies': [RULE, 'whatever happened before, one that holds nothing finds room'],
