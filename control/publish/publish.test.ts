@@ -240,6 +240,31 @@ describe('the trial start', () => {
     expect(used.body.code).toBe('in_use');
   });
 
+  test('a trial that was lost for an outside cause is repeated once; lost again, it is 503 and no word about the code', async ({
+    expect,
+  }) => {
+    const node = scriptedNode();
+    await using w = await world({ nodes: [node] });
+    const lost = () => Promise.reject(new PlatformError('instance_lost', 'killed'));
+    const answers: (typeof lost)[] = [lost];
+    let asked = 0;
+    node.onCheck = () => {
+      asked += 1;
+      return answers.shift()?.() ?? Promise.resolve({ ok: true, startMs: 1 });
+    };
+    expect((await w.publish('hello')).status).toBe(201);
+    expect(asked).toBe(2);
+    answers.push(lost, lost);
+    const before = await visible(w);
+    const reply = await w.publish('hello', { 'main.js': '2' });
+    expect(asked).toBe(4);
+    expect(reply.status).toBe(503);
+    expect(reply.body.code).toBe('node_unavailable');
+    expect(reply.headers.get('retry-after')).toBe('2');
+    expect(await visible(w)).toEqual(before);
+    expect((await w.publish('hello', { 'main.js': '2' })).status).toBe(201);
+  });
+
   test('no node → node_unavailable; the second node is asked when the first is gone', async ({ expect }) => {
     const [first, second] = [scriptedNode('node-1'), scriptedNode('node-2')];
     first.onCheck = () => Promise.reject(new Error('connection refused'));

@@ -17,6 +17,7 @@ import type { CheckReply } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { Digest } from '#shared/ids.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
+import type { Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Principal } from '../auth/authenticate.ts';
 import { readAssets, requireAssets } from '../assets/publish.ts';
@@ -65,6 +66,7 @@ export interface PublishDeps {
   readonly log: Log;
   /** YYYY-MM-DD. */
   readonly latestDate: string;
+  readonly timers: Timers;
   readonly trials: Permits;
   /** Longest trial start, in ms. */
   readonly checkTimeoutMs: number;
@@ -123,17 +125,37 @@ const NOT_ABOUT_THE_NODE: ReadonlySet<ErrorCode> = new Set([
   'storage_full',
 ]);
 
-/** Asks the nodes in turn; the first that answers decides. */
+/** The trial ended for a cause outside the code (its process was killed), or the agent went away during it. */
+const TRIAL_LOST: ReadonlySet<ErrorCode> = new Set(['instance_lost', 'internal']);
+/** About as long as a supervisor takes to start an agent again. */
+const REPEAT_AFTER_MS = 1_000;
+
+/** Asks the nodes in turn, and those that lost the trial once more; the first that answers decides. */
 async function startOnce(deps: PublishDeps, runnable: Runnable): Promise<CheckReply> {
   let last: unknown;
-  for (const node of deps.nodes) {
-    try {
-      return await node.check(runnable, AbortSignal.timeout(deps.checkTimeoutMs));
-    } catch (thrown) {
-      if (thrown instanceof PlatformError && NOT_ABOUT_THE_NODE.has(thrown.code)) throw thrown;
-      last = thrown;
-      deps.log.warn('check_unreachable', { node: node.nodeId, error: thrown });
+  const ask = async (nodes: readonly NodePort[]): Promise<CheckReply | readonly NodePort[]> => {
+    const lost: NodePort[] = [];
+    for (const node of nodes) {
+      const limit = AbortSignal.timeout(deps.checkTimeoutMs);
+      try {
+        return await node.check(runnable, limit);
+      } catch (thrown) {
+        const { code } = asPlatformError(thrown);
+        if (NOT_ABOUT_THE_NODE.has(code)) throw thrown;
+        last = thrown;
+        deps.log.warn('check_unreachable', { node: node.nodeId, error: thrown });
+        // One that hangs has had its time.
+        if (TRIAL_LOST.has(code) && !limit.aborted) lost.push(node);
+      }
     }
+    return lost;
+  };
+  const first = await ask(deps.nodes);
+  if ('ok' in first) return first;
+  if (first.length > 0) {
+    await new Promise<void>((resolve) => deps.timers.after(REPEAT_AFTER_MS, resolve));
+    const second = await ask(first);
+    if ('ok' in second) return second;
   }
   const cause = asPlatformError(last);
   throw new PlatformError('node_unavailable', 'no node could try the code', {

@@ -1,7 +1,8 @@
 /** Starts code that is about to be published once, as production would, and stops it. */
-import { moduleExportsSchema, type CheckReply } from '#shared/contracts/nodes.ts';
+import { moduleExportsSchema, type CheckReply, type ExitReason } from '#shared/contracts/nodes.ts';
 import type { z } from 'zod';
 import type { Runnable } from '#shared/contracts/feed.ts';
+import { PlatformError } from '#shared/errors.ts';
 import { ByteBucket } from '../logs/bucket.ts';
 import { LogCollector } from '../logs/collector.ts';
 import type { Programs } from '../code/programs.node.ts';
@@ -12,6 +13,10 @@ const LOG_LINES_MAX = 50;
 /** The line with the exports was written before the process listened, and is on its way. */
 const EXPORTS_MS_MAX = 500;
 
+/** All else ended the process before the code could be judged: killed from outside, or dead before it had the code. */
+const SPEAKS_OF_THE_CODE: ReadonlySet<ExitReason> = new Set(['startup_failed', 'memory_exceeded']);
+const RETRY_AFTER_MS = 1_000;
+
 function readExports(json: string | undefined): z.infer<typeof moduleExportsSchema> | undefined {
   if (json === undefined) return undefined;
   try {
@@ -21,6 +26,7 @@ function readExports(json: string | undefined): z.infer<typeof moduleExportsSche
   }
 }
 
+/** @throws {PlatformError} `instance_lost` when the trial says nothing about the code; it can be repeated. */
 export async function check(
   options: { readonly launch: LaunchOptions; readonly programs: Programs },
   runnable: Runnable,
@@ -66,5 +72,13 @@ export async function check(
     return { ok: true, startMs: outcome.startMs, ...(exports === undefined ? {} : { exports }) };
   }
   const { message, stack } = outcome.failure;
+  if (!SPEAKS_OF_THE_CODE.has(outcome.reason))
+    throw new PlatformError(
+      'instance_lost',
+      `the trial was ended from outside (${outcome.reason}): ${message}`,
+      {
+        retryAfterMs: RETRY_AFTER_MS,
+      },
+    );
   return { ok: false, message, ...(stack === undefined ? {} : { stack }), logs };
 }

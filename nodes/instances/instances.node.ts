@@ -300,7 +300,10 @@ export class Instances {
 
 function startCode(reason: ExitReason): ErrorCode {
   if (reason === 'memory_exceeded') return 'memory_exceeded';
-  return reason === 'stopped' || reason === 'evicted' ? 'instance_lost' : 'startup_failed';
+  // One that crashed did so before it had its code: afterwards the reason would be `startup_failed`.
+  return reason === 'stopped' || reason === 'evicted' || reason === 'crashed'
+    ? 'instance_lost'
+    : 'startup_failed';
 }
 
 /** The first line of a fatal message, if there is one; workerd's own paths are not for users. */

@@ -1,9 +1,11 @@
 /** The agent from the outside: versions arrive by the feed, instances answer on their sockets. Real workerd. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import { exitReportSchema, type LogEntry } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
+import { sampleProcess } from '../limits/proc.node.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
 
 let world: World;
@@ -11,6 +13,27 @@ beforeAll(async () => {
   world = await World.start();
 });
 afterAll(() => world[Symbol.asyncDispose]());
+
+function descendantsOf(pid: number): readonly number[] {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)))
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
+      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
+    } catch {
+      // It ended while it was looked at.
+    }
+  const found: number[] = [];
+  const walk = (of: number): void => {
+    for (const [child, parent] of parents)
+      if (parent === of) {
+        found.push(child);
+        walk(child);
+      }
+  };
+  walk(pid);
+  return found;
+}
 
 const main = (content: string): SourceModule => ({ name: 'index.js', content });
 
@@ -237,6 +260,33 @@ describe('a start that fails', () => {
       extensions: { reason: 'Error: later', stack: expect.stringContaining('index.js') },
     });
     await waitFor('the slot to be gone', async () => !(await ids()).includes('default/bad@2'));
+  });
+
+  /** The process of code that computes without end at its top level. */
+  const busyPid = (): Promise<number> =>
+    waitFor('a process that computes', () =>
+      descendantsOf(process.pid).find((pid) => (sampleProcess(pid, 0)?.cpuMs ?? 0) > 500),
+    );
+
+  test('a trial whose process is killed from outside says nothing about the code, and can be repeated', async ({
+    expect,
+  }) => {
+    const trial = failure('for (;;) {}');
+    // Whichever happens first, the rejection is looked at below.
+    trial.catch(() => undefined);
+    process.kill(await busyPid(), 'SIGKILL');
+    await expect(trial).rejects.toMatchObject({ code: 'instance_lost' });
+    const start = world.run({ id: 'default/busy@1', modules: [main('for (;;) {}')] });
+    start.catch(() => undefined);
+    process.kill(await busyPid(), 'SIGKILL');
+    await expect(start).rejects.toMatchObject({ code: 'instance_lost' });
+  });
+
+  test('a trial whose process crashes speaks against the code', async ({ expect }) => {
+    const trial = failure('for (;;) {}');
+    trial.catch(() => undefined);
+    process.kill(await busyPid(), 'SIGSEGV');
+    expect(await trial).toMatchObject({ ok: false });
   });
 
   test('good code passes the check', async ({ expect }) => {

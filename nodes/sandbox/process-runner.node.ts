@@ -8,6 +8,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { chown, mkdir, readdir, rm, rmdir, unlink } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { promisify } from 'node:util';
@@ -96,6 +97,16 @@ async function removeFolder(folder: string): Promise<void> {
   } catch {
     await rm(folder, { recursive: true, force: true }).catch(() => undefined);
   }
+}
+
+/**
+ * Signals that a fault inside never raises: crashes are SIGSEGV, SIGABRT, SIGILL, SIGTRAP …, a refused system call
+ * is SIGSYS, and code in an isolate has no way to send one. What bwrap had inside it tells as 128 + the signal.
+ */
+const OUTSIDE: readonly NodeJS.Signals[] = ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP'];
+
+function endedFromOutside(code: number | null, signal: NodeJS.Signals | null): boolean {
+  return OUTSIDE.some((name) => signal === name || code === 128 + constants.signals[name]);
 }
 
 interface Start {
@@ -261,7 +272,7 @@ class ProcessGuest implements Guest {
 
   #waitForEnd(): Promise<GuestEnd> {
     return new Promise((resolve) => {
-      const finish = async (inOrder: boolean): Promise<void> => {
+      const finish = async (how: Omit<GuestEnd, 'outOfMemory'>): Promise<void> => {
         if (this.#gone) return;
         this.#gone = true;
         this.#killWhenUp?.cancel();
@@ -275,13 +286,16 @@ class ProcessGuest implements Guest {
           removeFolder(this.#start.folder),
         ]);
         this.#start.release();
-        resolve({ outOfMemory, inOrder });
+        resolve({ outOfMemory, ...how });
       };
       // `close` comes after the pipes are drained, so the last words are known.
-      this.#child.once('close', (code) => void finish(code === 0));
+      this.#child.once(
+        'close',
+        (code, signal) => void finish({ inOrder: code === 0, fromOutside: endedFromOutside(code, signal) }),
+      );
       this.#child.once('error', (error) => {
         this.#start.events.stderr(new TextEncoder().encode(`\n${error.message}\n`));
-        void finish(false);
+        void finish({ inOrder: false, fromOutside: false });
       });
     });
   }

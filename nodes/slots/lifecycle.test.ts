@@ -5,7 +5,7 @@ import { parseStartupFailure, saysOutOfMemory } from './stderr.ts';
 
 const after = (...events: SlotEvent[]): SlotState =>
   events.reduce<SlotState>(nextSlotState, { kind: 'spawning' });
-const exited: SlotEvent = { kind: 'exited', outOfMemory: false, inOrder: false };
+const exited: SlotEvent = { kind: 'exited', outOfMemory: false, inOrder: false, fromOutside: false };
 const inOrder: SlotEvent = { ...exited, inOrder: true };
 const oom: SlotEvent = { ...exited, outOfMemory: true };
 
@@ -30,6 +30,12 @@ describe('nextSlotState()', () => {
 
   test('names why it ended', ({ expect }) => {
     expect(after({ kind: 'assigned' }, exited)).toEqual({ kind: 'ended', reason: 'startup_failed' });
+    const outside: SlotEvent = { ...exited, fromOutside: true };
+    expect(after({ kind: 'assigned' }, outside)).toEqual({ kind: 'ended', reason: 'evicted' });
+    expect(after({ kind: 'assigned' }, { ...outside, outOfMemory: true })).toEqual({
+      kind: 'ended',
+      reason: 'memory_exceeded',
+    });
     expect(after({ kind: 'assigned' }, { kind: 'listening' }, exited)).toEqual({
       kind: 'ended',
       reason: 'crashed',

@@ -28,6 +28,8 @@ export type SlotEvent =
       readonly outOfMemory: boolean;
       /** By itself and with success, as after it was asked to end. */
       readonly inOrder: boolean;
+      /** By a signal of somebody else, where the state does not say that it was ours. */
+      readonly fromOutside: boolean;
     };
 
 export function nextSlotState(state: SlotState, event: SlotEvent): SlotState {
@@ -51,7 +53,7 @@ export function nextSlotState(state: SlotState, event: SlotEvent): SlotState {
 
 function exitReason(
   state: Exclude<SlotState, { kind: 'ended' }>,
-  { outOfMemory, inOrder }: Extract<SlotEvent, { kind: 'exited' }>,
+  { outOfMemory, inOrder, fromOutside }: Extract<SlotEvent, { kind: 'exited' }>,
 ): ExitReason {
   const fault: ExitReason = outOfMemory ? 'memory_exceeded' : 'crashed';
   switch (state.kind) {
@@ -60,7 +62,9 @@ function exitReason(
     case 'draining':
       return inOrder ? 'stopped' : fault;
     case 'starting':
-      return outOfMemory ? 'memory_exceeded' : 'startup_failed';
+      if (outOfMemory) return 'memory_exceeded';
+      // The code is not to blame, and was not seen to start.
+      return fromOutside ? 'evicted' : 'startup_failed';
     case 'spawning':
     case 'waiting':
     case 'running':

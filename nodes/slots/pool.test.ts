@@ -34,7 +34,7 @@ beforeEach(() => {
 
 function handGuest(): HandGuest {
   const ended = open<GuestEnd>();
-  const end = (): void => ended.resolve({ outOfMemory: false, inOrder: false });
+  const end = (): void => ended.resolve({ outOfMemory: false, inOrder: false, fromOutside: false });
   return {
     ready: Promise.resolve<GuestReady>({ kind: 'waiting' }),
     ended: ended.promise,

@@ -81,7 +81,7 @@ describe.for(['auto', 'off'] as const)('a runner with the sandbox %s', (mode) =>
       expect(await callSocket(join(folder, socket))).toMatchObject({ text: 'guest' });
     expect(guest.pid).toBeGreaterThan(1);
     guest.terminate();
-    expect(await guest.ended).toEqual({ outOfMemory: false, inOrder: true });
+    expect(await guest.ended).toEqual({ outOfMemory: false, inOrder: true, fromOutside: false });
     expect(output()).toContain('seen');
     expect(guest.pid).toBeUndefined();
     await expect(access(folder)).rejects.toMatchObject({ code: 'ENOENT' });

@@ -47,6 +47,8 @@ export interface GuestEnd {
   readonly outOfMemory: boolean;
   /** It ended by itself and in order, as after {@link Guest.terminate}. */
   readonly inOrder: boolean;
+  /** A signal ended it that nothing inside can bring about: SIGKILL, or a request to end. */
+  readonly fromOutside: boolean;
 }
 
 export interface SlotRunner {

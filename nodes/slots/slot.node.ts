@@ -179,11 +179,12 @@ export class Slot {
       report?.({ kind: 'ended', reason: this.#state.reason, stderr: this.stderrTail });
   }
 
-  #end({ outOfMemory, inOrder }: GuestEnd): ExitReason {
+  #end({ outOfMemory, inOrder, fromOutside }: GuestEnd): ExitReason {
     this.#apply({
       kind: 'exited',
       outOfMemory: outOfMemory || saysOutOfMemory(this.stderrTail),
       inOrder,
+      fromOutside,
     });
     this.#reportStart();
     return this.#state.kind === 'ended' ? this.#state.reason : 'crashed';

@@ -27,6 +27,7 @@
  * Control → agent:
  *   POST /v1/check                CheckRequest (runnable not yet published) → 200 CheckReply. Starts the
  *          code once in a sandboxed slot, as production would, and stops it.
+ *          instance_lost when the trial's process was ended from outside: nothing is known of the code then.
  *   GET  /v1/logs?account=A&function=F&follow=0|1&tail=N → application/x-ndjson of LogEntry.
  *   GET  /v1/status               → NodeStatus
  *   GET  /v1/kv/ID/keys?prefix=P&limit=N&cursor=C → KvKeys (contracts/api.ts)
