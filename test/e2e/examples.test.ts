@@ -98,6 +98,9 @@ describe('the examples', () => {
     expect,
   }) => {
     await deploy('static-site');
+    const running = async (): Promise<number[]> =>
+      (await platform.api.status()).nodes.map(({ instances }) => instances);
+    const before = await running();
     const page = await platform.call('static-site', { path: '/about' });
     expect(page).toMatchObject({
       status: 200,
@@ -121,7 +124,7 @@ describe('the examples', () => {
       ['/nowhere', 404, undefined, fresh],
       ['/style.css', 200, undefined, 'public, max-age=3600'],
     ]);
-    expect((await platform.api.status()).nodes.map(({ instances }) => instances)).toEqual([0]);
+    expect(await running()).toEqual(before);
     expect(await platform.call('static-site', { path: '/api/words' })).toMatchObject({
       status: 401,
       code: 'token_missing',
@@ -131,7 +134,7 @@ describe('the examples', () => {
     ]);
     const authorization = `Bearer ${stdout.trim()}`;
     const api = await platform.call('static-site', { path: '/api/words', headers: { authorization } });
-    expect([api.status, JSON.parse(api.text)]).toEqual([200, { words: 8, reader: 'ada' }]);
+    expect([api.status, JSON.parse(api.text)]).toEqual([200, { words: 8, reader: 'token:ada' }]);
   });
 
   test('streaming-sse sends its events one by one', async ({ expect }) => {
