@@ -1,6 +1,7 @@
 /**
  * Goal: what the template writes, and every other compatibility date, bundles, deploys and answers, with Node's
- * modules where the date or the flag brings them. Method: one program at each date, through the command.
+ * modules where the date or the flag brings them, and errors that point into the sources. Method: one program at
+ * each date, through the command.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -67,9 +68,12 @@ describe('a program at each compatibility date', () => {
     expect((await platform.call(name)).text).toBe(withNode ? 'ca97' : 'plain');
     expect((await platform.call(name, { path: '/throw' })).status).toBe(500);
     expect((await platform.call(name, { path: '/log' })).status).toBe(200);
-    await waitFor('both errors to be logged', async () => {
-      const lines = (await platform.cli(['logs', name, '--json'])).stdout;
-      return lines.includes('thrown here') && lines.includes('logged here');
-    });
+    const lineWith = async (text: string): Promise<string | undefined> =>
+      (await platform.cli(['logs', name, '--json'])).stdout.split('\n').find((line) => line.includes(text));
+    await waitFor('both errors to be logged', async () =>
+      [await lineWith('thrown here'), await lineWith('logged here')].every((line) => line !== undefined),
+    );
+    expect(await lineWith('thrown here')).toContain('src/index.ts:5:');
+    expect(await lineWith('logged here')).toContain('src/index.ts:6:');
   });
 });
