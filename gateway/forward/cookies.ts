@@ -1,6 +1,7 @@
 /**
- * Cookies for a domain that several tenants share would let one of them set what the others receive. A function may
- * set cookies for its own host and hosts below it; above it only where no other account has a host. Pure.
+ * Cookies for a domain that several tenants share would let one of them set what the others receive, and receive what
+ * they set. A function may set cookies for a domain only where no other account has a host at or below it, also when
+ * that domain is its own host: `example.com` of one account lies above `shop.example.com` of another. Pure.
  */
 
 /**
@@ -16,7 +17,7 @@ export function confineCookie(value: string, host: string, owns: (domain: string
     const [, given] = /^\s*domain\s*=\s*(.*?)\s*$/i.exec(attribute) ?? [];
     if (given === undefined) return true;
     const domain = given.toLowerCase().replace(/^\./, '');
-    return domain === host || (host.endsWith(`.${domain}`) && owns(domain));
+    return (domain === host || host.endsWith(`.${domain}`)) && owns(domain);
   });
   return [pair, ...kept].join(';');
 }

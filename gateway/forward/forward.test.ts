@@ -72,7 +72,7 @@ describe('a client behind proxies', () => {
 });
 
 describe('a cookie', () => {
-  const owned = new Set(['shop.test']);
+  const owned = new Set(['shop.test', 'hello.localhost']);
   const confined = (value: string, host = 'hello.localhost'): string =>
     confineCookie(value, host, (domain) => owned.has(domain));
 
@@ -99,5 +99,9 @@ describe('a cookie', () => {
 
   test('for the domain of others becomes one of the own host', ({ expect }) => {
     expect(confined('a=b; Domain=common.test', 'a.common.test')).toBe('a=b');
+  });
+
+  test('for the own host becomes one of that host alone where others have hosts below it', ({ expect }) => {
+    expect(confined('a=b; Domain=common.test; Secure', 'common.test')).toBe('a=b; Secure');
   });
 });

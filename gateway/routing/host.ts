@@ -42,3 +42,15 @@ export function readHost(header: string, baseDomain: string): HostKind {
     alias: mark < 0 ? DEFAULT_ALIAS : first.slice(0, mark),
   };
 }
+
+/**
+ * The account that has every host at or below a domain under the base. `team.BASE` is a function of account `default`
+ * and lies above the functions of account `team`, whether that exists yet or not: nobody has it alone.
+ *
+ * @param prefix - what stands before the base domain.
+ */
+export function accountOfDomain(prefix: string): string | undefined {
+  const labels = prefix.split('.');
+  const account = labels.at(-1);
+  return labels.length > 1 || account === DEFAULT_ACCOUNT ? account : undefined;
+}

@@ -192,4 +192,17 @@ describe('Router', () => {
     );
     expect(owned).toEqual(['shop.test']);
   });
+
+  test('under the base domain an account has its functions and what is below them', ({ expect }) => {
+    const state = stateOf([]);
+    const router = new Router({ state: () => state, baseDomain: 'fn.test', random: () => 0 });
+    const domains = ['acme.fn.test', 'hello.acme.fn.test', 'x.hello.acme.fn.test', 'hello.other.fn.test'];
+    expect(domains.filter((domain) => router.ownsDomain('acme', domain))).toEqual([
+      'hello.acme.fn.test',
+      'x.hello.acme.fn.test',
+    ]);
+    // `acme.fn.test` is a function of the account default, and above the functions of the account acme.
+    expect(router.ownsDomain('default', 'acme.fn.test')).toBe(false);
+    expect(router.ownsDomain('default', 'hello.default.fn.test')).toBe(true);
+  });
 });

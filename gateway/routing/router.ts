@@ -12,7 +12,7 @@ import type { AccountItem, FeedItem, FunctionItem, VersionItem } from '#shared/c
 import type { FeedState } from '#shared/feed/state.ts';
 import { versionId } from '#shared/ids.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
-import { hostName, readHost } from './host.ts';
+import { accountOfDomain, hostName, readHost } from './host.ts';
 import { compileRoutes, matchRoute, ownersOf, type DomainOwners, type RouteTable } from './routes.ts';
 
 export interface Target {
@@ -85,7 +85,8 @@ export class Router {
   /** True when no host at or below the domain is the platform's or another account's: cookies may be set for it. */
   ownsDomain(account: string, domain: string): boolean {
     const base = this.#baseDomain;
-    if (base === domain || base.endsWith(`.${domain}`) || domain.endsWith(`.${base}`)) return false;
+    if (base === domain || base.endsWith(`.${domain}`)) return false;
+    if (domain.endsWith(`.${base}`)) return accountOfDomain(domain.slice(0, -base.length - 1)) === account;
     this.#owners ??= ownersOf(this.#state().values('route'));
     return this.#owners.get(domain) === account;
   }
