@@ -75,6 +75,22 @@ describe('mode signed', () => {
     expect(await verdict(fakeCall(parts))).toBe('signature_replayed');
   });
 
+  test('takes the first signature by a key of the account, whoever else signed before', async ({
+    expect,
+  }) => {
+    const { clock, verdict } = setUp([
+      ...signedItems(),
+      keyItem({ id: 'k2', account: 'other', material: { algorithm: 'ed25519', publicKey } }),
+    ]);
+    const parts = await signed(clock.wallMs());
+    const { 'signature-input': input = '', signature = '' } = parts.headers ?? {};
+    const headers = {
+      'signature-input': `proxy=${input.slice(input.indexOf('=') + 1).replace('"k1"', '"k2"')}, ${input}`,
+      signature: `proxy=:AAAA:, ${signature}`,
+    };
+    expect(await verdict(fakeCall({ ...parts, headers }))).toBe('verified key:k1');
+  });
+
   test('refuses a replay after the clock has jumped back', async ({ expect }) => {
     const { clock, verdict } = setUp(signedItems());
     const parts = await signed(clock.wallMs());

@@ -72,7 +72,8 @@ export async function authenticateSigned(
   const parsed = parseSignatures(headOf(call), deps.clock.wallMs());
   if (parsed.kind === 'refused') return refused(parsed.code, parsed.reason);
   const signature =
-    parsed.signatures.find(({ keyId }) => deps.findKey(keyId) !== undefined) ?? parsed.signatures[0];
+    parsed.signatures.find(({ keyId }) => deps.findKey(keyId)?.account === called.account) ??
+    parsed.signatures[0];
   if (signature === undefined) return refused('signature_missing', 'there is no signature');
   if (signature.createdMs <= deps.startedMs)
     return refused('signature_expired', 'it was signed before this gateway started; sign again');
