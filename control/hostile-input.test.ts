@@ -97,4 +97,24 @@ describe('a stored row that cannot be read', () => {
     const status = await w.call<{ consumers: { skipped: { key: string }[] }[] }>('GET', '/v1/status');
     expect(status.body.consumers.map(({ skipped }) => skipped.length)).toEqual([1, 1, 1]);
   });
+
+  test('is named to keys that may see it, and to no other account', async ({ expect }) => {
+    await using w = await world();
+    await w.publish('bad');
+    const skipped = [{ kind: 'version', key: 'default/bad@1', reason: 'cannot be read' }];
+    await w.internal.request('/internal/feed/ack', {
+      method: 'POST',
+      body: JSON.stringify({ consumer: 'g', role: 'gateway', revision: 1, skipped }),
+    });
+    const seenBy = async ({ token }: { readonly token: string }) => {
+      const { body } = await w.call<{ consumers: { skipped: { key: string }[] }[] }>('GET', '/v1/status', {
+        token,
+      });
+      return body.consumers.map((consumer) => consumer.skipped.map(({ key }) => key));
+    };
+    expect(await seenBy(await w.token('owner', { account: 'other' }))).toEqual([[]]);
+    expect(await seenBy(await w.token('deployer', { functions: ['good'] }))).toEqual([[]]);
+    expect(await seenBy(await w.token('deployer', { functions: ['bad'] }))).toEqual([['default/bad@1']]);
+    expect(await seenBy(await w.token('owner'))).toEqual([['default/bad@1']]);
+  });
 });

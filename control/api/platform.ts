@@ -2,12 +2,14 @@ import { z } from 'zod';
 import { platformStatusSchema, propagationSchema, whoamiSchema } from '#shared/contracts/api.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
-import { parseVersionId } from '#shared/ids.ts';
+import type { SkippedItem } from '#shared/contracts/feed.ts';
+import { functionNameSchema, parseVersionId } from '#shared/ids.ts';
 import { findKey, keyView } from '../db/keys.ts';
 import { FULL_BELOW_BYTES } from '#shared/runtime/disk.node.ts';
 import type { ApiDeps } from './deps.ts';
 import { heldView } from './held.ts';
-import { maySee, noQuery, nowhere, type AddOperation } from './operation.ts';
+import type { Principal } from '../auth/authenticate.ts';
+import { isOperator, maySee, noQuery, nowhere, type AddOperation } from './operation.ts';
 
 const PROPAGATION_WAIT_MS_MAX = 60_000;
 const STATUS_TIMEOUT_MS = 2_000;
@@ -17,6 +19,20 @@ async function nodeStatuses(deps: ApiDeps): Promise<readonly NodeStatus[]> {
     deps.nodes.map((node) => node.status(AbortSignal.timeout(STATUS_TIMEOUT_MS))),
   );
   return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+}
+
+/** Kinds whose key is `ACCOUNT/FUNCTION`, with or without a version. */
+const OF_FUNCTIONS: ReadonlySet<string> = new Set(['function', 'version', 'runnable', 'placement']);
+
+/** Keys and reasons name functions and what is wrong with them: each key is told of what it may see. Pure. */
+function skippedFor(principal: Principal, { kind, key }: SkippedItem): boolean {
+  if (isOperator(principal)) return true;
+  const { account } = principal;
+  if (!key.startsWith(`${account}/`))
+    return kind === 'account' && key === account && principal.functions === undefined;
+  if (!OF_FUNCTIONS.has(kind)) return principal.functions === undefined;
+  const name = functionNameSchema.safeParse(key.slice(account.length + 1).replace(/@.*$/, ''));
+  return name.success && maySee(principal, name.data);
 }
 
 export function addWhoami(add: AddOperation, deps: ApiDeps): void {
@@ -92,7 +108,10 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
         status: 200,
         body: {
           revision: deps.db.revision,
-          consumers: deps.consumers.status(),
+          consumers: deps.consumers.status().map(({ skipped, ...consumer }) => ({
+            ...consumer,
+            skipped: skipped.filter((item) => skippedFor(principal, item)),
+          })),
           nodes,
           ...(disk === undefined ? {} : { storage: { ...disk, full: disk.freeBytes < FULL_BELOW_BYTES } }),
           ...(held === undefined
