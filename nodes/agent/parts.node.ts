@@ -84,10 +84,10 @@ async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sa
   const { level, missing } = sandbox.status;
   if (options.sandbox === 'required' && level !== 'full')
     throw new PlatformError('internal', `the sandbox is required but not complete: ${missing.join('; ')}`);
-  if (level === 'full') options.log.info('sandbox', { level });
+  if (level === 'full') options.log.info('sandbox', { contained: level });
   else
     options.log.error('sandbox_incomplete', {
-      level,
+      contained: level,
       missing,
       consequence:
         'user code is not contained on this node: it can reach files, other instances and their sockets; run only code that you trust',

@@ -176,7 +176,7 @@ export class BindingThread {
         this.#options.onUsage(message.entries);
         break;
       case 'log':
-        this.#options.log[message.level](message.event, { kind: this.#options.name, ...message.fields });
+        this.#options.log[message.level](message.event, { ...message.fields, kind: this.#options.name });
         break;
     }
   }

@@ -15,6 +15,9 @@ export interface Log {
   with(fields: Readonly<Record<string, unknown>>): Log;
 }
 
+/** Of every line. A field of such a name, which may come from elsewhere, stands beside it as `level_`. */
+const OWN: ReadonlySet<string> = new Set(['at', 'level', 'event']);
+
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 const CAUSE_DEPTH_MAX = 8;
 
@@ -45,16 +48,10 @@ export function createLog(options: {
   const emit = (level: LogLevel, event: string, fields?: Readonly<Record<string, unknown>>): void => {
     if (RANK[level] < floor) return;
     const described: Record<string, unknown> = {};
-    for (const [key, value] of Object.entries(fields ?? {}))
-      described[key] = value instanceof Error ? describeError(value) : value;
+    for (const [key, value] of Object.entries({ ...options.fields, ...fields }))
+      described[OWN.has(key) ? `${key}_` : key] = value instanceof Error ? describeError(value) : value;
     options.write(
-      JSON.stringify({
-        at: new Date(options.clock.wallMs()).toISOString(),
-        level,
-        event,
-        ...options.fields,
-        ...described,
-      }),
+      JSON.stringify({ at: new Date(options.clock.wallMs()).toISOString(), level, event, ...described }),
     );
   };
   return {
