@@ -47,6 +47,7 @@ describe('isoplane types', () => {
         vars: { N: 1, LIST: ['a'], NESTED: { ok: true } },
         secrets: ['KEY', { binding: 'STRIPE', secret: 'stripe-key' }],
         kv: [{ binding: 'KV', namespace: 'store' }],
+        versionMetadata: { binding: 'VERSION' },
         services: [
           { binding: 'PRICES', function: 'prices' },
           { binding: 'ADMIN', function: 'prices', entrypoint: 'Admin' },
@@ -62,7 +63,7 @@ describe('isoplane types', () => {
         import { env as ambient } from 'cloudflare:workers';
         export default { async fetch(_request: Request, env: Env): Promise<Response> {
           const total: number = env.N + await env.PRICES.price('tea') + await env.ADMIN.raise(1);
-          const texts: string[] = [env.LOCAL, env.KEY, env.STRIPE, ...env.LIST, greeting('x'), ambient.KEY];
+          const texts: string[] = [env.LOCAL, env.KEY, env.STRIPE, env.VERSION.id, ...env.LIST, greeting('x'), ambient.KEY];
           const ok: boolean = env.NESTED.ok;
           await env.PLAIN.fetch('http://plain/');
           await env.AWAY.fetch('http://away/');

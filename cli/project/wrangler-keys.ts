@@ -63,6 +63,7 @@ const READ: ReadonlySet<string> = new Set([
   'services',
   'tsconfig',
   'vars',
+  'version_metadata',
 ]);
 
 /** What is not here yet, and why a program cannot do without. */
@@ -100,7 +101,6 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   triggers: 'there are no cron triggers yet',
   unsafe: 'unsafe bindings are not supported',
   vectorize: 'Vectorize is a service of Cloudflare',
-  version_metadata: 'there is no version-metadata binding yet',
   vpc_networks: 'VPC networks are a service of Cloudflare',
   vpc_services: 'VPC services are a service of Cloudflare',
   wasm_modules: 'wasm modules of the service-worker format; import the file instead',

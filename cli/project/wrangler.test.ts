@@ -71,6 +71,17 @@ describe('a wrangler configuration', () => {
     expect(project).toMatchObject({ unsupported: [], warnings: [] });
   });
 
+  test('names the binding that tells the version', async ({ expect }) => {
+    const file = { ...BASE, version_metadata: { binding: 'V' }, env: { staging: {} } };
+    expect(await read({ 'wrangler.json': file })).toMatchObject({
+      config: { versionMetadata: { binding: 'V' } },
+      unsupported: [],
+      warnings: [],
+    });
+    const staging = await read({ 'wrangler.json': file }, { environment: 'staging' });
+    expect(staging.config).not.toHaveProperty('versionMetadata');
+  });
+
   test('gives an environment its own name and bindings, and the rest from the top', async ({ expect }) => {
     const file = {
       ...BASE,

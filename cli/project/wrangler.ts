@@ -30,6 +30,7 @@ const wranglerSchema = z.looseObject({
     ),
   ),
   kv_namespaces: maybe(z.array(z.looseObject({ binding: z.string(), id: maybe(z.string()) }))),
+  version_metadata: maybe(z.looseObject({ binding: z.string() })),
   alias: maybe(z.record(z.string(), z.string())),
   define: maybe(z.record(z.string(), z.string())),
   no_bundle: maybe(z.boolean()),
@@ -201,6 +202,9 @@ function valueOf(
       binding,
       namespace: namespaceOf(binding, id, name),
     })),
+    ...(wrangler.version_metadata === undefined
+      ? {}
+      : { versionMetadata: { binding: wrangler.version_metadata.binding } }),
   };
 }
 

@@ -94,6 +94,9 @@ async function foldersBeside(root: string): Promise<readonly string[]> {
   return entries.filter((entry) => entry.isDirectory()).map((entry) => join(parent, entry.name));
 }
 
+/** Code under test was never published. */
+const UNPUBLISHED = new Date(0).toISOString();
+
 async function workerOf(project: Project, options: FunctionOptions): Promise<WorkerOptions> {
   const { config, name } = project;
   const [bundle, layers] = await Promise.all([
@@ -112,7 +115,7 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
             content: new TextEncoder().encode(eventEntry(main, name)),
           },
         ];
-  const { compatibilityDate, compatibilityFlags: flags, services, kv } = config;
+  const { compatibilityDate, compatibilityFlags: flags, services, kv, versionMetadata } = config;
   const { outbound } = options;
   return {
     name,
@@ -120,7 +123,14 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
     modules: miniflareModules([...entry, ...bundle.modules, ...layers]),
     compatibilityDate,
     compatibilityFlags: flags,
-    bindings: { ...config.vars, ...options.vars, ...secretsOf(project, options.secrets ?? {}) },
+    bindings: {
+      ...config.vars,
+      ...options.vars,
+      ...secretsOf(project, options.secrets ?? {}),
+      ...(versionMetadata === undefined
+        ? {}
+        : { [versionMetadata.binding]: { id: `default/${name}@1`, tag: '', timestamp: UNPUBLISHED } }),
+    },
     kvNamespaces: Object.fromEntries(kv.map(({ binding, namespace }) => [binding, namespace])),
     serviceBindings: Object.fromEntries(
       services.map(({ binding, function: target, entrypoint }) => [

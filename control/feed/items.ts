@@ -59,7 +59,7 @@ export function versionItem(row: VersionRow): VersionItem {
 export function runnableItem(
   row: Pick<
     VersionRow,
-    'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv' | 'assets'
+    'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv' | 'assets' | 'createdAt'
   >,
   known: KnownSecrets,
   /** Least tier that the account's functions run in. */
@@ -83,6 +83,11 @@ export function runnableItem(
     egress: egressRulesOf(config),
     services: config.services,
     kv: row.kv,
+    ...(config.versionMetadata === undefined
+      ? {}
+      : {
+          versionMetadata: { ...config.versionMetadata, timestamp: new Date(row.createdAt).toISOString() },
+        }),
     secrets: sealedBindings({ ...row, config }, known),
     ...(binding === undefined || served === undefined ? {} : { assetsBinding: { binding, served } }),
     entrypoints: config.entrypoints,

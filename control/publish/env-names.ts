@@ -9,7 +9,7 @@ export interface EnvName {
 
 /** Beside secrets. A new kind of binding adds its row here. */
 export function envNames(
-  config: Pick<FunctionConfig, 'vars' | 'services' | 'kv' | 'assets'>,
+  config: Pick<FunctionConfig, 'vars' | 'services' | 'kv' | 'assets' | 'versionMetadata'>,
 ): readonly EnvName[] {
   return [
     ...Object.keys(config.vars).map((name) => ({ path: `config.vars.${name}`, name })),
@@ -21,5 +21,8 @@ export function envNames(
     ...(config.assets?.binding === undefined
       ? []
       : [{ path: 'config.assets.binding', name: config.assets.binding }]),
+    ...(config.versionMetadata === undefined
+      ? []
+      : [{ path: 'config.versionMetadata.binding', name: config.versionMetadata.binding }]),
   ];
 }

@@ -17,7 +17,7 @@ import type { CheckReply } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { Digest } from '#shared/ids.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
-import type { Timers } from '#shared/runtime/clock.ts';
+import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Principal } from '../auth/authenticate.ts';
 import { readAssets, requireAssets } from '../assets/publish.ts';
@@ -64,6 +64,7 @@ export interface PublishDeps {
   /** Seals secrets of token issuers. */
   readonly kek: KeyEncryptionKey;
   readonly log: Log;
+  readonly clock: Clock;
   /** YYYY-MM-DD. */
   readonly latestDate: string;
   readonly timers: Timers;
@@ -280,7 +281,8 @@ export async function publishVersion(
       number: await peekNumber(orm, ref),
     }));
     if (known !== undefined || metadata.main === undefined) return undefined;
-    const row = { ...ref, ...content, modules: [...content.modules], number };
+    const createdAt = deps.clock.wallMs();
+    const row = { ...ref, ...content, modules: [...content.modules], number, createdAt };
     const secrets = await deps.db.read((orm) => secretsOfAccounts(orm, [ref]));
     return check(deps, runnableItem(row, secrets(ref), ceilings.tier), upload);
   });

@@ -22,6 +22,7 @@ function runnable(): Runnable {
     modules: [],
     egress: egressRulesOf(config),
     kv: [],
+    versionMetadata: undefined,
     secrets: [],
   };
 }

@@ -57,6 +57,13 @@ function bindingOf([name, value]: [string, unknown]): WorkerdBinding {
     : { name, kind: 'json', json: JSON.stringify(value) };
 }
 
+/** As Workers has it. Versions carry no tags here, but code may read the member. */
+function versionMetadata({ id, versionMetadata: given }: Runnable): readonly WorkerdBinding[] {
+  if (given === undefined) return [];
+  const { binding, timestamp } = given;
+  return [{ name: binding, kind: 'json', json: JSON.stringify({ id, tag: '', timestamp }) }];
+}
+
 /** Sockets of the agent in the slot's folder, one per binding: the socket is the identity. */
 function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService[] {
   const host = { kind: 'external', style: 'host' } as const;
@@ -83,6 +90,7 @@ function bindings(runnable: Runnable, secrets: readonly OpenBinding[]): readonly
       .filter(([name]) => !secret.has(name))
       .map(bindingOf),
     ...secrets.map(({ binding, value }) => bindingOf([binding, value])),
+    ...versionMetadata(runnable),
     ...runnable.services.map(
       ({ binding }, index) => ({ name: binding, kind: 'service', service: `service-${index}` }) as const,
     ),

@@ -11,6 +11,16 @@ export const bindingNameSchema = z
   )
   .refine((name) => name !== '__proto__', 'no object has a member of that name');
 
+/**
+ * The version that runs, as `env.BINDING`: `{ id, tag, timestamp }`.
+ *
+ * @example { "binding": "VERSION" }
+ */
+export const versionMetadataSchema = z.strictObject({
+  /** Name in `env`. */
+  binding: bindingNameSchema,
+});
+
 /** Name of an exported class that extends WorkerEntrypoint. */
 export const entrypointNameSchema = z
   .string()

@@ -85,6 +85,8 @@ export const runnableItemSchema = z.object({
   services: z.array(serviceBindingSchema),
   /** With the namespace's id, which is never used again after it was deleted. */
   kv: z.array(z.object({ binding: bindingNameSchema, namespaceId: z.string() })),
+  /** `timestamp`: when it was published, as ISO 8601. */
+  versionMetadata: z.object({ binding: bindingNameSchema, timestamp: z.string() }).optional(),
   secrets: z.array(sealedBindingSchema),
   /** Where the version has assets and a binding to them. */
   assetsBinding: z.object({ binding: bindingNameSchema, served: servedAssetsSchema }).optional(),
