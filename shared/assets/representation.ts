@@ -116,9 +116,12 @@ export function merged(headers: FlatHeaders, extra: FlatHeaders): FlatHeaders {
   return [...values].flat();
 }
 
+const COOKIE_DOMAIN = /;\s*domain\s*=[^;]*/gi;
+
 /**
  * What `_headers` says, applied: a first `set` replaces, further ones for the same header are added; a rule
- * removes before it sets.
+ * removes before it sets. Its cookies are of the host alone that sets them: rules are written without knowing the
+ * hosts, and a domain may hold those of others. Judged here, where placeholders have their values.
  */
 export function changed(headers: FlatHeaders, changes: readonly HeaderChange[]): FlatHeaders {
   if (changes.length === 0) return headers;
@@ -134,5 +137,7 @@ export function changed(headers: FlatHeaders, changes: readonly HeaderChange[]):
       own.add(name);
     }
   }
+  const cookie = values.get('set-cookie');
+  if (cookie !== undefined) values.set('set-cookie', cookie.replaceAll(COOKIE_DOMAIN, ''));
   return [...values].flat();
 }
