@@ -5,6 +5,7 @@
 import { writeFile } from 'node:fs/promises';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
+import { benchAssets } from './assets.ts';
 import { benchAttack, benchMemoryHog } from './attacks.ts';
 import { benchBindings } from './bindings.ts';
 import { benchCold } from './cold.ts';
@@ -32,6 +33,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   logs: benchLogs,
   density: benchDensity,
   bindings: benchBindings,
+  assets: benchAssets,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]

@@ -4,23 +4,14 @@ import { credentialsSchema } from '#shared/contracts/credentials.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { HELLO, PUBLIC, tokenIssuer } from './functions.ts';
 import { LoadGenerator, type Measured } from './load.ts';
-import type { LoadJob, RequestPlan } from './load-messages.ts';
 import { BenchPlatform } from './platform.ts';
 import { startRawWorkerd } from './raw-workerd.ts';
 import { ms, type Row } from './report.ts';
+import { firstWarmUp, interleaved, RAW, type Candidate } from './rounds.ts';
 import type { BenchScale } from './scale.ts';
 import { median } from './statistics.ts';
 import { tokenMaker } from './tokens.ts';
 
-interface Candidate {
-  readonly name: string;
-  readonly url: string;
-  readonly host: string;
-  readonly pid: number;
-  readonly plan: RequestPlan;
-}
-
-const RAW = 'raw workerd';
 const PER_SECOND_GUESS = 9_000;
 
 export async function benchWarm(scale: BenchScale): Promise<Row[]> {
@@ -58,44 +49,13 @@ export async function benchWarm(scale: BenchScale): Promise<Row[]> {
       plan: { kind: 'signed', count: distinct, key },
     },
   ];
-  // The gateway's code is compiled while it runs; whoever comes first must not pay for that.
-  for (const candidate of candidates)
-    await warmUp(load, jobOf(candidate, 16, scale.firstWarmUpMs), candidate.pid, scale.firstWarmUpMs);
+  await firstWarmUp(load, candidates, scale);
   const rows: Row[] = [];
   for (const connections of scale.connections) {
     const rounds = await interleaved(load, candidates, connections, scale);
     rows.push(...rowsOf(rounds, connections));
   }
   return rows;
-}
-
-async function interleaved(
-  load: LoadGenerator,
-  candidates: readonly Candidate[],
-  connections: number,
-  scale: BenchScale,
-): Promise<Map<string, Measured[]>> {
-  const rounds = new Map<string, Measured[]>(candidates.map(({ name }) => [name, []]));
-  for (let round = 0; round < scale.warmRounds; round += 1) {
-    // Every other round runs backwards, so that nobody always comes after the same neighbour.
-    for (const candidate of round % 2 === 0 ? candidates : [...candidates].reverse()) {
-      const job = jobOf(candidate, connections, scale.warmRoundMs);
-      await warmUp(load, job, candidate.pid, scale.warmUpMs);
-      rounds.get(candidate.name)?.push(await load.run(job, candidate.pid));
-    }
-    process.stderr.write(`  warm, ${connections} connections: round ${round + 1} of ${scale.warmRounds}\n`);
-  }
-  return rounds;
-}
-
-function jobOf({ url, host, plan }: Candidate, connections: number, durationMs: number): LoadJob {
-  return { url, host, connections, durationMs, plan };
-}
-
-/** Instances started, connections opened, code compiled: none of it belongs to a warm request. */
-async function warmUp(load: LoadGenerator, job: LoadJob, pid: number, durationMs: number): Promise<void> {
-  const plan = job.plan.kind === 'same' ? job.plan : { ...job.plan, count: durationMs };
-  await load.run({ ...job, plan, durationMs }, pid);
 }
 
 function rowsOf(rounds: ReadonlyMap<string, readonly Measured[]>, connections: number): Row[] {

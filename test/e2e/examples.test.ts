@@ -2,13 +2,15 @@
  * Goal: what a user copies from examples/ works. Method: each folder is deployed by the command and called
  * through the gateway of a running platform.
  */
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { execFile } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { request } from 'undici';
 import { WebSocket } from 'ws';
+import { tempFolder } from '#shared/testing/temp.node.ts';
 import { repositoryRoot } from '../support/paths.ts';
 import { hostOf, TestPlatform } from '../support/platform.ts';
 
@@ -23,13 +25,14 @@ const TESTED = [
   'service-binding',
   'static-site',
   'streaming-sse',
+  'tested',
   'wasm',
   'websocket-echo',
 ];
 let platform: TestPlatform;
 
-async function deploy(name: string): Promise<void> {
-  const result = await platform.cli(['deploy', join(examples, name)]);
+async function deploy(name: string, ...options: readonly string[]): Promise<void> {
+  const result = await platform.cli(['deploy', join(examples, name), ...options]);
   if (result.code !== 0) throw new Error(`deploy of ${name} ended with ${result.code}\n${result.stderr}`);
 }
 
@@ -230,6 +233,27 @@ describe('the examples', () => {
     ]);
     expect((await platform.call('kv', { method: 'DELETE', path: '/x' })).status).toBe(204);
     expect((await platform.call('kv', { path: '/x' })).status).toBe(404);
+  });
+
+  test('tested keeps webhooks that carry the right HMAC', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const key = 'a key of this deployment';
+    const secrets = join(folder.path, 'secrets.json');
+    await writeFile(secrets, JSON.stringify({ WEBHOOK_KEY: key }), { mode: 0o600 });
+    const created = await platform.cli(['kv', 'create', 'events']);
+    expect(created.code, created.stderr).toBe(0);
+    await deploy('tested', '--secrets-file', secrets);
+    const send = (body: string, signedWith: string) =>
+      platform.call('tested', {
+        method: 'POST',
+        body,
+        headers: {
+          'x-signature-256': `sha256=${createHmac('sha256', signedWith).update(body).digest('hex')}`,
+        },
+      });
+    expect((await send('{"id":1}', key)).status).toBe(204);
+    expect(await send('{"id":2}', 'guessed')).toMatchObject({ status: 401, text: 'wrong signature\n' });
+    expect((await platform.cli(['kv', 'get', 'events', 'newest'])).stdout).toContain('{"id":1}');
   });
 
   test('service-binding: a public shop asks prices that nobody else may call', async ({ expect }) => {

@@ -1,4 +1,5 @@
 /** A client of the control API that is written from its contract, and knows nothing of the CLI. */
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { request } from 'undici';
 import type { z } from 'zod';
@@ -39,6 +40,8 @@ export interface Upload {
   /** null publishes without moving an alias. */
   readonly alias?: string | null;
   readonly maps?: Readonly<Record<string, string>>;
+  /** Static files by path, with `config.assets`. */
+  readonly assets?: Readonly<Record<string, Source>>;
 }
 
 /** Thrown by the calls that expect success. */
@@ -124,7 +127,7 @@ export class ControlApi {
     return schema.parse(answer.body);
   }
 
-  upload(name: string, upload: Upload): Promise<ApiAnswer> {
+  async upload(name: string, upload: Upload): Promise<ApiAnswer> {
     const names = Object.keys(upload.modules);
     const metadata = {
       config: { compatibilityDate: COMPATIBILITY_DATE, ...upload.config },
@@ -132,7 +135,24 @@ export class ControlApi {
       modules: names.map((module) => ({ name: module, type: upload.types?.[module] ?? typeOf(module) })),
       ...(upload.alias === null ? {} : { alias: upload.alias ?? 'live' }),
     };
-    return this.call('POST', `functions/${name}/versions`, multipart(metadata, upload.modules, upload.maps));
+    const form = multipart(metadata, upload.modules, upload.maps);
+    if (upload.assets !== undefined) form.set('assets', await this.#uploadAssets(name, upload.assets));
+    return this.call('POST', `functions/${name}/versions`, form);
+  }
+
+  /** @returns the list of them, as a publish wants it. */
+  async #uploadAssets(name: string, assets: Readonly<Record<string, Source>>): Promise<string> {
+    const form = new FormData();
+    form.set('metadata', '{}');
+    const files = Object.entries(assets).map(([path, content]) => {
+      const bytes = Buffer.from(content);
+      const digest = createHash('sha256').update(bytes).digest('hex');
+      form.set(`asset:${digest}`, new Blob([bytes]), digest);
+      return { path, digest, bytes: bytes.byteLength };
+    });
+    const answer = await this.call('POST', `functions/${name}/assets`, form);
+    if (answer.status >= 300) throw new ApiFailure(`upload of assets of ${name}`, answer);
+    return JSON.stringify({ files });
   }
 
   async publish(name: string, upload: Upload): Promise<PublishReply> {

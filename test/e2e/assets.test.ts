@@ -1,0 +1,410 @@
+/**
+ * Goal: static files are served as a web server would, and only those that were meant to be. Method: folders are
+ * deployed by the command to a running platform and read through its gateway, byte by byte.
+ */
+import { createHash } from 'node:crypto';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { brotliDecompressSync, gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, test } from 'vitest';
+import { request } from 'undici';
+import { z } from 'zod';
+import { tempProject } from '#cli/testing/temp-project.ts';
+import { layoutOf } from '#shared/runtime/layout.node.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
+import type { TempFolder } from '#shared/testing/temp.node.ts';
+import { isAlive } from '../support/proc.ts';
+import { hostOf, TestPlatform } from '../support/platform.ts';
+
+const PUBLIC = { auth: { mode: 'public' } };
+const config = (name: string, extra: object): string =>
+  JSON.stringify({ name, compatibilityDate: '2026-11-01', ...PUBLIC, ...extra });
+
+/** Neither compressible nor the same anywhere: a byte that is missing or twice shows. */
+function noise(bytes: number): Uint8Array {
+  const blocks: Buffer[] = [];
+  for (let have = 0; have < bytes; have += 32)
+    blocks.push(createHash('sha256').update(`block ${have}`).digest());
+  return new Uint8Array(Buffer.concat(blocks).subarray(0, bytes));
+}
+
+const BIG = noise(5 * 1024 * 1024 + 7);
+const SCRIPT = `// ${'a line that repeats itself. '.repeat(400)}\nexport const answer = 42;\n`;
+const PICTURE = noise(3_000);
+const SITE = {
+  'isoplane.jsonc': config('site', { assets: { directory: 'public', notFoundHandling: '404-page' } }),
+  'public/index.html': '<h1>home</h1>\n',
+  'public/about.html': '<h1>about</h1>\n',
+  'public/404.html': '<h1>nothing here</h1>\n',
+  'public/app.js': SCRIPT,
+  'public/picture.png': PICTURE,
+  'public/big.bin': BIG,
+  'public/.well-known/security.txt': 'Contact: mailto:a@example.com\n',
+  'public/_headers':
+    '/*\n  x-frame-options: DENY\n/app.js\n  cache-control: public, max-age=60\n  ! x-frame-options\n',
+  'public/_redirects': '/old /about 301\n/docs/* /about?from=:splat 302\n/proxy /about 200\n',
+  'public/.assetsignore': '*.map\n/drafts\n',
+  'public/app.js.map': '{"hidden":true}',
+  'public/drafts/plan.txt': 'hidden',
+  'public/.dev.vars': 'KEY=hidden',
+  'public/.env.local': 'KEY=hidden',
+  'public/.git/config': 'hidden',
+  'public/node_modules/x/index.js': 'hidden',
+};
+
+interface Got {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly bytes: Buffer;
+  readonly text: string;
+}
+
+let platform: TestPlatform;
+let site: TempFolder;
+
+async function get(
+  name: string,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+  method: 'GET' | 'HEAD' | 'POST' = 'GET',
+): Promise<Got> {
+  const answer = await request(`${platform.gatewayUrl}${path}`, {
+    method,
+    headers: { ...headers, host: hostOf(platform.gatewayUrl, name) },
+  });
+  const bytes = Buffer.from(await answer.body.arrayBuffer());
+  return { status: answer.statusCode, headers: answer.headers, bytes, text: bytes.toString() };
+}
+
+/** Without those of the moment and of the connection. */
+function ownHeaders({ headers }: Got): Got['headers'] {
+  const { date: _date, connection: _connection, 'keep-alive': _keepAlive, ...own } = headers;
+  return own;
+}
+
+const deployedSchema = z.object({
+  version: z.number(),
+  assets: z.object({ files: z.number(), uploaded: z.object({ files: z.number(), bytes: z.number() }) }),
+});
+
+async function deploy(folder: TempFolder): Promise<z.infer<typeof deployedSchema>> {
+  const result = await platform.cli(['--json', 'deploy', folder.path]);
+  if (result.code !== 0)
+    throw new Error(`deploy ended with ${result.code}\n${result.stdout}${result.stderr}`);
+  return deployedSchema.parse(result.json());
+}
+
+beforeAll(async () => {
+  platform = await TestPlatform.start();
+  site = await tempProject(SITE);
+  await deploy(site);
+}, 120_000);
+afterAll(async () => {
+  await platform?.[Symbol.asyncDispose]();
+  await site?.[Symbol.asyncDispose]();
+});
+
+describe('a file', () => {
+  test('is not sent again to whoever has it', async ({ expect }) => {
+    const first = await get('site', '/');
+    const tag = String(first.headers['etag']);
+    expect(tag).toMatch(/^"[0-9a-f]{32}"$/);
+    expect([first.status, first.text]).toEqual([200, '<h1>home</h1>\n']);
+    for (const condition of [tag, `W/${tag}`, `"other", ${tag}`, '*']) {
+      const again = await get('site', '/', { 'if-none-match': condition });
+      expect([condition, again.status, again.text]).toEqual([condition, 304, '']);
+      expect(again.headers).toMatchObject({
+        etag: tag,
+        'cache-control': 'public, max-age=0, must-revalidate',
+      });
+      expect(again.headers['content-type']).toBeUndefined();
+    }
+    expect((await get('site', '/', { 'if-none-match': '"other"' })).status).toBe(200);
+  });
+
+  test('is sent in parts, from memory and from disk', async ({ expect }) => {
+    for (const [path, whole] of [
+      ['/picture.png', PICTURE],
+      ['/big.bin', BIG],
+    ] as const) {
+      const size = whole.byteLength;
+      const parts = [
+        ['bytes=0-0', 0, 0],
+        ['bytes=100-299', 100, 299],
+        [`bytes=${size - 5}-`, size - 5, size - 1],
+        ['bytes=-7', size - 7, size - 1],
+        [`bytes=10-${size * 2}`, 10, size - 1],
+      ] as const;
+      for (const [range, from, to] of parts) {
+        const part = await get('site', path, { range });
+        expect([range, part.status, part.headers['content-range']]).toEqual([
+          range,
+          206,
+          `bytes ${from}-${to}/${size}`,
+        ]);
+        expect(part.bytes.equals(whole.subarray(from, to + 1)), range).toBe(true);
+      }
+      const beyond = await get('site', path, { range: `bytes=${size}-` });
+      expect([beyond.status, beyond.headers['content-range'], beyond.text]).toEqual([
+        416,
+        `bytes */${size}`,
+        '',
+      ]);
+      const tag = String(beyond.headers['etag']);
+      expect((await get('site', path, { range: 'bytes=0-1', 'if-range': tag })).status).toBe(206);
+      const stale = await get('site', path, { range: 'bytes=0-1', 'if-range': '"stale"' });
+      expect([stale.status, stale.bytes.equals(whole)]).toEqual([200, true]);
+      // Several at once, and what is no range, are answered whole.
+      expect((await get('site', path, { range: 'bytes=0-1,3-4' })).status).toBe(200);
+      expect((await get('site', path, { range: 'lines=0-1' })).status).toBe(200);
+    }
+  });
+
+  test('tells HEAD what it would tell GET', async ({ expect }) => {
+    for (const path of ['/', '/app.js', '/picture.png', '/big.bin', '/nowhere']) {
+      const whole = await get('site', path);
+      const head = await get('site', path, {}, 'HEAD');
+      expect([path, head.status, ownHeaders(head)]).toEqual([path, whole.status, ownHeaders(whole)]);
+      expect([head.bytes.byteLength, Number(head.headers['content-length'])]).toEqual([
+        0,
+        whole.bytes.byteLength,
+      ]);
+    }
+    expect(await get('site', '/', {}, 'POST')).toMatchObject({
+      status: 405,
+      headers: { allow: 'GET, HEAD' },
+    });
+  });
+
+  test('is compressed for whoever takes it so, and says that it depends', async ({ expect }) => {
+    const plain = await get('site', '/app.js');
+    expect(plain.headers).toMatchObject({ vary: 'accept-encoding' });
+    expect([plain.headers['content-encoding'], plain.text]).toEqual([undefined, SCRIPT]);
+    const seen = new Set([plain.headers['etag']]);
+    for (const [accepted, coding, decode] of [
+      ['gzip, deflate, br', 'br', brotliDecompressSync],
+      ['gzip', 'gzip', gunzipSync],
+      ['br;q=0, *', 'gzip', gunzipSync],
+    ] as const) {
+      const answer = await get('site', '/app.js', { 'accept-encoding': accepted });
+      expect(answer.headers).toMatchObject({ 'content-encoding': coding, vary: 'accept-encoding' });
+      expect(decode(answer.bytes).toString()).toBe(SCRIPT);
+      expect(answer.bytes.byteLength).toBeLessThan(SCRIPT.length / 10);
+      seen.add(answer.headers['etag']);
+      const again = await get('site', '/app.js', {
+        'accept-encoding': accepted,
+        'if-none-match': String(answer.headers['etag']),
+      });
+      expect([again.status, again.headers['vary']]).toEqual([304, 'accept-encoding']);
+    }
+    expect(seen.size).toBe(3);
+    // Parts are those of the file itself.
+    const part = await get('site', '/app.js', { 'accept-encoding': 'br', range: 'bytes=3-8' });
+    expect([part.status, part.headers['content-encoding'], part.text]).toEqual([
+      206,
+      undefined,
+      SCRIPT.slice(3, 9),
+    ]);
+    for (const path of ['/picture.png', '/big.bin', '/']) {
+      const answer = await get('site', path, { 'accept-encoding': 'br' });
+      expect([path, answer.headers['content-encoding'], answer.headers['vary']]).toEqual([
+        path,
+        undefined,
+        undefined,
+      ]);
+    }
+  });
+
+  test('of more than fits into memory arrives whole, to several at once and after one left early', async ({
+    expect,
+  }) => {
+    const left = new AbortController();
+    const early = await request(`${platform.gatewayUrl}/big.bin`, {
+      headers: { host: hostOf(platform.gatewayUrl, 'site') },
+      signal: left.signal,
+    });
+    early.body.on('error', () => undefined);
+    left.abort();
+    const answers = await Promise.all([1, 2, 3].map(() => get('site', '/big.bin')));
+    for (const { status, headers, bytes } of answers) {
+      expect([status, headers['content-length']]).toEqual([200, String(BIG.byteLength)]);
+      expect(bytes.equals(BIG)).toBe(true);
+    }
+  });
+
+  test('has the headers that _headers gives it', async ({ expect }) => {
+    expect((await get('site', '/')).headers['x-frame-options']).toBe('DENY');
+    const script = await get('site', '/app.js');
+    expect([script.headers['x-frame-options'], script.headers['cache-control']]).toEqual([
+      undefined,
+      'public, max-age=60',
+    ]);
+  });
+
+  test('is where _redirects says', async ({ expect }) => {
+    const seen = await Promise.all(
+      ['/old?q=1', '/docs/a/b', '/proxy'].map(async (path) => {
+        const { status, headers, text } = await get('site', path);
+        return [path, status, headers['location'], text];
+      }),
+    );
+    expect(seen).toEqual([
+      ['/old?q=1', 301, '/about?q=1', ''],
+      ['/docs/a/b', 302, '/about?from=a/b', ''],
+      ['/proxy', 200, undefined, '<h1>about</h1>\n'],
+    ]);
+  });
+});
+
+describe('what was not meant to be served', () => {
+  test('is not there', async ({ expect }) => {
+    const paths = [
+      '/_headers',
+      '/_redirects',
+      '/.assetsignore',
+      '/app.js.map',
+      '/drafts/plan.txt',
+      '/.dev.vars',
+      '/.env.local',
+      '/.git/config',
+      '/node_modules/x/index.js',
+      '/isoplane.jsonc',
+      '/%2e%2e/isoplane.jsonc',
+      '/public/index.html',
+    ];
+    for (const path of paths) {
+      const answer = await get('site', path);
+      expect([path, answer.status, answer.text.includes('hidden')]).toEqual([path, 404, false]);
+    }
+    // Encoded slashes are slashes of the canonical address, which is one of this site.
+    for (const path of [
+      '/..%2fisoplane.jsonc',
+      '/..%5cisoplane.jsonc',
+      '/..%2f%2fexample.com',
+      '//etc/passwd',
+    ]) {
+      const answer = await get('site', path);
+      expect([path, answer.text, [307, 404].includes(answer.status)]).toEqual([
+        path,
+        answer.status === 307 ? '' : SITE['public/404.html'],
+        true,
+      ]);
+      const location = new URL(String(answer.headers['location'] ?? path), 'http://site.test');
+      expect([location.host, (await get('site', location.pathname)).status]).toEqual(['site.test', 404]);
+    }
+    expect((await get('site', '/.well-known/security.txt')).status).toBe(200);
+  });
+});
+
+describe('who may read', () => {
+  const READER = {
+    'public/index.html': 'home',
+    'public/members/list.txt': 'names',
+    'public/open/a.txt': 'a',
+  };
+
+  test('is decided by path for files as for code', async ({ expect }) => {
+    await using folder = await tempProject({
+      ...READER,
+      'isoplane.jsonc': config('club', {
+        assets: { directory: 'public' },
+        authByPath: [{ path: '/members/*', auth: { mode: 'signed' } }],
+      }),
+    });
+    await deploy(folder);
+    expect((await get('club', '/')).status).toBe(200);
+    for (const path of ['/members/list.txt', '/members/nothing', '/%6dembers/list.txt']) {
+      const answer = await get('club', path);
+      expect([path, answer.status, answer.text.includes('names')]).toEqual([path, 401, false]);
+    }
+    const member = await platform.call('club', { path: '/members/list.txt', sign: true });
+    expect(member).toMatchObject({ status: 200, text: 'names' });
+    expect(member.headers['cache-control']).not.toContain('public');
+  });
+
+  test('is nobody without a key, but at the paths that are open', async ({ expect }) => {
+    await using folder = await tempProject({
+      ...READER,
+      'isoplane.jsonc': config('vault', {
+        auth: { mode: 'signed' },
+        assets: { directory: 'public' },
+        authByPath: [{ path: '/open/*', auth: { mode: 'public' } }],
+      }),
+    });
+    await deploy(folder);
+    expect((await get('vault', '/')).status).toBe(401);
+    // Nor does a refusal tell which files there are.
+    expect((await get('vault', '/nowhere')).status).toBe(401);
+    expect(await get('vault', '/open/a.txt')).toMatchObject({ status: 200, text: 'a' });
+    const owner = await platform.call('vault', { path: '/', sign: true });
+    expect(owner).toMatchObject({ status: 200, text: 'home' });
+    expect(owner.headers['cache-control']).toBe('private, max-age=0, must-revalidate');
+  });
+});
+
+describe('a deployment', { timeout: 120_000 }, () => {
+  test('uploads what changed, replaces the files at once, and is taken back by a rollback', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('changing', { assets: { directory: 'public' } }),
+      'public/index.html': 'the first',
+      'public/kept.txt': 'the same in both',
+      'public/copy.txt': 'the same in both',
+      'public/gone.txt': 'of the first alone',
+    });
+    expect((await deploy(folder)).assets).toMatchObject({ files: 4, uploaded: { files: 3 } });
+    expect((await deploy(folder)).assets).toMatchObject({ files: 4, uploaded: { files: 0, bytes: 0 } });
+    await writeFile(join(folder.path, 'public/index.html'), 'the second');
+    await rm(join(folder.path, 'public/gone.txt'));
+    const second = await deploy(folder);
+    expect(second).toMatchObject({ version: 2, assets: { files: 3, uploaded: { files: 1, bytes: 10 } } });
+    const seen = () =>
+      Promise.all(
+        ['/', '/kept.txt', '/gone.txt'].map(async (path) => {
+          const { status, text } = await get('changing', path);
+          return status === 200 ? text : status;
+        }),
+      );
+    expect(await seen()).toEqual(['the second', 'the same in both', 404]);
+    const rolled = await platform.cli(['rollback', 'changing']);
+    expect(rolled.code, rolled.stderr).toBe(0);
+    expect(await seen()).toEqual(['the first', 'the same in both', 'of the first alone']);
+  });
+});
+
+describe('when control is gone', () => {
+  test(
+    'a gateway serves what it served before, from its own disk',
+    { timeout: 120_000 },
+    async ({ expect }) => {
+      const paths = ['/', '/app.js', '/big.bin'];
+      const before = await Promise.all(paths.map((path) => get('site', path)));
+      const pids = platform.platform.pids();
+      const killed = Object.keys(pids).flatMap((name) =>
+        name === 'control' || name.startsWith('gateway') ? [pids[name] ?? 0] : [],
+      );
+      expect(killed.length).toBeGreaterThan(1);
+      // Control comes back, but has nothing any more: whatever is served now came from the gateway's disk.
+      await rm(layoutOf(platform.dataDir).assets, { recursive: true });
+      for (const pid of killed) process.kill(pid, 'SIGKILL');
+      await waitFor('all to be gone', () => !killed.some(isAlive));
+      const answered = await waitFor(
+        'the gateway to be back',
+        async () => {
+          try {
+            return await get('site', '/');
+          } catch {
+            return undefined;
+          }
+        },
+        60_000,
+      );
+      expect(answered.text).toBe('<h1>home</h1>\n');
+      const after = await Promise.all(paths.map((path) => get('site', path)));
+      expect(after.map(({ bytes }) => bytes.equals(BIG) || bytes.toString())).toEqual(
+        before.map(({ bytes }) => bytes.equals(BIG) || bytes.toString()),
+      );
+    },
+  );
+});
