@@ -46,6 +46,7 @@ export function problemsOfBundle(messages: readonly Message[]): Problem[] {
   const ofNode: Message[] = [];
   const unknownToNode: Message[] = [];
   const ofDeno: Message[] = [];
+  const ofBuild: Message[] = [];
   const missing = new Map<string, Message[]>();
   const others: Message[] = [];
   for (const message of messages) {
@@ -53,6 +54,7 @@ export function problemsOfBundle(messages: readonly Message[]): Problem[] {
     const builtin = specifier === undefined ? undefined : builtinName(specifier);
     if (specifier === undefined || /^[./]/.test(specifier)) others.push(message);
     else if (builtin !== undefined) (NODE_MODULES.includes(builtin) ? ofNode : unknownToNode).push(message);
+    else if (specifier.startsWith('virtual:')) ofBuild.push(message);
     else if (isDenoImport(specifier)) ofDeno.push(message);
     else missing.set(packageOf(specifier), [...(missing.get(packageOf(specifier)) ?? []), message]);
   }
@@ -66,6 +68,10 @@ export function problemsOfBundle(messages: readonly Message[]): Problem[] {
       message: `${list(names)}: the runtime has no such module of Node.js`,
     })),
     ...together(ofDeno, denoProblem),
+    ...together(ofBuild, (names) => ({
+      message: `${list(names)}: modules that the project's own build makes`,
+      hint: 'run its build first (npm run build); what the build leaves is deployed',
+    })),
     ...[...missing].flatMap(([name, of]) =>
       together(of, (names) => ({
         message: `Could not resolve ${names.map((text) => `"${text}"`).join(', ')}`,

@@ -144,6 +144,15 @@ describe('programs that cannot run', () => {
     ]);
   });
 
+  test('modules that only the own build of the project makes point at that build', async ({ expect }) => {
+    const source = "import * as made from 'virtual:framework/server-build'; export default made;";
+    expect(await refusal({ 'src/index.ts': source })).toEqual([
+      expect.stringMatching(
+        /virtual:framework\/server-build: modules that the project's own build makes \| run its build first/,
+      ),
+    ]);
+  });
+
   test('a native package that another one tries is told and fails where it is required', async ({
     expect,
   }) => {

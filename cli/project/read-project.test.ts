@@ -97,6 +97,31 @@ describe('readProject()', () => {
     ]);
   });
 
+  test('says of a Pages project that it is one', async ({ expect }) => {
+    const text = '{"name":"a","compatibility_date":"2026-11-01",\n"pages_build_output_dir":"./public"}';
+    expect(await read({ 'wrangler.json': text, 'public/index.html': '' })).toMatchObject({
+      code: 'config_invalid',
+      problems: [
+        {
+          at: 'wrangler.json:2:1',
+          message: 'pages_build_output_dir: this is a Pages project, and those are not run',
+        },
+      ],
+    });
+  });
+
+  test('points at the build where the entry file is one that a build makes', async ({ expect }) => {
+    const text = '{"name":"a","main":"dist/a.js","compatibility_date":"2026-11-01"}';
+    const missing = { at: 'wrangler.json:1:13', message: 'main: there is no file dist/a.js' };
+    const without = (await read({ 'wrangler.json': text, 'package.json': '{}' })) as { problems: unknown };
+    expect(without.problems).toEqual([missing]);
+    const manifest = '{"scripts":{"build":"astro build"}}';
+    const found = (await read({ 'wrangler.json': text, 'package.json': manifest })) as { problems: unknown };
+    expect(found.problems).toEqual([
+      { ...missing, hint: 'the project has a build that may make it: npm run build' },
+    ]);
+  });
+
   test('says which names variables may have', async ({ expect }) => {
     const text = '{"name":"a","main":"a.js","compatibilityDate":"2026-11-01",\n"vars":{"not-a-name":1}}';
     expect(await read({ 'isoplane.jsonc': text, 'a.js': '' })).toMatchObject({

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import type { z } from 'zod';
 import { redundantFlags } from '#shared/compatibility/flags.ts';
 import { corsSchema } from '#shared/contracts/cors.ts';
+import type { Problem } from '../failure.ts';
 import { egressWarnings } from './egress-warnings.ts';
 import { overlay } from './overlay.ts';
 import type { Project } from './project.ts';
@@ -74,18 +75,40 @@ export async function readProject(target: string, options: ProjectOptions = {}):
     warnings,
   });
   if (project.main === undefined && project.assetsFolder === undefined)
-    throw invalid(name, [
-      {
-        message:
-          'main: name the entry file, here or on the command line: isoplane deploy src/index.ts (only static assets need none)',
-      },
-    ]);
+    throw invalid(name, [nothingToDeploy(wrangler)]);
   if (project.main !== undefined && project.build === undefined && !(await isFile(project.main))) {
     const given = own?.content['main'] ?? wrangler?.content['main'];
     const main = typeof given === 'string' ? given : project.main;
-    throw invalid(name, [{ at: position(source, ['main']), message: `main: there is no file ${main}` }]);
+    throw invalid(name, [
+      {
+        at: position(source, ['main']),
+        message: `main: there is no file ${main}`,
+        ...((await hasBuild(sources.root))
+          ? { hint: 'the project has a build that may make it: npm run build' }
+          : {}),
+      },
+    ]);
   }
   return project;
+}
+
+/** Pages projects have functions of their own kind in folders of their own; what they are is told by name. */
+function nothingToDeploy(wrangler: ConfigFile | undefined): Problem {
+  if (wrangler !== undefined && typeof wrangler.content['pages_build_output_dir'] === 'string')
+    return {
+      at: position(wrangler.source, ['pages_build_output_dir']),
+      message: 'pages_build_output_dir: this is a Pages project, and those are not run',
+      hint: 'as a Worker it has `main` for its code and `assets.directory` for its files',
+    };
+  return {
+    message:
+      'main: name the entry file, here or on the command line: isoplane deploy src/index.ts (only static assets need none)',
+  };
+}
+
+async function hasBuild(root: string): Promise<boolean> {
+  const text = await readFile(join(root, 'package.json'), 'utf8').catch(() => '{}');
+  return /"build"\s*:\s*"/.test(text);
 }
 
 /** Members that are paths, relative to the file that they stand in. */

@@ -9,7 +9,7 @@ import { seen } from './context.worker.ts';
 const { WorkerEntrypoint } = entrypoints;
 
 export type EntrypointClass = new (ctx: ExecutionContext, env: unknown) => object;
-type Method = (...values: unknown[]) => unknown;
+export type Method = (...values: unknown[]) => unknown;
 
 export function isEntrypoint(value: unknown): value is EntrypointClass {
   return typeof value === 'function' && value.prototype instanceof WorkerEntrypoint;
@@ -43,7 +43,7 @@ function scopeOf(instance: unknown): Scope {
 }
 
 /** As the method was, except that what it throws is logged. Synchronous stays synchronous: code may call itself. */
-function loud(method: Method): Method {
+export function loud(method: Method): Method {
   return function (this: unknown, ...values) {
     return runIn(scopeOf(this), () => {
       try {

@@ -7,12 +7,12 @@
  */
 import environment from 'cloudflare-internal:env';
 import entrypoints from 'cloudflare-internal:workers';
-import { isEntrypoint, wrapClass, type EntrypointClass } from './classes.worker.ts';
+import { isEntrypoint, wrapClass, type EntrypointClass, type Method } from './classes.worker.ts';
 import { logExports, logException } from './console.worker.ts';
 import { watchBinding } from './fetch.worker.ts';
 import './caches.worker.ts';
 import { guard } from './guard.worker.ts';
-import * as intact from './intact.worker.ts';
+import { wrapObject } from './objects.worker.ts';
 import { REQUEST_ID } from './scope.worker.ts';
 import { seen } from './context.worker.ts';
 
@@ -22,7 +22,6 @@ const DEADLINE_MS = 'isoplane-deadline-ms';
 const PRINCIPAL = 'isoplane-principal';
 const CLAIMS = 'isoplane-claims';
 
-type Handler = (request: Request, env: unknown, ctx: ExecutionContext) => unknown;
 type EventHandler = (event: unknown, context: unknown) => unknown;
 type Namespace = Readonly<Record<string, unknown>>;
 
@@ -47,13 +46,6 @@ export function prepare(services: readonly string[]): void {
   for (const name of services) watchBinding(propertyOf(env, name));
 }
 
-function wrapHandler(main: object, handler: Handler): unknown {
-  return {
-    fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => intact.apply(handler, main, [request, env, seen(ctx)])),
-  };
-}
-
 export function wrapModule(user: Namespace): unknown {
   const main = defaultExportOf(user);
   if (isEntrypoint(main)) return wrapClass(main);
@@ -66,7 +58,7 @@ export function wrapModule(user: Namespace): unknown {
     throw new TypeError(
       'The default export has no `fetch` method. Write `export default { fetch(request, env, ctx) { … } }`, or a class that extends WorkerEntrypoint.',
     );
-  return wrapHandler(main as object, fetchHandler as Handler);
+  return wrapObject(main as object, fetchHandler as Method);
 }
 
 /** An export that other functions may bind to by its name. */
@@ -82,7 +74,7 @@ export function wrapEntrypoint(user: Namespace, name: string): unknown {
     throw new TypeError(
       `The entrypoint ${name} is listed in the configuration, but the module exports no class of that name that extends WorkerEntrypoint, and no object with a \`fetch\` method.`,
     );
-  return wrapHandler(main as object, propertyOf(main, 'fetch') as Handler);
+  return wrapObject(main as object, propertyOf(main, 'fetch') as Method);
 }
 
 /** Handlers that workerd knows and that nothing here calls yet. */

@@ -68,7 +68,14 @@ export class Admin extends WorkerEntrypoint {
   explode() { throw new Error('admin exploded'); }
 }
 export class Unlisted extends WorkerEntrypoint { level() { return 'unlisted'; } fetch() { return new Response('fetched'); } }
-export const plain = { fetch: () => new Response('a plain object') };
+export const plain = {
+  title: 'a title', get place() { return 'a getter of ' + this.title; },
+  fetch: () => new Response('a plain object'),
+  greet(name) { return 'hello ' + name + ' from ' + this.title; },
+  whereabouts(name, env, ctx) { return [name, env.PLACE, typeof ctx.waitUntil]; },
+  async nested(mark) { return { deep: { call: () => 'deep ' + mark } }; },
+  broken(name) { throw new RangeError('no such ' + name); },
+};
 `;
 
 const CALLER = `
@@ -94,6 +101,14 @@ export default {
           return Response.json(bytes.length === size && bytes.every((byte) => byte === 7));
         }
         case '/socket': return env.TARGET.fetch(request);
+        case '/plain-rpc': {
+          const { PLAIN } = env;
+          using nested = PLAIN.nested('!');
+          return Response.json([
+            await PLAIN.greet('bee'), await PLAIN.whereabouts('here'), await PLAIN.title, await PLAIN.place,
+            await nested.deep.call(), await PLAIN.broken('thing').catch((error) => error.name + ': ' + error.message),
+          ]);
+        }
         case '/add': return Response.json(await env.TARGET.add(2, 3));
         case '/counter': {
           using counter = await env.TARGET.counter();
@@ -213,6 +228,19 @@ describe('a service binding', () => {
     expect,
   }) => {
     expect(await json('caller', '/unlisted')).toEqual(['unlisted', 'fetched', 'a plain object']);
+  });
+
+  test('carries RPC to an object: methods with and without env and ctx, values, getters, failures', async ({
+    expect,
+  }) => {
+    expect(await json('caller', '/plain-rpc')).toEqual([
+      'hello bee from a title',
+      ['here', 'target', 'function'],
+      'a title',
+      'a getter of a title',
+      'deep !',
+      'RangeError: no such thing',
+    ]);
   });
 
   test('carries RPC: values, returned objects, streams, named entrypoints', async ({ expect }) => {
