@@ -1,6 +1,6 @@
 /** What the bundler's errors mean to a person: each cause once, with the way out. */
 import type { Message } from 'esbuild';
-import { NODE_MODULES } from '#shared/compatibility/node-modules.ts';
+import { NODE_MODULES } from './node-modules.ts';
 import type { Problem } from '../failure.ts';
 import { builtinName } from './node-builtins.ts';
 

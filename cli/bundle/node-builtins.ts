@@ -8,7 +8,7 @@
  */
 import { isBuiltin } from 'node:module';
 import type { Plugin } from 'esbuild';
-import { nodeModule, NODE_MODULES } from '#shared/compatibility/node-modules.ts';
+import { nodeModule, NODE_MODULES } from './node-modules.ts';
 import type { CodeProject } from '../project/project.ts';
 
 const NAMESPACE = 'isoplane-node';

@@ -5,7 +5,7 @@ import { createRequire, builtinModules } from 'node:module';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { tempFolder } from '#shared/testing/temp.node.ts';
-import { LATEST_COMPATIBILITY_DATE } from './flags.ts';
+import { LATEST_COMPATIBILITY_DATE } from '#shared/compatibility/flags.ts';
 import { NODE_MODULES, nodeModule } from './node-modules.ts';
 
 const WORKERD: string = createRequire(import.meta.url)('workerd').default;

@@ -4,7 +4,7 @@
  *
  * Source: `impliedByAfterDate` in workerd's compatibility-date.capnp and its api/node/node.h.
  */
-import { isFlagOn } from './flags.ts';
+import { isFlagOn } from '#shared/compatibility/flags.ts';
 
 interface GatedModules {
   readonly flag: string;
