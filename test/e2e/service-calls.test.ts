@@ -178,16 +178,21 @@ describe('leases', () => {
   }) => {
     const version = (text: string) =>
       `import { WorkerEntrypoint } from 'cloudflare:workers';
-       export default class extends WorkerEntrypoint { fetch() { return new Response(); } say() { return '${text}'; } }`;
+       export default class extends WorkerEntrypoint { fetch() { return new Response(); } say() { return '${text}'; }
+         fail() { throw new RangeError('of ${text}'); } }`;
     await deploy('speaker', version('one'), { scaling: { idleTimeoutMs: 500 } });
     await deploy(
       'listener',
-      `export default { fetch: async (request, env) => Response.json(await env.S.say()) };`,
+      `export default { fetch: async (request, env) => Response.json(new URL(request.url).pathname === '/fail'
+         ? await env.S.fail().catch(({ message }) => message)
+         : await env.S.say()) };`,
       {
         services: [{ binding: 'S', function: 'speaker' }],
       },
     );
     expect(await json('listener')).toBe('one');
+    // A call that throws leaves nothing open either.
+    expect(await json('listener', '/fail')).toBe('of one');
     const before = (await platform.platform.nodeStatus()).instances;
     await waitFor(
       'the speaker to be stopped',

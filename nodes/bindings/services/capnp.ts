@@ -91,6 +91,11 @@ export function resolvedExports(member: Struct): readonly number[] | undefined {
   return descriptor === undefined ? undefined : exportOf(descriptor.segment, descriptor.dataAt);
 }
 
+/** Of a Resolve: the promise was broken. */
+export function resolvedToError({ segment, dataAt }: Struct): boolean {
+  return segment.readUInt16LE(dataAt + 4) === EXCEPTION;
+}
+
 /** `EventDispatcher` of workerd's worker-interface.capnp; `prewarm` is the one method that begins no event. */
 const EVENT_DISPATCHER = 0xf20697475ec1752dn;
 const PREWARM = 2;

@@ -137,6 +137,27 @@ describe('ReadAlong', () => {
     expect([along.open, along.atRest, along.lost]).toEqual([false, false, false]);
   });
 
+  test('an exception gives nothing, also in several segments', ({ expect }) => {
+    const along = new ReadAlong();
+    const oneSegment = new Words()
+      .struct(0, 1, 1)
+      .data((word) => word.writeUInt16LE(KINDS.return))
+      .struct(0, 1, 0)
+      .data((word) => {
+        word.writeUInt32LE(1);
+        word.writeUInt16LE(1, 6);
+      })
+      .framed();
+    const table = Buffer.alloc(16);
+    table.writeUInt32LE(1);
+    table.writeUInt32LE(oneSegment.readUInt32LE(4), 4);
+    table.writeUInt32LE(1, 8);
+    along.caller(message('call', 1));
+    along.target(Buffer.concat([table, oneSegment.subarray(8), Buffer.alloc(8)]));
+    along.caller(message('finish', 1));
+    expect([along.open, along.atRest, along.lost]).toEqual([false, true, false]);
+  });
+
   test('says whether a chunk asked something', ({ expect }) => {
     const along = new ReadAlong();
     expect([

@@ -21,6 +21,7 @@ import {
   releasesResults,
   RESOLVE,
   resolvedExports,
+  resolvedToError,
   RETURN,
   returnedExports,
   threw,
@@ -108,6 +109,18 @@ interface Question {
   readonly event: boolean;
 }
 
+/**
+ * @param readable - all of the message is there, or an exception, which gives nothing: workerd sends those in
+ *   several segments, for the serialised error and its stack.
+ */
+function exportsOf(
+  member: Message['member'],
+  readable: boolean,
+  read: (member: NonNullable<Message['member']>) => readonly number[] | undefined,
+): readonly number[] | undefined {
+  return readable && member !== undefined ? read(member) : undefined;
+}
+
 export class ReadAlong {
   readonly #fromCaller = new Splitter([]);
   readonly #fromTarget = new Splitter([RETURN, RESOLVE, CALL]);
@@ -168,7 +181,9 @@ export class ReadAlong {
     this.#fromTarget.push(chunk, ({ kind, id, member }, whole) => {
       if (kind === RETURN) this.#returned(id, member, whole);
       else if (kind === RESOLVE)
-        this.#hold(whole && member !== undefined ? resolvedExports(member) : undefined);
+        this.#hold(
+          exportsOf(member, whole || (member !== undefined && resolvedToError(member)), resolvedExports),
+        );
       else if (kind === CALL && (!whole || member === undefined || calledExports(member)?.length !== 0))
         // The other side's Return decides what becomes of them: too seldom to follow.
         this.#uncounted = true;
@@ -179,8 +194,9 @@ export class ReadAlong {
     const question = this.#questions.get(id);
     // A Finish that came before it, or the bootstrap capability: kept by neither side's code.
     if (question === undefined || question.bootstrap) return;
-    if (!question.event && member !== undefined && threw(member)) this.failures += 1;
-    const exports = whole && member !== undefined ? returnedExports(member) : undefined;
+    const failed = member !== undefined && threw(member);
+    if (failed && !question.event) this.failures += 1;
+    const exports = exportsOf(member, whole || failed, returnedExports);
     this.#hold(exports);
     if (member !== undefined && noFinishNeeded(member)) this.#questions.delete(id);
     else if (exports !== undefined && exports.length > 0) this.#given.set(id, exports);
