@@ -78,9 +78,14 @@ async function missingSecrets(
     ...rules.map(({ secret }) => secret).filter((secret) => !names.has(secret)),
     ...bound.map(({ secret }) => secret).filter((secret) => !has(secret)),
   ]);
+  const ownNames = new Set(config.secrets.filter((one) => typeof one === 'string'));
+  for (const { secret } of rules) ownNames.delete(secret);
   return [...wanted].map((secret) => ({
     message: `secrets: there is no secret ${secret}`,
-    hint: `isoplane secrets put ${secret}`,
+    // Of the account only what outbound headers need, or what is bound under another name: the rest is the function's.
+    hint: ownNames.has(secret)
+      ? `isoplane secrets put ${secret} --function ${name}`
+      : `isoplane secrets put ${secret}`,
   }));
 }
 

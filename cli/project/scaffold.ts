@@ -67,7 +67,8 @@ const TSCONFIG = {
     skipLibCheck: true,
     noEmit: true,
   },
-  include: ['src'],
+  // The file that `isoplane types` writes lies beside `src`.
+  include: ['src', 'isoplane-env.d.ts'],
 };
 
 const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;

@@ -62,7 +62,7 @@ test('a missing namespace, secret and service target are told together, and thei
       message: 'kv STORE: there is no KV namespace shop-store',
       hint: 'isoplane kv create shop-store',
     },
-    { message: 'secrets: there is no secret KEY', hint: 'isoplane secrets put KEY' },
+    { message: 'secrets: there is no secret KEY', hint: 'isoplane secrets put KEY --function shop' },
     {
       message: 'services PRICES: there is no function prices',
       hint: 'isoplane deploy FOLDER_OF_PRICES, or --allow-missing when it comes later',
@@ -71,7 +71,9 @@ test('a missing namespace, secret and service target are told together, and thei
   expect((await platform.call('shop')).status).toBe(404);
 
   expect(await platform.cli(['kv', 'create', 'shop-store'])).toMatchObject({ code: 0 });
-  const put = await runCli(['--data', platform.dataDir, 'secrets', 'put', 'KEY'], { stdin: 'a value' });
+  const put = await runCli(['--data', platform.dataDir, 'secrets', 'put', 'KEY', '--function', 'shop'], {
+    stdin: 'a value',
+  });
   expect(put).toMatchObject({ code: 0 });
   expect((await refused(folder)).problems.map(({ message }) => message)).toEqual([
     'services PRICES: there is no function prices',
