@@ -51,6 +51,11 @@ export class SharedCache<V> {
     own.set(key, { value, size });
   }
 
+  /** Of one holder. */
+  deleteWhere(holder: string, matches: (key: string) => boolean): void {
+    for (const key of this.#entries.get(holder)?.keys() ?? []) if (matches(key)) this.delete(holder, key);
+  }
+
   delete(holder: string, key: string): void {
     const own = this.#entries.get(holder);
     const entry = own?.get(key);

@@ -56,6 +56,9 @@ export const SHARED = {
   'node.logs': bytes(16 * MIB, 'log lines of a node that wait for the disk'),
   'kv.requests': entries(1_024, 'KV requests in hand at a node'),
   'kv.bodies': bytes(256 * MIB, 'bytes of KV values in hand at a node', 1 * MIB),
+  'node.cache': bytes(64 * MIB, 'bytes of responses that functions keep in the cache of a node', 1 * MIB),
+  'cache.bodies': bytes(64 * MIB, 'bytes of responses that are being put into the cache of a node', 1 * MIB),
+  'cache.requests': entries(1_024, 'cache requests in hand at a node'),
   'egress.connections': {
     ...entries(10_000, 'outbound connections of a node'),
     fullCode: 'connections_exceeded',

@@ -13,6 +13,7 @@ import type { Log } from '#shared/runtime/log.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { assetBindings } from '../bindings/assets/kind.ts';
 import { BindingHost } from '../bindings/host.node.ts';
+import { cacheBindings } from '../bindings/cache/kind.ts';
 import { kvBindings, type KvData } from '../bindings/kv/kind.ts';
 import { ensureRpcHost } from '../bindings/rpc-host.node.ts';
 import { serviceBindings } from '../bindings/services/kind.ts';
@@ -248,6 +249,7 @@ async function openBindings(options: AgentOptions, layout: Layout, rpcHost: stri
   await makePrivate(database);
   return new BindingHost({
     kinds: [
+      cacheBindings(),
       serviceBindings({ nodeId, schedulerSocket: layout.sockets.scheduler, rpcHost }),
       kvBindings({
         url: options.kv?.url ?? `file:${database}`,

@@ -10,7 +10,6 @@ import entrypoints from 'cloudflare-internal:workers';
 import { isEntrypoint, wrapClass, type EntrypointClass, type Method } from './classes.worker.ts';
 import { logExports, logException } from './console.worker.ts';
 import { watchBinding } from './fetch.worker.ts';
-import './caches.worker.ts';
 import { guard } from './guard.worker.ts';
 import { wrapObject } from './objects.worker.ts';
 import { REQUEST_ID } from './scope.worker.ts';

@@ -18,6 +18,8 @@ export const HOOKS_SOCKET = 'h.sock';
 
 /** Outbound requests as to a proxy. */
 export const EGRESS_SOCKET = 'e.sock';
+/** What `caches` leads to, as to a proxy. */
+export const CACHE_SOCKET = 'c.sock';
 /** Service binding at `index` of the version's `services`. */
 export const serviceSocket = (index: number): string => `s${index}.sock`;
 /** KV binding at `index` of the version's `kv`. */

@@ -6,6 +6,7 @@ import type { OpenBinding } from '../code/open-secrets.node.ts';
 import { HOOKS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
 import {
   ASSETS_SOCKET,
+  CACHE_SOCKET,
   EGRESS_SOCKET,
   HOOKS_SOCKET,
   INSTANCE_SOCKET,
@@ -70,6 +71,7 @@ function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService
   return [
     // Also where nothing may be reached: the proxy refuses with a code and a reason, workerd with neither.
     { name: 'egress', kind: 'external', style: 'proxy', socketName: EGRESS_SOCKET },
+    { name: 'cache', kind: 'external', style: 'proxy', socketName: CACHE_SOCKET },
     ...runnable.services.map((_, index) => ({
       ...host,
       name: `service-${index}`,
@@ -155,6 +157,7 @@ export function buildWorkerdConfig(
         compatibilityFlags: flags,
         bindings: bindings(runnable, secrets),
         globalOutbound: 'egress',
+        cacheApiOutbound: 'cache',
       },
       // The implicit one would load the system's certificates and reach the network.
       { name: 'internet', kind: 'network', allow: [] },

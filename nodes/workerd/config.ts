@@ -41,6 +41,8 @@ export type WorkerdService =
       readonly bindings: readonly WorkerdBinding[];
       /** Service that `fetch()` reaches. */
       readonly globalOutbound: string;
+      /** Service that `caches` asks. Without one workerd refuses it. */
+      readonly cacheApiOutbound?: string;
     }
   | { readonly name: string; readonly kind: 'network'; readonly allow: readonly string[] }
   | {

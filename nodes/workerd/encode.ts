@@ -87,6 +87,7 @@ function encodeWorker(target: Worker, worker: Extract<WorkerdService, { kind: 'w
   const bindings = target._initBindings(worker.bindings.length);
   for (const [index, binding] of worker.bindings.entries()) encodeBinding(bindings.get(index), binding);
   target._initGlobalOutbound().name = worker.globalOutbound;
+  if (worker.cacheApiOutbound !== undefined) target._initCacheApiOutbound().name = worker.cacheApiOutbound;
 }
 
 function encodeService(target: Service, service: WorkerdService): void {

@@ -45,6 +45,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   },
   'nodes/agent/parts.node.ts': 'process: of the KV file, of which an account has a quarter or its ceiling',
   'nodes/agent/runnables.ts': 'process: starts that wait for the feed, each of which holds an instance',
+  'nodes/bindings/cache/serve.node.ts': 'one',
   'nodes/bindings/kv/serve.node.ts': 'one',
   'nodes/bindings/kv/store.node.ts': {
     BATCH_BYTES_MAX: 'process: of a transaction, in which accounts take turns',

@@ -210,29 +210,56 @@ describe('the modules of the platform', () => {
   });
 });
 
-test.for(['2024-01-01', '2026-11-17'])(
-  'with date %s a cache answers that nothing is there',
-  async (compatibilityDate, { expect }) => {
-    const name = `cached-${compatibilityDate}`;
-    await deploy(
-      name,
-      `export default { async fetch(request) {
-         const named = await caches.open('mine');
-         const seen = [];
-         for (const cache of [caches.default, named]) {
-           seen.push((await cache.match(request)) === undefined);
-           await cache.put(request, new Response('kept'));
-           seen.push(await cache.delete(request));
-         }
-         const posted = new Request(request.url, { method: 'POST' });
-         seen.push(await caches.default.put(posted, new Response()).catch(({ name }) => name));
-         return Response.json(seen);
-       } };`,
-      { compatibilityDate },
-    );
-    expect(JSON.parse((await call(name)).text)).toEqual([true, false, true, false, 'TypeError']);
-  },
-);
+const CACHING = `export default { async fetch(request) {
+  const { searchParams: query } = new URL(request.url);
+  const cache = query.get('name') === null ? caches.default : await caches.open(query.get('name'));
+  const url = 'https://example.com/' + query.get('key');
+  switch (query.get('do')) {
+    case 'put': {
+      const headers = { 'cache-control': 'max-age=60', etag: '"1"', 'x-bytes': '\\u00fc' };
+      await cache.put(url, new Response('kept by ' + query.get('key'), { headers }));
+      return new Response('put');
+    }
+    case 'delete': return Response.json(await cache.delete(url));
+    case 'post': return new Response(await cache.put(new Request(url, { method: 'POST' }), new Response()).catch(({ name }) => name));
+    case 'plain': await cache.put(url, new Response('without a word of its freshness')); return new Response('put');
+    case 'range': return (await cache.match(new Request(url, { headers: { range: 'bytes=0-3' } }))) ?? new Response('none');
+    case 'known': return new Response(null, { status: (await cache.match(new Request(url, { headers: { 'if-none-match': '"1"' } })))?.status ?? 500 });
+    default: return (await cache.match(url)) ?? new Response('none');
+  }
+} };`;
+
+describe('caches', () => {
+  test.for(['2024-01-01', '2026-11-17'])(
+    'with date %s keep what is put, for as long as it says',
+    async (compatibilityDate, { expect }) => {
+      const name = `cached-${compatibilityDate}`;
+      await deploy(name, CACHING, { compatibilityDate });
+      const ask = async (query: string): Promise<string> => (await call(name, `/?${query}`)).text;
+      expect(await ask('key=a')).toBe('none');
+      expect(await ask('key=a&do=put')).toBe('put');
+      expect(await ask('key=a')).toBe('kept by a');
+      expect(await ask('key=a&do=range')).toBe('kept');
+      expect((await call(name, '/?key=a&do=known')).status).toBe(304);
+      expect(await ask('key=a&name=other')).toBe('none');
+      expect(await ask('key=a&name=other&do=put')).toBe('put');
+      expect(await ask('key=a&do=delete')).toBe('true');
+      expect(await ask('key=a&do=delete')).toBe('false');
+      expect([await ask('key=a'), await ask('key=a&name=other')]).toEqual(['none', 'kept by a']);
+      await ask('key=p&do=plain');
+      expect(await ask('key=p')).toBe('none');
+      expect(await ask('key=a&do=post')).toBe('TypeError');
+    },
+  );
+  test('are those of one version: a deploy begins with nothing', async ({ expect }) => {
+    await deploy('versioned', CACHING);
+    const ask = async (query: string): Promise<string> => (await call('versioned', `/?${query}`)).text;
+    await ask('key=a&do=put');
+    expect(await ask('key=a')).toBe('kept by a');
+    await deploy('versioned', `${CACHING} // next`);
+    expect(await ask('key=a')).toBe('none');
+  });
+});
 
 describe('one request, one id', () => {
   test('travels with fetch through a binding; a call by RPC has an id of its own', async ({ expect }) => {

@@ -15,6 +15,7 @@ const UPLOADS = 'control/publish/shares.test.ts';
 const RULE = 'shared/shares.test.ts';
 const CACHE = 'shared/shared-cache.test.ts';
 const KV = 'nodes/bindings/kv/kv.test.ts';
+const CACHED = 'nodes/bindings/cache/cache.test.ts';
 const NAMES = 'nodes/egress/bounds.test.ts';
 
 const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]>> = {
@@ -28,6 +29,9 @@ const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]
   'node.logs': [RULE, 'whatever happened before, one that holds nothing finds room'],
   'kv.requests': [KV, 'answers share_full to the account that has too much in hand, serves others'],
   'kv.bodies': [KV, 'eleven puts of one account that never end leave another its own'],
+  'node.cache': [CACHE, 'a hostile account drives out its own entries'],
+  'cache.bodies': [CACHED, 'puts of one account that never end leave another its own'],
+  'cache.requests': [RULE, 'whatever happened before, one that holds nothing finds room'],
   'egress.connections': ['nodes/egress/proxy.test.ts', 'the share of the account'],
   'egress.lookups': [NAMES, 'one account looks up half of all names that may be at once'],
   'egress.names': [NAMES, 'names that one account fills the memory with drive out none of another'],
