@@ -20,9 +20,18 @@ const valuesFor = async (...words: string[]): Promise<string[]> =>
 describe('candidates', () => {
   test.for([
     [['fun'], ['functions']],
-    [['kv', 'g'], ['get']],
-    [['--json', 'kv', 'g'], ['get']],
-    [['--data', 'somewhere', 'kv', 'g'], ['get']],
+    [
+      ['kv', 'g'],
+      ['grant', 'get'],
+    ],
+    [
+      ['--json', 'kv', 'g'],
+      ['grant', 'get'],
+    ],
+    [
+      ['--data', 'somewhere', 'kv', 'g'],
+      ['grant', 'get'],
+    ],
     [
       ['functions', 'show', ''],
       ['function-of-', 'other-function'],
@@ -36,7 +45,10 @@ describe('candidates', () => {
     ],
     [['up', '--sandbox=r'], ['--sandbox=required']],
     [['up', '--sandbox', 'o'], ['off']],
-    [['help', 'kv', 'g'], ['get']],
+    [
+      ['help', 'kv', 'g'],
+      ['grant', 'get'],
+    ],
     [['completion', 'z'], ['zsh']],
     [['keys', 'create', ''], []],
     [['kv', 'create', ''], []],

@@ -5,7 +5,7 @@
  * Written after each commit, in place and without a sync: whatever it says was true once, so a database that has
  * less has lost something, and a mark that lost its own last writes raises no false alarm.
  */
-import { open, readFile, rename, writeFile, type FileHandle } from 'node:fs/promises';
+import { open, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 
 const markSchema = z.object({
@@ -41,8 +41,13 @@ export async function acceptLoss(database: string): Promise<Mark> {
 /** All of it or the file as it was, whoever else does the same. */
 async function replace(path: string, mark: Mark): Promise<void> {
   const fresh = `${path}.${crypto.randomUUID()}`;
-  await writeFile(fresh, textOf(mark), { mode: 0o600 });
-  await rename(fresh, path);
+  try {
+    await writeFile(fresh, textOf(mark), { mode: 0o600 });
+    await rename(fresh, path);
+  } catch (thrown) {
+    await rm(fresh, { force: true });
+    throw thrown;
+  }
 }
 
 const textOf = (mark: Mark): string => `${JSON.stringify(mark).padEnd(LENGTH - 1)}\n`;
@@ -59,10 +64,29 @@ export class RevisionMark {
     this.#written = revision;
   }
 
-  /** From now on the mark says `revision`, whatever it said before. */
-  static async create(path: string, revision: number): Promise<RevisionMark> {
-    await replace(path, { revision, accepted: false });
+  /**
+   * From now on the mark says `revision`, whatever it said before.
+   *
+   * @returns undefined where the disk has no room for it: the database is served all the same.
+   */
+  static async create(path: string, revision: number): Promise<RevisionMark | undefined> {
+    try {
+      await replace(path, { revision, accepted: false });
+    } catch {
+      // Also a full disk takes a write in place.
+      return RevisionMark.#over(path, revision);
+    }
     return new RevisionMark(await open(path, 'r+'), revision);
+  }
+
+  static async #over(path: string, revision: number): Promise<RevisionMark | undefined> {
+    try {
+      const file = await open(path, 'r+');
+      await file.write(textOf({ revision, accepted: false }), 0, 'utf8');
+      return new RevisionMark(file, revision);
+    } catch {
+      return undefined;
+    }
   }
 
   /** Nobody waits for it; a disk that takes no more keeps an older mark. */

@@ -104,7 +104,7 @@ describe('from outside', () => {
       ).toEqual(['bin', 'run']);
       expect(root('/bin')).toEqual(['workerd']);
       expect(root('/run')).toEqual(['in']);
-      expect(root('/run/in').toSorted()).toEqual(['e.sock', 'r.sock', 'w.sock']);
+      expect(root('/run/in').toSorted()).toEqual(['c.sock', 'e.sock', 'r.sock', 'w.sock']);
       for (const kind of ['user', 'net', 'pid', 'ipc', 'mnt', 'uts', 'cgroup'])
         expect(readlinkSync(`/proc/${pid}/ns/${kind}`), kind).not.toBe(readlinkSync(`/proc/self/ns/${kind}`));
       expect(await callSocket(path)).toMatchObject({ text: 'hello' });

@@ -223,7 +223,12 @@ describe('ceilings of an account', { timeout: 60_000 }, () => {
     const publish = (name: string, config: Partial<FunctionConfigInput> = {}) =>
       other.api.upload(name, {
         modules: { 'main.js': COUNTER },
-        config: { auth: { mode: 'public' }, scaling: { idleTimeoutMs: 5_000 }, ...config },
+        config: {
+          auth: { mode: 'public' },
+          scaling: { idleTimeoutMs: 5_000 },
+          limits: { cpuMs: 1_000 },
+          ...config,
+        },
       });
     await publish('one');
     await publish('two');

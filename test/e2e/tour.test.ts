@@ -130,7 +130,7 @@ function failHere(): never {
   });
 
   test('dev serves the same function locally and reloads on save', async ({ expect }) => {
-    const child = spawnCli(['dev', '--port', '0'], { cwd: join(folder.path, 'hello') });
+    const child = spawnCli(['dev', '--port', '0', '--auth', 'off'], { cwd: join(folder.path, 'hello') });
     try {
       const url = await new Promise<string>((resolve, reject) => {
         let said = '';
