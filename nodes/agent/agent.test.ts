@@ -213,6 +213,16 @@ test('an agent that closes says whom it evicted, and the next begins with an emp
   await closeServer(scheduler, 0);
 });
 
+test('an instance of a restarted agent never has the socket of an earlier one', async ({ expect }) => {
+  world = await World.start({ slots: 1 });
+  const id = world.control.publish({ modules: [HELLO] });
+  const before = await world.start(id);
+  await world.stopAgent();
+  await world.startAgent({ slots: 1 });
+  const after = await world.start(id);
+  expect(after.path).not.toBe(before.path);
+});
+
 describe('blobs', () => {
   test('a corrupted blob on disk is fetched again', async ({ expect }) => {
     world = await World.start({ slots: 0 });

@@ -1,4 +1,5 @@
 /** The parts that an agent is made of, opened: its folders, sandbox, slots, stores and peers. */
+import { randomInt } from 'node:crypto';
 import { chmod, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
@@ -133,12 +134,20 @@ export interface Parts {
   readonly scheduler: UnixPeer;
 }
 
+/** Paths of sockets have 107 bytes. Two lives in a row are the same in one of 60 million cases. */
+const LIFE_LENGTH = 5;
+
 /** Strict instances never get a slot that was made for others, and others never get theirs. */
 function openPools(
   { slots, slotsMax, strictSlotsMax, log }: AgentOptions,
   sandbox: Sandbox,
   group: Cgroups | undefined,
 ): Readonly<Record<Tier, SlotPool>> {
+  // Holders of leases know an instance by the path of its socket: one that the agent before this one made must
+  // never lead to another function.
+  const life = randomInt(36 ** LIFE_LENGTH)
+    .toString(36)
+    .padStart(LIFE_LENGTH, '0');
   let slotNumber = 0;
   const open = (tier: Tier, min: number, max: number): SlotPool => {
     const runner = sandbox.runner(tier, group);
@@ -151,7 +160,7 @@ function openPools(
       log,
       spawn: () => {
         slotNumber += 1;
-        const folder = join(sandbox.slotsDir, slotNumber.toString(36));
+        const folder = join(sandbox.slotsDir, `${life}${slotNumber.toString(36)}`);
         return Slot.spawn({ runner, folder, timers: systemTimers });
       },
     });
