@@ -124,6 +124,13 @@ describe('isoplane dev --inspect', { timeout: 180_000 }, () => {
     expect(await stopAndGo(1)).toEqual(['one 1', 'one']);
     await writeFile(join(folder.path, 'index.ts'), code('two'));
     await tools.event('Runtime.executionContextsCleared');
+    await waitFor('the script of the next version, with the breakpoint in it', () => {
+      const parsed = tools.messages.findLastIndex(({ method, params }) => {
+        const data = String(params?.['sourceMapURL']).split(',')[1] ?? '';
+        return method === 'Debugger.scriptParsed' && Buffer.from(data, 'base64').includes("'two'");
+      });
+      return parsed >= 0;
+    });
     expect(await stopAndGo(2)).toEqual(['two 1', 'two']);
 
     // A page of the web sends its origin, and a rebound name its own.
