@@ -9,8 +9,9 @@ export const NAMESPACES = ['mine', 'theirs'] as const;
 const circle = (name: string, body: string): Attack =>
   handler(
     `bindings: ${name}`,
-    body,
-    { status: [503, 508], code: ['call_depth_exceeded', 'queue_timeout'] },
+    // A call that the platform refuses rejects; the innermost tells the code, and all others pass it on.
+    `try { ${body.replace('return ', 'return await ')} } catch (error) { return new Response(error.code, { status: 508 }); }`,
+    { status: 508, text: /^(call_depth_exceeded|queue_timeout)$/ },
     {
       config: { ...DEEP, services: [{ binding: 'SELF', function: functionNameOf(`bindings: ${name}`) }] },
     },

@@ -286,13 +286,22 @@ const OTHERS: readonly Attack[] = [
     'peers: the cache that others could share',
     `
     await caches.default.put('https://x.example/', new Response('shared', { headers: { 'cache-control': 'max-age=60' } }));
-    return (await caches.default.match('https://x.example/'))?.text();`,
-    /cache|not implemented|not configured|internal error/i,
+    if ((await caches.default.match('https://x.example/')) === undefined) throw new Error('its own is not kept');
+    const other = await (await caches.open('of-others')).match('https://x.example/');
+    if (other === undefined) throw new Error('kept to itself');
+    return other.text();`,
+    /kept to itself/,
   ),
   door(
     'peers: a named cache',
-    `return String(await (await caches.open('x')).match('https://x.example/'));`,
-    /cache|not implemented|internal error/i,
+    `
+    // Another function has put it into its default cache.
+    for (const cache of [caches.default, await caches.open('x'), await caches.open('default')]) {
+      const found = await cache.match('https://x.example/');
+      if (found !== undefined) return found.text();
+    }
+    throw new Error('nothing of others');`,
+    /nothing of others/,
   ),
   door(
     'peers: bindings that nobody declared',
@@ -316,7 +325,7 @@ const OTHERS: readonly Attack[] = [
   handler(
     'peers: headers of the platform beyond the request id and deadline',
     `
-    const known = ['isoplane-request-id', 'isoplane-deadline-ms'];
+    const known = ['isoplane-request-id', 'isoplane-deadline-ms', 'isoplane-client-address'];
     return new Response([...request.headers.keys()].filter((name) => name.startsWith('isoplane-') && !known.includes(name)).join());`,
     { status: 200, text: /^$/ },
     {
