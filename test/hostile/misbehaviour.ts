@@ -196,7 +196,8 @@ const FORGERIES: readonly Attack[] = [
   handler(
     'claims that it threw',
     `return new Response('x', { headers: { 'isoplane-outcome': 'function_error' } });`,
-    THROWN,
+    // What it claims is taken off: the answer is its own.
+    { status: 200, text: /^x$/ },
   ),
   handler(
     'forges a problem of the platform',
@@ -233,6 +234,12 @@ const poisons = (
     extra,
   );
 const ANY: AnswerMust = { status: [200, 500], code: [undefined, 'function_error'] };
+
+/** It breaks what the platform prepares after it, in its own isolate: its trial start fails, and nothing is served. */
+const refused = (poison: Attack, reason: RegExp): Attack => ({
+  ...poison,
+  must: { kind: 'refused_upload', code: 'publish_startup_failed', reason },
+});
 
 const POISONS: readonly Attack[] = [
   poisons(
@@ -278,34 +285,43 @@ const POISONS: readonly Attack[] = [
     ],
     ANY,
   ),
-  poisons(
-    'Object.prototype',
-    [
-      `for (const name of ['k', 'l', 'm', 'r', 's', 'status', 'headers', 'value', 'get', 'set', 'webSocket', 'cf']) Object.defineProperty(Object.prototype, name, { __proto__: null, configurable: true, get() { return undefined; }, set() { throw new Error('set'); } });`,
-      `console.log('x'); return new Response('fine');`,
-    ],
-    ANY,
+  refused(
+    poisons(
+      'Object.prototype',
+      [
+        `for (const name of ['k', 'l', 'm', 'r', 's', 'status', 'headers', 'value', 'get', 'set', 'webSocket', 'cf']) Object.defineProperty(Object.prototype, name, { __proto__: null, configurable: true, get() { return undefined; }, set() { throw new Error('set'); } });`,
+        `console.log('x'); return new Response('fine');`,
+      ],
+      ANY,
+    ),
+    /Invalid property descriptor/,
   ),
-  poisons(
-    'arrays and strings',
-    [
-      `for (const target of [Array.prototype, String.prototype, Map.prototype, Set.prototype]) for (const name of Object.getOwnPropertyNames(target)) try { target[name] = () => { throw new Error('poison'); }; } catch {}`,
-      `console.log('a', { b: 1 }); return new Response('fine');`,
-    ],
-    ANY,
+  refused(
+    poisons(
+      'arrays and strings',
+      [
+        `for (const target of [Array.prototype, String.prototype, Map.prototype, Set.prototype]) for (const name of Object.getOwnPropertyNames(target)) try { target[name] = () => { throw new Error('poison'); }; } catch {}`,
+        `console.log('a', { b: 1 }); return new Response('fine');`,
+      ],
+      ANY,
+    ),
+    /poison/,
   ),
   poisons(
     'Headers, to hide its request from the log',
     [`Headers.prototype.get = () => 'forged';`, `console.log('x'); return new Response('fine');`],
     FINE,
   ),
-  poisons(
-    'every global by deleting it',
-    [
-      `for (const name of Object.getOwnPropertyNames(globalThis)) try { delete globalThis[name]; } catch {}`,
-      `return 1;`,
-    ],
-    THROWN,
+  refused(
+    poisons(
+      'every global by deleting it',
+      [
+        `for (const name of Object.getOwnPropertyNames(globalThis)) try { delete globalThis[name]; } catch {}`,
+        `return 1;`,
+      ],
+      THROWN,
+    ),
+    /is not defined/,
   ),
   poisons(
     'the modules of the platform',
