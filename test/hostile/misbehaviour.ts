@@ -2,7 +2,7 @@
 import { WebSocket } from 'ws';
 import { rawExchange } from '../support/raw.ts';
 import { hostOf } from '../support/platform.ts';
-import { attack, handler, type AnswerMust, type Attack, type Target } from './attack.ts';
+import { type AnswerMust, attack, type Attack, handler, refusedAtStart, type Target } from './attack.ts';
 import { logsOf } from './suite.ts';
 
 const THROWN: AnswerMust = { status: 500, code: 'function_error' };
@@ -235,12 +235,6 @@ const poisons = (
   );
 const ANY: AnswerMust = { status: [200, 500], code: [undefined, 'function_error'] };
 
-/** It breaks what the platform prepares after it, in its own isolate: its trial start fails, and nothing is served. */
-const refused = (poison: Attack, reason: RegExp): Attack => ({
-  ...poison,
-  must: { kind: 'refused_upload', code: 'publish_startup_failed', reason },
-});
-
 const POISONS: readonly Attack[] = [
   poisons(
     'Promise',
@@ -285,7 +279,7 @@ const POISONS: readonly Attack[] = [
     ],
     ANY,
   ),
-  refused(
+  refusedAtStart(
     poisons(
       'Object.prototype',
       [
@@ -296,7 +290,7 @@ const POISONS: readonly Attack[] = [
     ),
     /Invalid property descriptor/,
   ),
-  refused(
+  refusedAtStart(
     poisons(
       'arrays and strings',
       [
@@ -312,7 +306,7 @@ const POISONS: readonly Attack[] = [
     [`Headers.prototype.get = () => 'forged';`, `console.log('x'); return new Response('fine');`],
     FINE,
   ),
-  refused(
+  refusedAtStart(
     poisons(
       'every global by deleting it',
       [

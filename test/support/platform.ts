@@ -108,7 +108,10 @@ export class TestPlatform implements AsyncDisposable {
     const folder = await tempFolder();
     const dataDir = options.dataDir ?? join(folder.path, 'data');
     try {
-      return new TestPlatform(folder, dataDir, options, await launch(dataDir, options));
+      const platform = await launch(dataDir, options);
+      // Gateways refuse what was signed in the second of their start.
+      await new Promise((resolve) => setTimeout(resolve, 1_000 - (Date.now() % 1_000)));
+      return new TestPlatform(folder, dataDir, options, platform);
     } catch (thrown) {
       await folder[Symbol.asyncDispose]();
       throw thrown;
