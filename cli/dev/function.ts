@@ -29,6 +29,13 @@ export type FunctionEvent =
       readonly first: boolean;
       readonly tookMs: number;
     }
+  /** Its instances may start from now on, before it is served everywhere. */
+  | {
+      readonly type: 'published';
+      readonly name: FunctionName;
+      readonly version: number;
+      readonly sourceMap: Uint8Array | undefined;
+    }
   | { readonly type: 'failed'; readonly label: string; readonly serves: boolean; readonly error: unknown }
   /** The function has another name than before, or its project is gone. */
   | { readonly type: 'renamed'; readonly from: FunctionName };
@@ -132,7 +139,8 @@ export class DevFunction {
         message: undefined,
       },
     );
-    const served = reply.version.digest;
+    const { digest: served, number: version } = reply.version;
+    onEvent({ type: 'published', name: project.name, version, sourceMap: bundle.sourceMap });
     // A debugger wants an instance to attach to before the first request.
     if (inspect)
       await api.send(api.path(`/functions/${project.name}/aliases/${LIVE}/provision`), {

@@ -18,11 +18,27 @@ const HOST = '127.0.0.1';
 /** workerd's name of the function's own service. */
 const SERVICE = 'main';
 const WAITING_MAX = 1_000;
+/** Versions whose maps are kept: that which ends, that which comes, and those saved meanwhile. */
+const MAPS_MAX = 4;
 const DEVTOOLS = 'devtools://devtools/bundled/js_app.html?experiments=true&v8only=true&ws=';
 
+interface Published {
+  readonly name: string;
+  readonly version: number;
+  readonly sourceMap: Uint8Array | undefined;
+}
+
+/** A version's instance that debuggers look at. */
+interface Inspected {
+  readonly port: number;
+  readonly sourceMap: Uint8Array | undefined;
+}
+
 interface Target {
-  port: number | undefined;
-  sourceMap: Uint8Array | undefined;
+  /** The newest instance that was announced; it is looked at as soon as its version's map is known. */
+  announced: Inspectable | undefined;
+  inspected: Inspected | undefined;
+  readonly maps: Map<number, Uint8Array | undefined>;
   readonly sessions: Set<DebugSession>;
 }
 
@@ -39,10 +55,10 @@ export class InspectorProxy {
       if (target === undefined || !isTrusted(request))
         return void socket.end('HTTP/1.1 403 Forbidden\r\n\r\n');
       this.#sockets.handleUpgrade(request, socket, head, (client) => {
-        const session = new DebugSession(client, () => target.sourceMap);
+        const session = new DebugSession(client);
         target.sessions.add(session);
         client.once('close', () => target.sessions.delete(session));
-        if (target.port !== undefined) session.attach(target.port);
+        if (target.inspected !== undefined) session.attach(target.inspected);
       });
     });
   }
@@ -70,15 +86,27 @@ export class InspectorProxy {
     return `http://${HOST}:${this.#port}`;
   }
 
-  /** A version is served; an instance of it comes. */
-  served(functionName: string, sourceMap: Uint8Array | undefined): void {
-    this.#targetOf(functionName).sourceMap = sourceMap;
+  /** A version's map. Its first instance may be announced before or after. */
+  published({ name, version, sourceMap }: Published): void {
+    const target = this.#targetOf(name);
+    target.maps.delete(version);
+    target.maps.set(version, sourceMap);
+    for (const oldest of target.maps.keys()) if (target.maps.size > MAPS_MAX) target.maps.delete(oldest);
+    this.#look(target);
   }
 
-  attach({ functionName, port }: Inspectable): void {
-    const target = this.#targetOf(functionName);
-    target.port = port;
-    for (const session of target.sessions) session.attach(port);
+  attach(instance: Inspectable): void {
+    const target = this.#targetOf(instance.functionName);
+    target.announced = instance;
+    this.#look(target);
+  }
+
+  #look(target: Target): void {
+    const { announced, maps } = target;
+    if (announced === undefined || !maps.has(announced.version)) return;
+    target.announced = undefined;
+    target.inspected = { port: announced.port, sourceMap: maps.get(announced.version) };
+    for (const session of target.sessions) session.attach(target.inspected);
   }
 
   close(): Promise<void> {
@@ -91,7 +119,7 @@ export class InspectorProxy {
   #targetOf(functionName: string): Target {
     let target = this.#targets.get(functionName);
     if (target === undefined) {
-      target = { port: undefined, sourceMap: undefined, sessions: new Set() };
+      target = { announced: undefined, inspected: undefined, maps: new Map(), sessions: new Set() };
       this.#targets.set(functionName, target);
     }
     return target;
@@ -138,27 +166,25 @@ const messageSchema = z.looseObject({ id: z.number().optional(), method: z.strin
 /** One debugger and the instances that it looks at, one after the other. */
 class DebugSession {
   readonly #client: WebSocket;
-  readonly #sourceMap: () => Uint8Array | undefined;
   readonly #state = new DebugState();
   readonly #waiting: string[] = [];
   #instance: WebSocket | undefined;
-  #port: number | undefined;
+  #inspected: Inspected | undefined;
 
-  constructor(client: WebSocket, sourceMap: () => Uint8Array | undefined) {
+  constructor(client: WebSocket) {
     this.#client = client;
-    this.#sourceMap = sourceMap;
     client.on('message', (data) => this.#fromClient(textOf(data)));
     client.on('error', () => client.terminate());
     client.once('close', () => this.close());
   }
 
-  attach(port: number): void {
-    const isFirst = this.#port === undefined;
-    this.#port = port;
+  attach(inspected: Inspected): void {
+    const isFirst = this.#inspected === undefined;
+    this.#inspected = inspected;
     this.#instance?.terminate();
     this.#instance = undefined;
     if (!isFirst) for (const event of this.#state.gone()) this.#client.send(JSON.stringify(event));
-    this.#connect(port).catch(() => {
+    this.#connect(inspected).catch(() => {
       // It has ended already; the next instance is announced.
     });
   }
@@ -168,16 +194,19 @@ class DebugSession {
     this.#client.terminate();
   }
 
-  async #connect(port: number): Promise<void> {
+  async #connect(inspected: Inspected): Promise<void> {
+    const { port, sourceMap } = inspected;
     const answer = await fetch(`http://${HOST}:${port}/json`);
     const list = listSchema.parse(await answer.json());
     const found = list.find(({ id }) => id === SERVICE) ?? list[0];
-    if (found === undefined || port !== this.#port) return;
+    if (found === undefined || inspected !== this.#inspected) return;
     const instance = new WebSocket(found.webSocketDebuggerUrl);
     instance.on('error', () => instance.terminate());
-    instance.on('message', (data) => this.#fromInstance(textOf(data)));
+    instance.on('message', (data) => {
+      if (inspected === this.#inspected) this.#fromInstance(textOf(data), sourceMap);
+    });
     instance.once('open', () => {
-      if (port !== this.#port) return instance.terminate();
+      if (inspected !== this.#inspected) return instance.terminate();
       for (const command of this.#state.replay()) instance.send(JSON.stringify(command));
       for (const text of this.#waiting.splice(0)) instance.send(text);
       this.#instance = instance;
@@ -191,13 +220,13 @@ class DebugSession {
     else if (this.#waiting.length < WAITING_MAX) this.#waiting.push(text);
   }
 
-  #fromInstance(text: string): void {
+  #fromInstance(text: string, sourceMap: Uint8Array | undefined): void {
     const message = parse(text);
     if (message === undefined) return;
     // Answers to what was replayed are for nobody.
     if (message.id !== undefined && ownId(message.id)) return;
     this.#state.fromInstance(message);
-    const map = message.method === 'Debugger.scriptParsed' ? this.#sourceMap() : undefined;
+    const map = message.method === 'Debugger.scriptParsed' ? sourceMap : undefined;
     this.#client.send(map === undefined ? text : JSON.stringify(this.#state.withSourceMap(message, map)));
   }
 }

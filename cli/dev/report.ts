@@ -78,6 +78,8 @@ export class Report {
         );
         return;
       }
+      case 'published':
+        return;
       case 'failed':
         if (this.#terms.several) output.note(colors.magenta(event.label));
         output.fail(event.error);

@@ -84,7 +84,7 @@ class Run {
       inspect: options.inspectPort !== undefined,
       onEvent: (event) => {
         this.#report.functionEvent(event);
-        if (event.type === 'served') this.#inspector?.served(event.project.name, event.bundle.sourceMap);
+        if (event.type === 'published') this.#inspector?.published(event);
         this.#configure();
       },
       onLog: (name, entry) => this.#report.log(name, entry),
