@@ -7,7 +7,7 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createKeySchema } from '#shared/contracts/api.ts';
+import { createKeySchema } from '#shared/contracts/access.ts';
 import { credentialsSchema, type Credentials } from '#shared/contracts/credentials.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';

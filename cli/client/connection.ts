@@ -10,7 +10,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import type { z } from 'zod';
-import { whoamiSchema, type Whoami } from '#shared/contracts/api.ts';
+import { whoamiSchema, type Whoami } from '#shared/contracts/access.ts';
 import { credentialsSchema, platformFileSchema } from '#shared/contracts/credentials.ts';
 import { accountNameSchema, type AccountName } from '#shared/ids.ts';
 import { importSigningKey } from '#shared/signatures/sign.ts';

@@ -1,5 +1,5 @@
 /** `isoplane accounts`: for the operator, which is an owner of the account `default`. */
-import { accountViewSchema, createAccountSchema, type AccountView } from '#shared/contracts/api.ts';
+import { accountViewSchema, createAccountSchema, type AccountView } from '#shared/contracts/access.ts';
 import { ceilingsSchema, type Ceilings } from '#shared/contracts/provision.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';

@@ -1,6 +1,6 @@
 /** `isoplane accounts issuer`: whose tokens the account's jwt functions accept when they name no keys themselves. */
 import { readFile } from 'node:fs/promises';
-import { accountViewSchema, patchAccountSchema, type AccountView } from '#shared/contracts/api.ts';
+import { accountViewSchema, patchAccountSchema, type AccountView } from '#shared/contracts/access.ts';
 import type { Context } from '../context.ts';
 import { argument, usage } from './arguments.ts';
 

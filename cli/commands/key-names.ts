@@ -1,4 +1,4 @@
-import { keyViewSchema } from '#shared/contracts/api.ts';
+import { keyViewSchema } from '#shared/contracts/access.ts';
 import type { ControlApi } from '../client/api.ts';
 
 /** Names of keys by id, for lists of who did something; empty for those who may not see keys. */

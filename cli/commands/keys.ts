@@ -1,6 +1,11 @@
 /** `isoplane keys`: who may call the control API and signed functions. */
 import colors from 'picocolors';
-import { createKeySchema, createdKeySchema, keyViewSchema, type CreatedKey } from '#shared/contracts/api.ts';
+import {
+  createKeySchema,
+  createdKeySchema,
+  keyViewSchema,
+  type CreatedKey,
+} from '#shared/contracts/access.ts';
 import { accountNameSchema } from '#shared/ids.ts';
 import type { ControlApi } from '../client/api.ts';
 import type { Connection } from '../client/connection.ts';

@@ -2,7 +2,7 @@
 import process from 'node:process';
 import { cancel, isCancel, password, text } from '@clack/prompts';
 import colors from 'picocolors';
-import type { Whoami } from '#shared/contracts/api.ts';
+import type { Whoami } from '#shared/contracts/access.ts';
 import { nameSchema } from '#shared/ids.ts';
 import { checkedUrl, gatewayOf, isLoopback, readKeyFile, whoami as askWhoami } from '../client/connection.ts';
 import { keyText, parseKey, type AccessKey } from '../client/key.ts';

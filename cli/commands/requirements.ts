@@ -1,10 +1,6 @@
 /** What a deploy needs and the platform does not have: all of it at once, each with the command that makes it. */
-import {
-  functionSecretViewSchema,
-  functionViewSchema,
-  kvNamespaceViewSchema,
-  secretViewSchema,
-} from '#shared/contracts/api.ts';
+import { functionSecretViewSchema, secretViewSchema } from '#shared/contracts/access.ts';
+import { functionViewSchema, kvNamespaceViewSchema } from '#shared/contracts/api.ts';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { z } from 'zod';

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
-import { putFunctionSecretReplySchema, putFunctionSecretSchema } from '#shared/contracts/api.ts';
+import { putFunctionSecretReplySchema, putFunctionSecretSchema } from '#shared/contracts/access.ts';
 import { envSecretNameSchema } from '#shared/contracts/secrets.ts';
 import type { FunctionName } from '#shared/ids.ts';
 import type { ControlApi } from '../client/api.ts';

@@ -7,7 +7,7 @@ import {
   putSecretReplySchema,
   putSecretSchema,
   secretViewSchema,
-} from '#shared/contracts/api.ts';
+} from '#shared/contracts/access.ts';
 import { grantedFunctionsSchema, grantedHostsSchema } from '#shared/contracts/secrets.ts';
 import { functionNameSchema, secretNameSchema, type FunctionName } from '#shared/ids.ts';
 import type { Context } from '../context.ts';

@@ -5,7 +5,8 @@
  * place.
  */
 import { prepareAssets } from '../assets/upload.ts';
-import { kvNamespaceViewSchema, putSecretReplySchema, versionViewSchema } from '#shared/contracts/api.ts';
+import { putSecretReplySchema } from '#shared/contracts/access.ts';
+import { kvNamespaceViewSchema, versionViewSchema } from '#shared/contracts/api.ts';
 import { aliasNameSchema, type FunctionName } from '#shared/ids.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { bundleProject, type Bundle } from '../bundle/bundle.ts';

@@ -3,7 +3,7 @@
  * role. A new operation without a row fails the first test.
  */
 import { describe, test } from 'vitest';
-import type { Whoami } from '#shared/contracts/api.ts';
+import type { Whoami } from '#shared/contracts/access.ts';
 import type { Problem } from '#shared/errors.ts';
 import { multipart, publishParts, world, type CallOptions, type World } from '../testing/world.ts';
 

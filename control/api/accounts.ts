@@ -3,13 +3,10 @@ import {
   createAccountSchema,
   createdKeySchema,
   createKeySchema,
-  createRouteSchema,
   keyViewSchema,
-  listOf,
   patchAccountSchema,
-  routeViewSchema,
-  type CreateRoute,
-} from '#shared/contracts/api.ts';
+} from '#shared/contracts/access.ts';
+import { createRouteSchema, listOf, routeViewSchema, type CreateRoute } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { storedHost, storedPath } from '#shared/http/target.ts';
 import type { AccountName } from '#shared/ids.ts';

@@ -1,6 +1,7 @@
 /** Ceilings of accounts, provisioned instances and quarantine as the API tells and enforces them. */
 import { describe, test } from 'vitest';
-import type { AccountView, FunctionView, PlatformStatus, ProvisionView } from '#shared/contracts/api.ts';
+import type { AccountView } from '#shared/contracts/access.ts';
+import type { FunctionView, PlatformStatus, ProvisionView } from '#shared/contracts/api.ts';
 import type { FunctionLife } from '#shared/contracts/scheduling.ts';
 import type { Problem } from '#shared/errors.ts';
 import { aliasNameSchema, versionId } from '#shared/ids.ts';

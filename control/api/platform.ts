@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { platformStatusSchema, propagationSchema, whoamiSchema } from '#shared/contracts/api.ts';
+import { whoamiSchema } from '#shared/contracts/access.ts';
+import { platformStatusSchema, propagationSchema } from '#shared/contracts/api.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { SkippedItem } from '#shared/contracts/feed.ts';

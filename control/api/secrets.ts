@@ -1,12 +1,12 @@
 import {
   functionSecretViewSchema,
-  listOf,
   putFunctionSecretReplySchema,
   putFunctionSecretSchema,
   putSecretReplySchema,
   putSecretSchema,
   secretViewSchema,
-} from '#shared/contracts/api.ts';
+} from '#shared/contracts/access.ts';
+import { listOf } from '#shared/contracts/api.ts';
 import { envSecretNameSchema, functionSecretContext, secretContext } from '#shared/contracts/secrets.ts';
 import { seal } from '#shared/seal.ts';
 import {

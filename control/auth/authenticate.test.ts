@@ -1,6 +1,6 @@
 /** Proofs of identity, tried through the API so that nothing of the path is left out. */
 import { describe, test } from 'vitest';
-import type { CreatedKey } from '#shared/contracts/api.ts';
+import type { CreatedKey } from '#shared/contracts/access.ts';
 import type { Problem } from '#shared/errors.ts';
 import { importSigningKey, signRequest } from '#shared/signatures/sign.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';

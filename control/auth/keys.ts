@@ -1,6 +1,6 @@
 /** Makes keys and checks what they prove. Secrets leave here once, towards the caller who asked. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { CreatedKey, CreateKey } from '#shared/contracts/api.ts';
+import type { CreatedKey, CreateKey } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
 import { fromBase64Url, seal, toBase64Url, unseal, type KeyEncryptionKey } from '#shared/seal.ts';

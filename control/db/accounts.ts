@@ -1,5 +1,5 @@
 import { asc, eq, gt } from 'drizzle-orm';
-import type { AccountView } from '#shared/contracts/api.ts';
+import type { AccountView } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Ceilings } from '#shared/contracts/provision.ts';
 import { versionIdSchema, type AccountName } from '#shared/ids.ts';

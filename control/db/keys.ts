@@ -1,5 +1,5 @@
 import { and, asc, eq, gt } from 'drizzle-orm';
-import type { KeyView } from '#shared/contracts/api.ts';
+import type { KeyView } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
 import { requireRoom } from './ceilings.ts';

@@ -5,7 +5,8 @@
  * they were written, so they are typed, not parsed again.
  */
 import { integer, primaryKey, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
-import type { AccountView, Weights } from '#shared/contracts/api.ts';
+import type { AccountView } from '#shared/contracts/access.ts';
+import type { Weights } from '#shared/contracts/api.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
 import type { FeedItem, Role, Runnable } from '#shared/contracts/feed.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';

@@ -1,6 +1,6 @@
 /** Secrets of accounts and of functions: sealed values, and what follows when one changes. */
 import { and, asc, count, eq, gt, inArray, sql } from 'drizzle-orm';
-import type { SecretView } from '#shared/contracts/api.ts';
+import type { SecretView } from '#shared/contracts/access.ts';
 import { functionConfigSchema, type FunctionConfig } from '#shared/contracts/config.ts';
 import { envNames } from '../publish/env-names.ts';
 import {

@@ -1,7 +1,8 @@
 /** A whole control plane in one process for tests: real libSQL file, real blobs, scripted nodes. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CreateKey, PublishReply } from '#shared/contracts/api.ts';
+import type { CreateKey } from '#shared/contracts/access.ts';
+import type { PublishReply } from '#shared/contracts/api.ts';
 import { credentialsSchema } from '#shared/contracts/credentials.ts';
 import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { createdKeySchema } from '#shared/contracts/api.ts';
+import { createdKeySchema } from '#shared/contracts/access.ts';
 import { importSigningKey } from '#shared/signatures/sign.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { ControlApi } from '../support/api.ts';
