@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { diagnoseSandbox } from '#nodes/doctor.ts';
 import { findDataDir } from '../client/connection.ts';
 import { bytesText } from '../output.ts';
-import { DEFAULTS } from '../up/platform.ts';
+import { DEFAULTS } from '../up/options.ts';
 import { workerdBinary, workerdDate } from '../workerd-binary.ts';
 
 export interface Check {

@@ -12,7 +12,8 @@ import { millisecondsText, plain } from '../output.ts';
 import { deferred } from './deferred.ts';
 import type { PlaneEvent } from './plane-process.ts';
 import { checkSettings } from './settings.ts';
-import { startPlatform, type Platform, type PlatformOptions } from './platform.ts';
+import type { PlatformOptions } from './options.ts';
+import { startPlatform, type Platform } from './platform.ts';
 
 const optionsSchema = z.object({
   host: z.string(),

@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
-import type { PlatformOptions } from '#cli/up/platform.ts';
+import type { PlatformOptions } from '#cli/up/options.ts';
 import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import { logEntrySchema, type LogEntry, type NodeStatus } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';

@@ -1,7 +1,8 @@
 /** A real platform on a fresh data folder and free ports, and calls through its gateway. */
 import { join } from 'node:path';
 import { request } from 'undici';
-import { startPlatform, type Platform, type PlatformOptions } from '#cli/up/platform.ts';
+import type { PlatformOptions } from '#cli/up/options.ts';
+import { startPlatform, type Platform } from '#cli/up/platform.ts';
 import type { SigningKey } from '#shared/signatures/sign.ts';
 import { signRequest } from '#shared/signatures/sign.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
