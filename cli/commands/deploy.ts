@@ -3,6 +3,7 @@ import colors from 'picocolors';
 import { z } from 'zod';
 import {
   publishReplySchema,
+  type publishMetadataSchema,
   type PublishMetadata,
   type PublishReply,
   type Propagation,
@@ -136,19 +137,25 @@ function refuseUnsupported({ output }: Context, { unsupported }: Project, allowM
 }
 
 /** What is published: with the flags that the code turned out to need. */
-function configOf({ config }: Pick<Project, 'config'>, { addedFlags }: Bundle): Project['config'] {
-  return addedFlags.length === 0
-    ? config
-    : { ...config, compatibilityFlags: [...config.compatibilityFlags, ...addedFlags] };
+function configOf(
+  { config, limitsGiven }: Pick<Project, 'config' | 'limitsGiven'>,
+  { addedFlags }: Bundle,
+): z.input<typeof publishMetadataSchema>['config'] {
+  return {
+    ...config,
+    // Without defaults: the platform lowers those to what the account may have, and refuses what was asked for.
+    limits: Object.fromEntries(Object.entries(config.limits).filter(([name]) => limitsGiven.includes(name))),
+    compatibilityFlags: [...config.compatibilityFlags, ...addedFlags],
+  };
 }
 
 export async function publish(
   api: ControlApi,
-  project: Pick<Project, 'name' | 'config'>,
+  project: Pick<Project, 'name' | 'config' | 'limitsGiven'>,
   { bundle, assets }: { readonly bundle: Bundle; readonly assets?: CollectedAssets | undefined },
   { alias, message }: Pick<PublishMetadata, 'alias' | 'message'>,
 ): Promise<PublishReply> {
-  const metadata: PublishMetadata = {
+  const metadata: z.input<typeof publishMetadataSchema> = {
     config: configOf(project, bundle),
     ...(bundle.main === undefined ? {} : { main: bundle.main }),
     modules: bundle.modules.map(({ name, type }) => ({ name, type })),

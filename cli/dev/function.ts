@@ -133,7 +133,7 @@ export class DevFunction {
     const assets = await prepareAssets(api, project);
     const reply = await publish(
       api,
-      { name: project.name, config },
+      { name: project.name, config, limitsGiven: Object.keys(config.limits) },
       { bundle, assets },
       {
         alias: LIVE,

@@ -23,6 +23,8 @@ export interface Project {
   /** Absolute path of the folder with static assets, when there are any. */
   readonly assetsFolder: string | undefined;
   readonly config: FunctionConfig;
+  /** Names of the limits that the configuration sets; the others have their defaults, which the platform may lower. */
+  readonly limitsGiven: readonly string[];
   readonly rules: readonly ModuleRule[];
   /** Import specifier → another one, or a path relative to the root. */
   readonly alias: Readonly<Record<string, string>>;

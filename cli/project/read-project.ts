@@ -69,6 +69,7 @@ export async function readProject(target: string, options: ProjectOptions = {}):
   const parsed = projectFileSchema.safeParse(value);
   if (!parsed.success) throw invalid(name, problemsOf(parsed.error, source, KNOWN_KEYS));
   const project = projectOf(parsed.data, {
+    limitsGiven: Object.keys((value as { readonly limits?: object }).limits ?? {}),
     root: sources.root,
     configPath: file?.path ?? resolve(target),
     unsupported: base.unsupported,
@@ -165,7 +166,7 @@ async function nameOf(root: string): Promise<string> {
 
 function projectOf(
   file: z.output<typeof projectFileSchema>,
-  at: Pick<Project, 'root' | 'configPath' | 'warnings' | 'unsupported'>,
+  at: Pick<Project, 'root' | 'configPath' | 'limitsGiven' | 'warnings' | 'unsupported'>,
 ): Project {
   const { name, main, rules, alias, define, noBundle, findAdditionalModules, minify, ...further } = file;
   const { baseDir, tsconfig, jsxFactory, jsxFragment, build, assets, $schema: _, ...config } = further;

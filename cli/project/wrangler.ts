@@ -152,7 +152,7 @@ function limitsOf({ limits }: Wrangler, warn: (text: string) => void) {
   return {
     limits: {
       cpuMs: taken,
-      timeoutMs: Math.min(Math.max(taken, LIMITS.timeoutMsDefault), LIMITS.timeoutMsMax),
+      ...(taken > LIMITS.timeoutMsDefault ? { timeoutMs: Math.min(taken, LIMITS.timeoutMsMax) } : {}),
     },
   };
 }

@@ -5,6 +5,7 @@ import type { FunctionView, PlatformStatus, ProvisionView } from '#shared/contra
 import type { FunctionLife } from '#shared/contracts/scheduling.ts';
 import type { Problem } from '#shared/errors.ts';
 import { aliasNameSchema, versionId } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
 import { readSnapshot } from '../db/changes.ts';
 import { scriptedNode, world, type World } from '../testing/world.ts';
 
@@ -56,12 +57,32 @@ describe('ceilings', () => {
     await using w = await world();
     const ceilings = { cpuMs: 100, timeoutMs: 1_000, memoryMb: 64 };
     await w.call('PATCH', A, { body: { ceilings } });
-    const over = await w.publish('hello', undefined, { config: { limits: { cpuMs: 101, memoryMb: 64 } } });
+    const over = await w.publish('hello', undefined, {
+      config: { limits: { cpuMs: 101, timeoutMs: 1_001, memoryMb: 64 } },
+    });
     expect(over.body).toMatchObject({
       code: 'config_invalid',
       problems: [{ path: 'config.limits.cpuMs' }, { path: 'config.limits.timeoutMs' }],
     });
     expect((await w.publish('hello', undefined, { config: { limits: ceilings } })).status).toBe(201);
+  });
+
+  test('lower the limits that a config leaves to the platform, and say so', async ({ expect }) => {
+    await using w = await world();
+    await w.call('PATCH', A, { body: { ceilings: { cpuMs: 100, timeoutMs: 1_000, memoryMb: 4_096 } } });
+    const { status, body } = await w.publish('hello', undefined, { config: { limits: { cpuMs: 50 } } });
+    expect(status).toBe(201);
+    expect(body.version.config.limits).toMatchObject({
+      cpuMs: 50,
+      timeoutMs: 1_000,
+      memoryMb: LIMITS.memoryMbDefault,
+    });
+    expect(body.warnings).toEqual([
+      `limits.timeoutMs is 1000, as much as the account may have: the default is ${LIMITS.timeoutMsDefault}`,
+    ]);
+    const none = await w.publish('other');
+    expect(none.body.version.config.limits).toMatchObject({ cpuMs: 100, timeoutMs: 1_000 });
+    expect(none.body.warnings).toHaveLength(2);
   });
 
   test('one function more than the account may have is refused, a new version is not', async ({ expect }) => {

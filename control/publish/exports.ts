@@ -23,9 +23,8 @@ export function withEntrypoints<T extends { readonly config: Pick<FunctionConfig
 }
 
 /** Handlers that nothing calls: without a word they would be taken for working. */
-export function exportWarnings(exports: ModuleExports | undefined): { readonly warnings?: string[] } {
-  const warnings = (exports?.handlers ?? []).map(
+export function exportWarnings(exports: ModuleExports | undefined): readonly string[] {
+  return (exports?.handlers ?? []).map(
     (name) => `\`${name}\` is exported, but nothing on this platform calls it: only \`fetch\` and RPC are.`,
   );
-  return warnings.length === 0 ? {} : { warnings };
 }

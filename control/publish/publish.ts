@@ -44,7 +44,7 @@ import { mapStack } from '../logs/source-maps.ts';
 import type { NodePort } from '../nodes.ts';
 import type { Permits } from '../permits.ts';
 import { parseOrRefuse } from '../validation.ts';
-import { overCeilings } from './ceilings.ts';
+import { limitsGiven, lowerDefaults, overCeilings } from './ceilings.ts';
 import { refuseBadJwks, sealConfig } from './jwks.ts';
 import { exportWarnings, withEntrypoints } from './exports.ts';
 import {
@@ -234,9 +234,11 @@ export async function publishVersion(
   upload: Upload,
   { by, signal }: Publishing,
 ): Promise<PublishReply> {
-  const metadata = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
+  const wanted = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
   refuseBadJwks((upload.metadata as { readonly config: Parameters<typeof refuseBadJwks>[0] }).config);
   const ceilings = await deps.db.read((orm) => ceilingsOf(orm, ref.account));
+  const lowered = lowerDefaults(wanted.config, limitsGiven(upload.metadata), ceilings);
+  const metadata = { ...wanted, config: lowered.config };
   const over = overCeilings(metadata.config, ceilings);
   if (over !== undefined) throw over;
   const layers = await resolveLayers(deps.db, ref, metadata);
@@ -289,9 +291,12 @@ export async function publishVersion(
   const whole = withEntrypoints(content, started?.exports);
   const reply = await deps.db.write((tx) => commit(tx, ref, { content: whole, metadata, actor: by, files }));
   lease.keep();
-  return started === undefined
-    ? reply
-    : { ...reply, startMs: started.startMs, ...exportWarnings(started.exports) };
+  const warnings = [...lowered.warnings, ...exportWarnings(started?.exports)];
+  return {
+    ...reply,
+    ...(started === undefined ? {} : { startMs: started.startMs }),
+    ...(warnings.length === 0 ? {} : { warnings }),
+  };
 }
 
 export async function publishLayer(
