@@ -143,9 +143,15 @@ async function attach(
       attachments.map((attachment) => attachment.attach({ instanceId, folder, owner, runnable })),
     );
   } catch (thrown) {
-    slot.kill('startup_failed');
-    throw thrown;
+    spoil(slot, thrown);
   }
+}
+
+/** What a slot that is ended lacks (its folder, its process) is a consequence: its own reason is told. */
+function spoil(slot: Slot, thrown: unknown): void {
+  if (slot.state.kind === 'killing' || slot.state.kind === 'ended') return;
+  slot.kill('startup_failed');
+  throw thrown;
 }
 
 function explain(
@@ -168,7 +174,6 @@ async function setMemory(slot: Slot, memoryMb: number): Promise<void> {
   try {
     await slot.setMemory(memoryMb);
   } catch (thrown) {
-    slot.kill('startup_failed');
-    throw thrown;
+    spoil(slot, thrown);
   }
 }
