@@ -14,7 +14,6 @@ import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
 import { KV } from '../bindings/kv/kind.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
-import { Egress, type EgressOptions } from '../egress/egress.node.ts';
 import { createAgentApp } from '../http/app.ts';
 import { check } from '../instances/check.node.ts';
 import { Instances } from '../instances/instances.node.ts';
@@ -40,7 +39,7 @@ async function findRunnable({ runnables, link }: Parts, versionId: VersionId): P
 /** An agent is ready when this many slots wait; the others follow while it serves. */
 const SLOTS_FIRST = 3;
 
-function followFeed(parts: Parts, { egress, instances, heartbeat }: Running): Promise<FeedConsumer> {
+function followFeed(parts: Parts, { instances, heartbeat }: Running): Promise<FeedConsumer> {
   const { options, layout, runnables, prefetch, link } = parts;
   return startFeedConsumer({
     peer: parts.control,
@@ -58,7 +57,6 @@ function followFeed(parts: Parts, { egress, instances, heartbeat }: Running): Pr
     onChange: (items) => {
       parts.bindings.apply(items);
       for (const item of items) {
-        if (item.kind === 'secret') egress.setSecret(item.key, item.value?.sealed);
         if (item.kind !== 'runnable') continue;
         runnables.set(item.key, item.value ?? undefined);
         prefetch.want(item.key, item.value ?? undefined);
@@ -73,19 +71,7 @@ function followFeed(parts: Parts, { egress, instances, heartbeat }: Running): Pr
   });
 }
 
-function startEgress({ options, layout }: Parts, onRefused: EgressOptions['onRefused']): Egress {
-  const { allowPrivate = [], dnsServers = [], extraCa } = options.egress ?? {};
-  return new Egress({
-    settings: { allowPrivate, dnsServers, extraCa, nodeKeyFile: layout.nodeKey },
-    clock: systemClock,
-    timers: systemTimers,
-    log: options.log,
-    onRefused,
-  });
-}
-
 interface Running {
-  readonly egress: Egress;
   readonly instances: Instances;
   readonly watchdog: Watchdog;
   readonly heartbeat: Heartbeat;
@@ -102,23 +88,16 @@ function tellInspectable(
   if (port !== undefined) onInspectable?.({ versionId: id, port });
 }
 
+/** Each part knows those before it; what instances do is told to those after them. */
 function assemble(parts: Parts, socket: string): Running {
   const { options, pools, runnables, usage } = parts;
   let draining = false;
-  const egress = startEgress(parts, ({ instanceId, message, requestId }) =>
-    instances.get(instanceId)?.collector.platform(message, requestId),
-  );
-  parts.bindings.onRefused((instanceId, message) => instances.get(instanceId)?.collector.platform(message));
-  parts.usageSources.push(
-    () => egress.takeUsage(),
-    () => parts.bindings.takeUsage(),
-  );
   const launchOptions: LaunchOptions = {
     pools,
     ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),
     timers: systemTimers,
     clock: systemClock,
-    attachments: [egress, parts.bindings],
+    attachments: [parts.bindings],
   };
   const instances = new Instances({
     launch: launchOptions,
@@ -130,17 +109,6 @@ function assemble(parts: Parts, socket: string): Running {
     agentSocket: socket,
     isOutdated: (runnable) => runnables.isOutdated(runnable),
     findRunnable: (versionId: VersionId) => findRunnable(parts, versionId),
-    onStarted: ({ id, slot, runnable }) => {
-      usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
-      tellInspectable(options, slot, runnable);
-      watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits });
-    },
-    onStopping: (instanceId) => watchdog.look(instanceId),
-    onEnded: ({ id }) => {
-      watchdog.unwatch(id);
-      usage.ended(id, systemClock.monotonicMs());
-      heartbeat.beat();
-    },
   });
   const watchdog = new Watchdog({
     clock: systemClock,
@@ -167,10 +135,23 @@ function assemble(parts: Parts, socket: string): Running {
       for (const instanceId of stop) instances.stop(instanceId, LIMITS.leaseTtlMs);
     },
   });
+  instances.observe({
+    started: ({ id, slot, runnable }) => {
+      usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
+      tellInspectable(options, slot, runnable);
+      watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits });
+    },
+    stopping: (instanceId) => watchdog.look(instanceId),
+    ended: ({ id }) => {
+      watchdog.unwatch(id);
+      usage.ended(id, systemClock.monotonicMs());
+      heartbeat.beat();
+    },
+  });
   const drain = (): void => {
     draining = true;
   };
-  return { egress, instances, watchdog, heartbeat, launchOptions, drain };
+  return { instances, watchdog, heartbeat, launchOptions, drain };
 }
 
 export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
@@ -220,7 +201,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await feed.close();
       watchdog.close();
       await Promise.all([pools.standard.close(), pools.strict.close()]);
-      await Promise.all([running.egress.close(), parts.bindings.close()]);
+      await parts.bindings.close();
       // After those who count.
       await reporter.close();
       await parts.group?.close();

@@ -22,7 +22,7 @@ import type { UsageSource } from '#shared/usage/reporter.ts';
 import { createOpenSecrets } from '../code/open-secrets.node.ts';
 import { Prefetch } from '../code/prefetch.ts';
 import { Programs } from '../code/programs.node.ts';
-import type { EgressSettings } from '../egress/messages.ts';
+import { egressKind, type EgressSettings } from '../egress/kind.ts';
 import { loadEntryModules } from '../entry/pack.node.ts';
 import { NO_PRIORITY, openPriority, type Priority } from '../limits/priority.node.ts';
 import { LogStore } from '../logs/store.node.ts';
@@ -119,8 +119,8 @@ export interface Parts {
   readonly group: Cgroups | undefined;
   readonly priority: Priority;
   readonly usage: NodeUsage;
-  /** Who counts what functions use: parts of the agent add theirs. */
-  readonly usageSources: UsageSource[];
+  /** Who counts what functions use. */
+  readonly usageSources: readonly UsageSource[];
   readonly pools: Readonly<Record<Tier, SlotPool>>;
   readonly programs: Programs;
   readonly code: BlobCache;
@@ -200,6 +200,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
     rpcHost,
   });
   const usage = new NodeUsage();
+  const bindings = await openBindings(options, layout, rpcHost);
   return {
     options,
     layout,
@@ -207,7 +208,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
     group,
     priority: openPriority() ?? NO_PRIORITY,
     usage,
-    usageSources: [() => usage.drain(systemClock.monotonicMs())],
+    usageSources: [() => usage.drain(systemClock.monotonicMs()), () => bindings.takeUsage()],
     pools: openPools(options, sandbox, group),
     code,
     programs,
@@ -220,7 +221,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
       log,
     }),
     runnables: new RunnableIndex(systemTimers),
-    bindings: await openBindings(options, layout, rpcHost),
+    bindings,
     control,
     scheduler: new UnixPeer(layout.sockets.scheduler),
   };
@@ -256,8 +257,10 @@ async function openBindings(options: AgentOptions, layout: Layout, rpcHost: stri
   const { nodeId, log } = options;
   const database = join(folder, 'kv.db');
   await makePrivate(database);
+  const { allowPrivate = [], dnsServers = [], extraCa } = options.egress ?? {};
   return new BindingHost({
     kinds: [
+      egressKind({ allowPrivate, dnsServers, extraCa, nodeKeyFile: layout.nodeKey }),
       cacheBindings(),
       serviceBindings({ nodeId, schedulerSocket: layout.sockets.scheduler, rpcHost }),
       kvBindings({
@@ -271,6 +274,7 @@ async function openBindings(options: AgentOptions, layout: Layout, rpcHost: stri
       }),
     ],
     log,
+    clock: systemClock,
     timers: systemTimers,
   });
 }

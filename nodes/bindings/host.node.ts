@@ -1,16 +1,29 @@
 /**
- * Bindings of the instances of this node. Each binding is a socket in the slot's folder: the socket says who
- * calls and what it may reach, and nothing that the caller sends is believed on that.
+ * What the instances of this node reach: bindings, caches and the network. Each is a socket in the slot's folder: the
+ * socket says who calls and what it may reach, and nothing that the caller sends is believed on that.
  */
 import { join } from 'node:path';
 import type { FeedItem } from '#shared/contracts/feed.ts';
-import type { Timers } from '#shared/runtime/clock.ts';
+import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { AttachedSlot, Attachment } from '../instances/attachment.ts';
 import type { BindingKind } from './kind.ts';
 import { COMPLETE, type StateEntry } from './protocol.ts';
-import { BindingThread } from './thread.node.ts';
+import { BindingThread, type SpawnThread } from './thread.node.ts';
+
+/** Functions whose usage waits to be fetched; with more, the oldest are dropped. */
+const USAGE_FUNCTIONS_MAX = 10_000;
+
+export interface BindingHostOptions {
+  readonly kinds: readonly BindingKind[];
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly spawn?: SpawnThread;
+  /** Default {@link USAGE_FUNCTIONS_MAX}. */
+  readonly usageFunctionsMax?: number;
+}
 
 interface Served {
   readonly kind: BindingKind;
@@ -20,32 +33,32 @@ interface Served {
 
 export class BindingHost implements Attachment {
   readonly #served: readonly Served[];
+  readonly #usageFunctionsMax: number;
   /** By function. */
   #usage = new Map<string, UsageEntry>();
-  #refused: (instanceId: string, message: string) => void = () => undefined;
+  /** By instance: whom to tell what it was refused. */
+  readonly #refused = new Map<string, AttachedSlot['refused']>();
 
-  constructor(options: {
-    readonly kinds: readonly BindingKind[];
-    readonly log: Log;
-    readonly timers: Timers;
-  }) {
-    this.#served = options.kinds.map((kind) => {
+  constructor({ kinds, usageFunctionsMax, ...machine }: BindingHostOptions) {
+    this.#usageFunctionsMax = usageFunctionsMax ?? USAGE_FUNCTIONS_MAX;
+    this.#served = kinds.map((kind) => {
       const state = new Map<string, unknown>();
       const thread = new BindingThread({
         name: kind.name,
         entry: kind.thread,
         data: kind.data,
-        log: options.log,
-        timers: options.timers,
-        onRefused: (instanceId, message) => this.#refused(instanceId, message),
+        ...machine,
+        onRefused: (instanceId, message, requestId) => this.#refused.get(instanceId)?.(message, requestId),
         onUsage: (entries) => this.#count(entries),
         snapshot: () => [...state].map(([key, value]) => ({ key, value })),
       });
+      if (kind.startsWithAgent === true) thread.start();
       return { kind, thread, state };
     });
   }
 
-  async attach({ instanceId, folder, owner, runnable }: AttachedSlot): Promise<void> {
+  async attach({ instanceId, folder, owner, runnable, refused }: AttachedSlot): Promise<void> {
+    this.#refused.set(instanceId, refused);
     await Promise.all(
       this.#served.map(async ({ kind, thread }) => {
         const requests = kind.socketsOf(runnable);
@@ -59,6 +72,7 @@ export class BindingHost implements Attachment {
   }
 
   detach(instanceId: string): void {
+    this.#refused.delete(instanceId);
     for (const { thread } of this.#served) thread.detach(instanceId);
   }
 
@@ -86,12 +100,7 @@ export class BindingHost implements Attachment {
     }
   }
 
-  /** Whom to tell what an instance was refused, in words for the function's owner. */
-  onRefused(listener: (instanceId: string, message: string) => void): void {
-    this.#refused = listener;
-  }
-
-  /** What functions used through bindings since the last call. At most a second old. */
+  /** What functions used through their sockets since the last call. At most a second old. */
   takeUsage(): Iterable<UsageEntry> {
     const usage = this.#usage;
     this.#usage = new Map();
@@ -112,6 +121,10 @@ export class BindingHost implements Attachment {
       for (const [name, amount] of Object.entries(entry.amounts))
         amounts[name] = (amounts[name] ?? 0) + amount;
       this.#usage.set(key, { ...entry, amounts });
+    }
+    for (const oldest of this.#usage.keys()) {
+      if (this.#usage.size <= this.#usageFunctionsMax) break;
+      this.#usage.delete(oldest);
     }
   }
 

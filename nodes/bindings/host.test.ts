@@ -3,11 +3,11 @@ import { lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import type { FeedItem, Runnable } from '#shared/contracts/feed.ts';
-import { systemTimers } from '#shared/runtime/clock.ts';
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { callSocket } from '../testing/world.node.ts';
-import { BindingHost } from './host.node.ts';
+import { BindingHost, type BindingHostOptions } from './host.node.ts';
 import type { BindingKind } from './kind.ts';
 
 const fragile: BindingKind = {
@@ -22,16 +22,29 @@ const fragile: BindingKind = {
 const runnable = { kv: [{ binding: 'A', namespaceId: 'one' }] } as unknown as Runnable;
 const route = { kind: 'route', key: 'r1', value: null } as FeedItem;
 
-async function setUp(folder: string) {
+async function setUp(folder: string, options: Partial<BindingHostOptions> = {}) {
   const log = memoryLog();
-  const host = new BindingHost({ kinds: [fragile], log, timers: systemTimers });
+  const host = new BindingHost({
+    kinds: [fragile],
+    log,
+    clock: systemClock,
+    timers: systemTimers,
+    ...options,
+  });
   const slot = join(folder, 'slot');
   await mkdir(slot, { mode: 0o700 });
+  const refused: string[] = [];
   const attach = (instanceId: string): Promise<void> =>
-    host.attach({ instanceId, folder: slot, owner: undefined, runnable });
+    host.attach({
+      instanceId,
+      folder: slot,
+      owner: undefined,
+      runnable,
+      refused: (message) => refused.push(message),
+    });
   const ask = async (path = '/'): Promise<unknown> =>
     JSON.parse((await callSocket(join(slot, 'k0.sock'), { path })).text);
-  return { host, log, slot, attach, ask };
+  return { host, log, slot, attach, ask, refused };
 }
 
 describe('BindingHost', () => {
@@ -56,7 +69,7 @@ describe('BindingHost', () => {
     await expect(ask('/die')).rejects.toThrow();
     const answer = await waitFor('the thread to be back', () => ask());
     expect(answer).toEqual({ instanceId: 'i1', target: 'one', known: { r1: 'routed' } });
-    expect(log.lines.map(({ event }) => event)).toContain('binding_thread_ended');
+    expect(log.lines.map(({ event }) => event)).toContain('attachment_thread_ended');
     await host.close();
   });
 
@@ -88,10 +101,66 @@ describe('BindingHost', () => {
     await host.close();
   });
 
+  test('makes sockets that are for their user alone', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const { host, slot, attach } = await setUp(folder.path);
+    await attach('i1');
+    expect((await lstat(join(slot, 'k0.sock'))).mode & 0o777).toBe(0o600);
+    await host.close();
+  });
+
+  test('gives its threads nothing of the agent: no environment, no flags, a heap with a bound', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const { host, attach, ask } = await setUp(folder.path);
+    await attach('i1');
+    expect(await ask('/given')).toMatchObject({
+      env: {},
+      execArgv: [],
+      resourceLimits: { maxOldGenerationSizeMb: 512 },
+    });
+    await host.close();
+  });
+
+  test('tells what was refused to whoever attached the instance, as long as it is there', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const { host, attach, ask, refused } = await setUp(folder.path);
+    await attach('i1');
+    await ask('/refuse/no');
+    await waitFor('the refusal', () => refused.length === 1);
+    expect(refused).toEqual(['no']);
+    await host.close();
+  });
+
+  test('keeps the usage of as many functions as it says, those that were counted last', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const { host, attach, ask } = await setUp(folder.path, { usageFunctionsMax: 2 });
+    await attach('i1');
+    for (const name of ['a', 'b', 'b', 'c']) await ask(`/use/${name}`);
+    await host.close();
+    const used = [...host.takeUsage()];
+    expect(used.map((entry) => [entry.function, entry.amounts.egressRequests])).toEqual([
+      ['b', 2],
+      ['c', 1],
+    ]);
+    expect([...host.takeUsage()]).toEqual([]);
+  });
+
   test('says so when a socket cannot be made', async ({ expect }) => {
     await using folder = await tempFolder();
     const { host } = await setUp(folder.path);
-    const missing = { instanceId: 'i1', folder: join(folder.path, 'missing'), owner: undefined, runnable };
+    const missing = {
+      instanceId: 'i1',
+      folder: join(folder.path, 'missing'),
+      owner: undefined,
+      runnable,
+      refused: () => undefined,
+    };
     await expect(host.attach(missing)).rejects.toThrow(/do not listen/);
     await host.close();
   });

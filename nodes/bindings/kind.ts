@@ -1,4 +1,4 @@
-/** A kind of binding, as the agent sees it: which sockets a version needs, and the thread that answers on them. */
+/** A kind of attachment, as the agent sees it: which sockets a version needs, and the thread that answers on them. */
 import type { FeedItem, Runnable } from '#shared/contracts/feed.ts';
 import type { StateEntry } from './protocol.ts';
 
@@ -15,6 +15,8 @@ export interface BindingKind {
   readonly thread: URL;
   /** Given to the thread when it starts; plain data. */
   readonly data: unknown;
+  /** Every instance needs it: the thread starts with the agent. Else with the first instance. */
+  readonly startsWithAgent?: true;
   socketsOf(runnable: Runnable): readonly SocketRequest[];
   /** What the thread must know of a change of the feed; undefined: nothing. */
   stateOf(item: FeedItem): StateEntry | undefined;

@@ -4,12 +4,10 @@
  */
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { LogLevel } from '#shared/runtime/log.ts';
+import type { SocketPlace } from './listen.node.ts';
 
 /** One listening socket: whoever connects to it is the instance, and may reach `target` and nothing else. */
-export interface BindingSocket<T = unknown> {
-  readonly path: string;
-  /** User that must be able to connect, when it is not the agent's. */
-  readonly owner: { readonly uid: number; readonly gid: number } | undefined;
+export interface BindingSocket<T = unknown> extends SocketPlace {
   readonly instanceId: string;
   readonly target: T;
 }
@@ -29,7 +27,12 @@ export interface StateEntry {
 
 export type FromThread =
   /** For the log of the function that runs in the instance. */
-  | { readonly type: 'refused'; readonly instanceId: string; readonly message: string }
+  | {
+      readonly type: 'refused';
+      readonly instanceId: string;
+      readonly message: string;
+      readonly requestId: string | undefined;
+    }
   | { readonly type: 'attached'; readonly instanceId: string; readonly problem?: string }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failed'; readonly id: number; readonly code: string; readonly detail: string }

@@ -1,16 +1,12 @@
-/**
- * The inside of a binding thread: listens where the agent says, hands connections to its kind.
- *
- * Sockets lie in a folder that user code's process may write to, and the agent may be root: nothing here
- * follows a link in it (unlink, bind and lchown do not).
- */
-import { lchown, rm } from 'node:fs/promises';
+/** The inside of a binding thread: listens where the agent says, hands connections to its kind. */
 import type { Server } from 'node:http';
+import process from 'node:process';
 import { parentPort, workerData } from 'node:worker_threads';
 import { asPlatformError } from '#shared/errors.ts';
 import { systemTimers } from '#shared/runtime/clock.ts';
 import type { Log, LogLevel } from '#shared/runtime/log.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
+import { listenAt } from './listen.node.ts';
 import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
 
 export interface ThreadPart<T> {
@@ -26,7 +22,7 @@ export interface ThreadPart<T> {
 }
 
 /** Tells the owner of the function that runs in an instance, in its log. */
-export type Refused = (instanceId: string, message: string) => void;
+export type Refused = (instanceId: string, message: string, requestId?: string) => void;
 
 type Send = (message: FromThread) => void;
 
@@ -50,23 +46,6 @@ function threadLog(send: Send): Log {
   return log({});
 }
 
-/** Connections that may wait to be accepted; one more is refused with EAGAIN. The kernel has a bound of its own. */
-const BACKLOG = 4_096;
-
-async function listen(server: Server, { path, owner }: BindingSocket): Promise<void> {
-  // A thread that died left its socket files.
-  await rm(path, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ path, backlog: BACKLOG }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-  // The folder is 0700 and the slot user's: no mode of the socket opens it to anybody else.
-  if (owner !== undefined) await lchown(path, owner.uid, owner.gid);
-}
-
 const USAGE_MS = 1_000;
 
 class Attached<T> {
@@ -82,7 +61,7 @@ class Attached<T> {
     this.#servers.set(instanceId, servers);
     for (const [index, server] of servers.entries()) {
       const socket = sockets[index];
-      if (socket !== undefined) await listen(server, socket);
+      if (socket !== undefined) await listenAt(server, socket);
     }
     // Detached meanwhile: a server that began to listen after it must not stay.
     if (!this.#servers.has(instanceId)) closeAll(servers);
@@ -115,8 +94,8 @@ export async function runThread<T>(
   const port = parentPort;
   if (port === null) throw new Error('a binding thread runs in a worker of the agent');
   const send: Send = (message) => port.postMessage(message);
-  const part = await open(workerData, threadLog(send), (instanceId, message) =>
-    send({ type: 'refused', instanceId, message }),
+  const part = await open(workerData, threadLog(send), (instanceId, message, requestId) =>
+    send({ type: 'refused', instanceId, message, requestId }),
   );
   const attached = new Attached<T>(part);
   const tellUsage = (): void => {
@@ -156,6 +135,8 @@ export async function runThread<T>(
         void part.close().finally(() => {
           tellUsage();
           port.close();
+          // A look-up that nobody waits for would keep the thread; what was posted is delivered before its end is told.
+          setImmediate(() => process.exit(0));
         });
         break;
     }

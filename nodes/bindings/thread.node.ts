@@ -1,25 +1,30 @@
 /**
- * A binding thread, seen from the agent: started when first needed, started again when it dies.
+ * A thread of one kind, seen from the agent: started when first needed, started again when it dies.
  *
- * Sockets are listened on by the thread itself, so no byte of a binding passes the agent's event loop. After
- * a restart the thread gets the state and all live sockets again; meanwhile connections are refused.
+ * Sockets are listened on by the thread itself, so no byte of user code passes the agent's event loop, which
+ * watches over CPU time. After a restart the thread gets the state and all live sockets again; meanwhile
+ * connections are refused, and what was in flight fails: code can try again.
  */
-import { Worker } from 'node:worker_threads';
+import { Worker, type WorkerOptions } from 'node:worker_threads';
 import { isErrorCode, PlatformError } from '#shared/errors.ts';
-import type { Timer, Timers } from '#shared/runtime/clock.ts';
+import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
+
+export type SpawnThread = (entry: URL, options: WorkerOptions) => Worker;
 
 export interface ThreadOptions {
   readonly name: string;
   readonly entry: URL;
   readonly data: unknown;
   readonly log: Log;
+  readonly clock: Clock;
   readonly timers: Timers;
+  readonly spawn?: SpawnThread;
   /** Everything that {@link BindingThread.state} was told so far. */
   readonly snapshot: () => readonly StateEntry[];
-  readonly onRefused: (instanceId: string, message: string) => void;
+  readonly onRefused: (instanceId: string, message: string, requestId: string | undefined) => void;
   readonly onUsage: (entries: readonly UsageEntry[]) => void;
 }
 
@@ -33,10 +38,12 @@ interface Asked {
   readonly reject: (error: PlatformError) => void;
 }
 
-const RESTART_MS_MIN = 100;
+/** Of its V8 heap; bodies lie outside and have bounds of their own. */
+const HEAP_MB_MAX = 512;
+const RESTART_MS_MIN = 50;
 const RESTART_MS_MAX = 5_000;
 /** A thread that ran for this long had started well: its next death is not a repetition. */
-const STEADY_MS = 30_000;
+const STEADY_MS = 10_000;
 const ASKED_MAX = 256;
 const CLOSE_MS_MAX = 2_000;
 
@@ -46,6 +53,7 @@ export class BindingThread {
   readonly #asked = new Map<number, Asked>();
   #nextAsk = 0;
   #worker: Worker | undefined;
+  #startedMs = 0;
   #restart: Timer | undefined;
   #restartMs = RESTART_MS_MIN;
   #closed = false;
@@ -54,7 +62,12 @@ export class BindingThread {
     this.#options = options;
   }
 
-  /** Resolves when every socket listens. */
+  /** For a kind that every instance needs: the first one does not wait for the thread. */
+  start(): void {
+    if (this.#worker === undefined && this.#restart === undefined && !this.#closed) this.#start();
+  }
+
+  /** Resolves when every socket listens, or the instance has ended: why it did is told by whoever starts it. */
   attach(instanceId: string, sockets: readonly BindingSocket[]): Promise<void> {
     if (this.#closed) return Promise.reject(new PlatformError('internal', 'the bindings are closed'));
     return new Promise((resolve, reject) => {
@@ -75,7 +88,7 @@ export class BindingThread {
     const attaching = this.#attached.get(instanceId);
     if (attaching === undefined) return;
     this.#attached.delete(instanceId);
-    attaching.settle?.('the instance has ended');
+    attaching.settle?.(undefined);
     this.#send({ type: 'detach', instanceId });
   }
 
@@ -100,6 +113,7 @@ export class BindingThread {
     this.#restart?.cancel();
     const worker = this.#worker;
     if (worker === undefined) return;
+    worker.ref();
     const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
     this.#send({ type: 'close' });
     const timer = this.#options.timers.after(CLOSE_MS_MAX, () => void worker.terminate());
@@ -112,19 +126,23 @@ export class BindingThread {
   }
 
   #start(): void {
-    const { entry, data, name, log, timers, snapshot } = this.#options;
+    const { entry, data, name, log, clock, spawn = spawnThread, snapshot } = this.#options;
     this.#restart = undefined;
-    const worker = new Worker(entry, { workerData: data, name });
+    // Of the agent it gets nothing but its data: no environment, no flags.
+    const worker = spawn(entry, {
+      name,
+      workerData: data,
+      env: {},
+      execArgv: [],
+      resourceLimits: { maxOldGenerationSizeMb: HEAP_MB_MAX },
+    });
     this.#worker = worker;
-    const steady = timers.after(STEADY_MS, () => {
-      this.#restartMs = RESTART_MS_MIN;
-    });
+    // An agent that could not start must be able to end.
+    worker.unref();
+    this.#startedMs = clock.monotonicMs();
     worker.on('message', (message: FromThread) => this.#receive(message));
-    worker.on('error', (error) => log.error('binding_thread_failed', { kind: name, error }));
-    worker.once('exit', () => {
-      steady.cancel();
-      this.#ended();
-    });
+    worker.on('error', (error) => log.error('attachment_thread_failed', { kind: name, error }));
+    worker.once('exit', () => this.#ended());
     this.#send({ type: 'state', entries: snapshot() });
     for (const [instanceId, { sockets }] of this.#attached)
       this.#send({ type: 'attach', instanceId, sockets });
@@ -135,11 +153,14 @@ export class BindingThread {
     for (const { reject } of this.#asked.values()) reject(unavailable('the thread ended'));
     this.#asked.clear();
     if (this.#closed) return;
-    this.#options.log.error('binding_thread_ended', {
-      kind: this.#options.name,
+    const { name, clock, timers, log } = this.#options;
+    if (clock.monotonicMs() - this.#startedMs > STEADY_MS) this.#restartMs = RESTART_MS_MIN;
+    log.error('attachment_thread_ended', {
+      kind: name,
       restartMs: this.#restartMs,
+      instances: this.#attached.size,
     });
-    this.#restart = this.#options.timers.after(this.#restartMs, () => this.#start());
+    this.#restart = timers.after(this.#restartMs, () => this.#start());
     this.#restartMs = Math.min(RESTART_MS_MAX, this.#restartMs * 2);
   }
 
@@ -170,7 +191,7 @@ export class BindingThread {
         break;
       }
       case 'refused':
-        this.#options.onRefused(message.instanceId, message.message);
+        this.#options.onRefused(message.instanceId, message.message, message.requestId);
         break;
       case 'usage':
         this.#options.onUsage(message.entries);
@@ -181,6 +202,8 @@ export class BindingThread {
     }
   }
 }
+
+const spawnThread: SpawnThread = (entry, options) => new Worker(entry, options);
 
 function unavailable(detail: string): PlatformError {
   return new PlatformError('kv_unavailable', detail, { retryAfterMs: 1_000 });

@@ -1,27 +1,32 @@
-/** All proxies of a node: what the egress thread runs, and tests run in their own. */
+/** All proxies of a node: what the thread runs, and tests run in their own. */
 import { readFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import { createSecureContext, rootCertificates } from 'node:tls';
 import type { PlatformError } from '#shared/errors.ts';
-import type { VersionId } from '#shared/ids.ts';
+import { parseVersionId, type VersionId } from '#shared/ids.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import type { Log } from '#shared/runtime/log.ts';
 import { Shares } from '#shared/shares.ts';
 import { importKeyEncryptionKey } from '#shared/seal.ts';
+import type { UsageEntry } from '#shared/usage/reporter.ts';
+import { COMPLETE, type BindingSocket, type StateEntry } from '../bindings/protocol.ts';
+import type { Refused, ThreadPart } from '../bindings/run-thread.node.ts';
 import { addressPolicy } from './addresses.ts';
 import { createDial, type Dial } from './dial.node.ts';
-import type { EgressSettings, EgressUsage, FromEgress, SlotSpec } from './messages.ts';
+import type { EgressSettings, EgressTerms } from './kind.ts';
 import { dnsResolver, Names, type Resolve } from './names.node.ts';
 import { RefusalMeter } from './refusal-meter.ts';
 import { Secrets } from './secrets.ts';
-import { SlotProxy } from './slot-proxy.node.ts';
+import { SlotProxy, type EgressUsage } from './slot-proxy.node.ts';
 
 const CONNECT_MS_MAX = 10_000;
-const USAGE_MS = 1_000;
 
 export interface EgressHostOptions {
   readonly settings: EgressSettings;
   readonly clock: Clock;
   readonly timers: Timers;
-  readonly tell: (message: FromEgress) => void;
+  readonly log: Log;
+  readonly refused: Refused;
   readonly connectMsMax?: number;
   /** Of all instances together. */
   readonly connectionsMax?: number;
@@ -29,20 +34,17 @@ export interface EgressHostOptions {
   readonly resolve?: Resolve;
 }
 
-export class EgressHost {
+export class EgressHost implements ThreadPart<EgressTerms> {
   readonly #options: EgressHostOptions;
   readonly #dial: Dial;
   readonly #connections: Shares;
   readonly #secrets: Secrets;
   readonly #slots = new Map<string, SlotProxy>();
-  /** Told to go while it was about to listen. */
-  readonly #detached = new Set<string>();
-  readonly #attaching = new Set<string>();
+  /** Of versions, since it was asked for. */
   #usage = new Map<VersionId, EgressUsage>();
-  readonly #usageTimer: Disposable;
 
   constructor(options: EgressHostOptions) {
-    const { settings, clock, timers, tell } = options;
+    const { settings, clock, timers, log } = options;
     this.#options = options;
     this.#dial = createDial({
       names: new Names({
@@ -67,64 +69,58 @@ export class EgressHost {
     this.#secrets = new Secrets({
       loadKey: async () => importKeyEncryptionKey(await readFile(settings.nodeKeyFile, 'utf8')),
       onProblem: (key, error) =>
-        tell({
-          type: 'problem',
-          event: 'secret_not_opened',
+        log.error('secret_not_opened', {
           message: `${key}: ${error instanceof Error ? error.message : 'unknown'}`,
         }),
     });
-    this.#usageTimer = timers.every(USAGE_MS, () => this.#tellUsage());
   }
 
   get open(): number {
     return [...this.#slots.values()].reduce((sum, slot) => sum + slot.open, 0);
   }
 
-  async attach(spec: SlotSpec): Promise<void> {
-    const { clock, tell } = this.#options;
+  serve({ instanceId, target }: BindingSocket<EgressTerms>): Server {
+    const { clock } = this.#options;
     const meter = new RefusalMeter(clock);
-    const { instanceId } = spec;
-    this.#attaching.add(instanceId);
-    try {
-      const slot = await SlotProxy.listen({
-        spec,
-        dial: this.#dial,
-        connections: this.#connections,
-        secrets: this.#secrets,
-        clock,
-        onRefused: (error, requestId) => this.#refused(meter, instanceId, error, requestId),
-      });
-      if (this.#detached.delete(instanceId)) slot.close();
-      else this.#slots.set(instanceId, slot);
-      tell({ type: 'attached', instanceId });
-    } catch (thrown) {
-      const message = thrown instanceof Error ? thrown.message : 'unknown';
-      tell({ type: 'attach_failed', instanceId, message });
-    } finally {
-      this.#attaching.delete(instanceId);
-    }
+    const slot = new SlotProxy({
+      terms: target,
+      dial: this.#dial,
+      connections: this.#connections,
+      secrets: this.#secrets,
+      clock,
+      onRefused: (error, requestId) => this.#refused(meter, instanceId, error, requestId),
+    });
+    this.#slots.set(instanceId, slot);
+    return slot.server;
   }
 
-  detach(instanceId: string): void {
+  /** Keys are `account/name`, values sealed; undefined: it was deleted. */
+  state(entries: readonly StateEntry[]): void {
+    for (const { key, value } of entries)
+      if (key !== COMPLETE) this.#secrets.set(key, value as string | undefined);
+  }
+
+  detached(instanceId: string): void {
     const slot = this.#slots.get(instanceId);
-    if (slot === undefined) {
-      if (this.#attaching.has(instanceId)) this.#detached.add(instanceId);
-      return;
-    }
+    if (slot === undefined) return;
     this.#slots.delete(instanceId);
     slot.close();
     this.#collect(slot);
-    this.#tellUsage();
   }
 
-  setSecret(key: string, sealed: string | undefined): void {
-    this.#secrets.set(key, sealed);
+  usage(): readonly UsageEntry[] {
+    for (const slot of this.#slots.values()) this.#collect(slot);
+    const used = [...this.#usage];
+    this.#usage = new Map();
+    return used.map(([versionId, { requests, bytes }]) => {
+      const { account, functionName } = parseVersionId(versionId);
+      return { account, function: functionName, amounts: { egressRequests: requests, egressBytes: bytes } };
+    });
   }
 
-  close(): void {
-    this.#usageTimer[Symbol.dispose]();
-    for (const instanceId of this.#slots.keys()) this.detach(instanceId);
-    this.#tellUsage();
+  close(): Promise<void> {
+    for (const instanceId of this.#slots.keys()) this.detached(instanceId);
+    return Promise.resolve();
   }
 
   #refused(
@@ -133,32 +129,17 @@ export class EgressHost {
     error: PlatformError,
     requestId: string | undefined,
   ): void {
+    const { log, refused } = this.#options;
     const message = meter.take(`${error.code}: ${error.publicDetail ?? 'the proxy failed'}`);
-    if (error.code === 'internal')
-      this.#options.tell({ type: 'problem', event: 'egress_internal', message: String(error.cause) });
-    if (message !== undefined)
-      this.#options.tell({
-        type: 'refused',
-        instanceId,
-        message,
-        ...(requestId === undefined ? {} : { requestId }),
-      });
+    if (error.code === 'internal') log.error('egress_internal', { message: String(error.cause) });
+    if (message !== undefined) refused(instanceId, message, requestId);
   }
 
   #collect(slot: SlotProxy): void {
     const { requests, bytes } = slot.takeUsage();
     if (requests === 0 && bytes === 0) return;
-    const before = this.#usage.get(slot.spec.versionId) ?? { requests: 0, bytes: 0 };
-    this.#usage.set(slot.spec.versionId, {
-      requests: before.requests + requests,
-      bytes: before.bytes + bytes,
-    });
-  }
-
-  #tellUsage(): void {
-    for (const slot of this.#slots.values()) this.#collect(slot);
-    if (this.#usage.size === 0) return;
-    this.#options.tell({ type: 'usage', entries: [...this.#usage] });
-    this.#usage = new Map();
+    const { versionId } = slot.terms;
+    const before = this.#usage.get(versionId) ?? { requests: 0, bytes: 0 };
+    this.#usage.set(versionId, { requests: before.requests + requests, bytes: before.bytes + bytes });
   }
 }

@@ -7,17 +7,18 @@ import { describe, test } from 'vitest';
 import { egressRulesSchema } from '#shared/contracts/egress.ts';
 import { versionIdSchema } from '#shared/ids.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
-import { waitFor } from '#shared/testing/fakes.ts';
+import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
+import { listenAt } from '../bindings/listen.node.ts';
 import { httpTarget, tcpTarget, type Target } from '../testing/targets.node.ts';
 import { deferred } from './deferred.ts';
 import { EgressHost, type EgressHostOptions } from './host.node.ts';
-import type { FromEgress, SlotSpec } from './messages.ts';
+import type { EgressTerms } from './kind.ts';
 import type { NameAnswer } from './names.node.ts';
 
 interface ProxyOptions {
   readonly rules?: object;
-  readonly limits?: Partial<SlotSpec['limits']>;
+  readonly limits?: Partial<EgressTerms['limits']>;
   readonly resolve?: EgressHostOptions['resolve'];
   readonly connectionsMax?: number;
   readonly connectMsMax?: number;
@@ -26,7 +27,6 @@ interface ProxyOptions {
 interface Proxy extends AsyncDisposable {
   readonly host: EgressHost;
   readonly socketPath: string;
-  readonly told: FromEgress[];
   /** Sends bytes and reads until the proxy closes, or has said `until`. */
   say(text: string, until?: string): Promise<string>;
 }
@@ -34,28 +34,30 @@ interface Proxy extends AsyncDisposable {
 async function proxy(options: ProxyOptions = {}): Promise<Proxy> {
   const folder = await tempFolder();
   const socketPath = join(folder.path, 'e.sock');
-  const told: FromEgress[] = [];
   const host = new EgressHost({
     settings: { allowPrivate: ['127.0.0.0/8'], dnsServers: [], extraCa: undefined, nodeKeyFile: '/nowhere' },
     clock: systemClock,
     timers: systemTimers,
-    tell: (message) => void told.push(message),
+    log: memoryLog(),
+    refused: () => undefined,
     ...(options.connectionsMax === undefined ? {} : { connectionsMax: options.connectionsMax }),
     ...(options.connectMsMax === undefined ? {} : { connectMsMax: options.connectMsMax }),
     resolve: options.resolve ?? (() => Promise.resolve({ addresses: ['127.0.0.1'], ttlS: 60 })),
   });
-  await host.attach({
-    instanceId: 'i1',
-    versionId: versionIdSchema.parse('default/hello@1'),
-    socketPath,
+  const socket = {
+    path: socketPath,
     owner: undefined,
-    rules: egressRulesSchema.parse({ allow: ['*:*'], ...options.rules }),
-    limits: { subrequests: 100, connections: 10, timeoutMs: 5_000, streamIdleMs: 5_000, ...options.limits },
-  });
+    instanceId: 'i1',
+    target: {
+      versionId: versionIdSchema.parse('default/hello@1'),
+      rules: egressRulesSchema.parse({ allow: ['*:*'], ...options.rules }),
+      limits: { subrequests: 100, connections: 10, timeoutMs: 5_000, streamIdleMs: 5_000, ...options.limits },
+    },
+  };
+  await listenAt(host.serve(socket), socket);
   return {
     host,
     socketPath,
-    told,
     async say(text, until) {
       const socket = connect(socketPath);
       let heard = '';
@@ -71,7 +73,7 @@ async function proxy(options: ProxyOptions = {}): Promise<Proxy> {
       return heard;
     },
     async [Symbol.asyncDispose]() {
-      host.close();
+      await host.close();
       await folder[Symbol.asyncDispose]();
     },
   };
@@ -199,7 +201,7 @@ test('a secret that cannot be had keeps the request at home', async ({ expect })
   await using p = await proxy({
     rules: { headers: [{ host: `a.b:${target.port}`, header: 'x-key', secret: 'key' }] },
   });
-  p.host.setSecret('default/key', 'v1.broken');
+  p.host.state([{ key: 'default/key', value: 'v1.broken' }]);
   const answer = await p.say(`GET http://a.b:${target.port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`);
   expect(answer).toContain('the secret key is not available');
   expect(target.accepted()).toBe(0);
@@ -316,16 +318,19 @@ test('all instances together have the share of the account in connections, and f
   await again;
 });
 
-test('usage is counted for the version, both ways', async ({ expect }) => {
+test('usage is counted for the function, both ways, also that of an instance which is gone', async ({
+  expect,
+}) => {
   await using target = await echo();
   await using p = await proxy();
   const before = `POST http://a.b:${target.port}/ HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello`;
   const body = (await p.say(before)).split('\r\n\r\n')[1] ?? '';
-  p.host.detach('i1');
-  const usage = p.told.flatMap((message) => (message.type === 'usage' ? message.entries : []));
-  expect(usage.reduce((sum, [, { requests }]) => sum + requests, 0)).toBe(1);
-  expect(usage[0]?.[0]).toBe('default/hello@1');
-  expect(usage.reduce((sum, [, { bytes }]) => sum + bytes, 0)).toBeGreaterThanOrEqual(5 + body.length - 20);
+  p.host.detached('i1');
+  const [used, ...others] = p.host.usage();
+  expect(others).toEqual([]);
+  expect(used).toMatchObject({ account: 'default', function: 'hello', amounts: { egressRequests: 1 } });
+  expect(used?.amounts.egressBytes).toBeGreaterThanOrEqual(5 + body.length - 20);
+  expect(p.host.usage()).toEqual([]);
 });
 
 test('10,000 requests leave no connection behind', async ({ expect }) => {
@@ -345,7 +350,7 @@ test('10,000 requests leave no connection behind', async ({ expect }) => {
   await Promise.all(Array.from({ length: 10 }, worker));
   agent.destroy();
   expect(target.sockets.size).toBeLessThanOrEqual(10);
-  p.host.detach('i1');
+  p.host.detached('i1');
   await waitFor('all connections to be closed', () => target.sockets.size === 0);
   expect(p.host.open).toBe(0);
 });

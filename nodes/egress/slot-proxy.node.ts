@@ -4,7 +4,6 @@
  * Order for each request: count it, read where it goes, ask the rules, look up and judge the address, add
  * what the owner wants added, forward.
  */
-import { chmod, chown, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { asPlatformError, problemResponse, PlatformError } from '#shared/errors.ts';
@@ -17,7 +16,7 @@ import { Connections } from './connections.node.ts';
 import type { Dial } from './dial.node.ts';
 import { Exchange, type ExchangeEnd } from './exchange.node.ts';
 import { headerOf, requestHeaders, type Injected } from './headers.ts';
-import type { EgressUsage, SlotSpec } from './messages.ts';
+import type { EgressTerms } from './kind.ts';
 import { EGRESS_ERROR, refusal } from './refusal.ts';
 import { compileRules, type Rules } from './rules.ts';
 import type { Secrets } from './secrets.ts';
@@ -34,8 +33,13 @@ const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** Would show the function what the proxy added. */
 const REFLECTING: ReadonlySet<string> = new Set(['TRACE', 'TRACK']);
 
+export interface EgressUsage {
+  readonly requests: number;
+  readonly bytes: number;
+}
+
 export interface SlotProxyOptions {
-  readonly spec: SlotSpec;
+  readonly terms: EgressTerms;
   readonly dial: Dial;
   readonly connections: Shares;
   readonly secrets: Pick<Secrets, 'value'>;
@@ -44,11 +48,12 @@ export interface SlotProxyOptions {
 }
 
 export class SlotProxy {
+  /** It does not listen yet. */
+  readonly server: Server;
   readonly #options: SlotProxyOptions;
   readonly #rules: Rules;
   readonly #budget: Budget;
   readonly #connections: Connections;
-  readonly #server: Server;
   readonly #inbound = new Set<Duplex>();
   #requests = 0;
   #bytes = 0;
@@ -56,8 +61,8 @@ export class SlotProxy {
     this.#bytes += bytes;
   };
 
-  private constructor(options: SlotProxyOptions) {
-    const { rules, limits } = options.spec;
+  constructor(options: SlotProxyOptions) {
+    const { rules, limits } = options.terms;
     this.#options = options;
     this.#rules = compileRules(rules);
     this.#budget = new Budget({ subrequestsMax: limits.subrequests, windowMs: limits.timeoutMs });
@@ -65,11 +70,11 @@ export class SlotProxy {
     this.#connections = new Connections({
       connectionsMax: limits.connections,
       shares: connections,
-      account: parseVersionId(options.spec.versionId).account,
+      account: parseVersionId(options.terms.versionId).account,
       dial,
       rules: this.#rules,
     });
-    this.#server = createServer({
+    this.server = createServer({
       // workerd sends the absolute form alone.
       requireHostHeader: false,
       maxHeaderSize: LIMITS.headerBytesMax + LIMITS.urlBytesMax,
@@ -78,25 +83,19 @@ export class SlotProxy {
       requestTimeout: 0,
       keepAliveTimeout: 0,
     });
-    this.#server.maxConnections = INBOUND_MAX;
-    this.#server.on('connection', (socket: Duplex) => {
+    this.server.maxConnections = INBOUND_MAX;
+    this.server.on('connection', (socket: Duplex) => {
       this.#inbound.add(socket);
       socket.once('close', () => this.#inbound.delete(socket));
     });
-    this.#server.on('request', (incoming, outgoing) => void this.#request(incoming, outgoing));
-    this.#server.on('connect', (incoming, socket, head) => void this.#connect(incoming, socket, head));
-    this.#server.on('clientError', (error, socket) => void this.#unreadable(error, socket));
-    this.#server.on('upgrade', (incoming, socket, head) => void this.#upgrade(incoming, socket, head));
+    this.server.on('request', (incoming, outgoing) => void this.#request(incoming, outgoing));
+    this.server.on('connect', (incoming, socket, head) => void this.#connect(incoming, socket, head));
+    this.server.on('clientError', (error, socket) => void this.#unreadable(error, socket));
+    this.server.on('upgrade', (incoming, socket, head) => void this.#upgrade(incoming, socket, head));
   }
 
-  static async listen(options: SlotProxyOptions): Promise<SlotProxy> {
-    const proxy = new SlotProxy(options);
-    await proxy.#listen();
-    return proxy;
-  }
-
-  get spec(): SlotSpec {
-    return this.#options.spec;
+  get terms(): EgressTerms {
+    return this.#options.terms;
   }
 
   /** Connections to targets that are open now. */
@@ -113,27 +112,9 @@ export class SlotProxy {
   }
 
   close(): void {
-    this.#server.close();
+    this.server.close();
     this.#connections.close();
     for (const socket of this.#inbound) socket.destroy();
-  }
-
-  async #listen(): Promise<void> {
-    const { socketPath, owner } = this.spec;
-    // Left by a thread that died.
-    await unlink(socketPath).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-    });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(socketPath, () => {
-        this.#server.off('error', reject);
-        resolve();
-      });
-    });
-    // The folder above is closed to others already.
-    await chmod(socketPath, 0o600);
-    if (owner !== undefined) await chown(socketPath, owner.uid, owner.gid);
   }
 
   async #request(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
@@ -158,7 +139,7 @@ export class SlotProxy {
   }
 
   async #exchange(incoming: IncomingMessage, outgoing: ServerResponse, target: Target): Promise<ExchangeEnd> {
-    const { timeoutMs, streamIdleMs } = this.spec.limits;
+    const { timeoutMs, streamIdleMs } = this.terms.limits;
     const options = {
       path: target.path,
       headers: requestHeaders(incoming.rawHeaders, target.authority, await this.#injected(target)),
@@ -192,7 +173,7 @@ export class SlotProxy {
       if (socket.destroyed) return void out.destroy();
       writeHead(socket, 200, []);
       if (head.byteLength > 0) out.write(head);
-      joinSockets(socket, out, { countBytes: this.#countBytes, idleMs: this.spec.limits.streamIdleMs });
+      joinSockets(socket, out, { countBytes: this.#countBytes, idleMs: this.terms.limits.streamIdleMs });
     } catch (thrown) {
       await answerRaw(socket, this.#refused(thrown, undefined));
     }
@@ -208,7 +189,7 @@ export class SlotProxy {
       const injected = await this.#injected(target);
       const out = await this.#connections.socket(target);
       if (socket.destroyed) return void out.destroy();
-      const { timeoutMs: headMs, streamIdleMs: idleMs } = this.spec.limits;
+      const { timeoutMs: headMs, streamIdleMs: idleMs } = this.terms.limits;
       await upgrade(socket, head, out, {
         path: target.path,
         headers: requestHeaders(incoming.rawHeaders, target.authority, injected),
@@ -239,7 +220,7 @@ export class SlotProxy {
     tag: string | undefined,
     parse: () => { kind: 'target'; target: T } | { kind: 'refused'; reason: string },
   ): T {
-    const { limits } = this.spec;
+    const { limits } = this.terms;
     if (!this.#budget.take(tag, this.#options.clock.monotonicMs()))
       throw refusal(
         'subrequests_exceeded',
@@ -259,7 +240,7 @@ export class SlotProxy {
   async #injected(target: Target): Promise<readonly Injected[]> {
     const wanted = this.#rules.headersFor(target);
     if (wanted.length === 0) return [];
-    const { account } = parseVersionId(this.spec.versionId);
+    const { account } = parseVersionId(this.terms.versionId);
     return Promise.all(
       wanted.map(async ({ header, prefix, secret }) => ({
         name: header,

@@ -8,6 +8,8 @@ export interface AttachedSlot {
   /** User that workerd runs as, when it is not the agent's: it must be able to connect. */
   readonly owner: { readonly uid: number; readonly gid: number } | undefined;
   readonly runnable: Runnable;
+  /** What it was refused, and in which request where that is known: for its function's log. */
+  readonly refused: (message: string, requestId?: string) => void;
 }
 
 export interface Attachment {

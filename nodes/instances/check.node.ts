@@ -55,6 +55,7 @@ export async function check(
     instanceId: 'check',
     purpose: 'trial',
     sink: collector,
+    refused: (message) => collector.platform(message),
     onSlot: (taken) => {
       slot = taken;
     },

@@ -27,15 +27,19 @@ export interface InstancesOptions {
   /** No start takes memory below the reserve: what runs already needs it. */
   readonly memory: { readonly freeBytes: () => number; readonly reserveBytes: number };
   readonly agentSocket: string;
-  /** Waits a while for the feed to bring the version. */
   /** Its secrets have changed since it was started. */
   readonly isOutdated: (runnable: Runnable) => boolean;
+  /** Waits a while for the feed to bring the version. */
   readonly findRunnable: (versionId: VersionId) => Promise<Runnable | undefined>;
-  readonly onStarted: (instance: RunningInstance) => void;
+}
+
+/** Hears of the life of each instance that has started. */
+export interface InstanceObserver {
+  started(instance: RunningInstance): void;
   /** The process is about to be told to end. */
-  readonly onStopping: (instanceId: string) => void;
-  /** Called once for each instance that had started, after its end is recorded. */
-  readonly onEnded: (instance: RunningInstance) => void;
+  stopping(instanceId: string): void;
+  /** Once, after the end is recorded. */
+  ended(instance: RunningInstance): void;
 }
 
 export interface RunningInstance {
@@ -69,10 +73,16 @@ export class Instances {
   readonly #entries = new Map<string, Entry>();
   readonly #ended = new Map<string, ExitReport>();
   readonly #waiters = new Map<string, Set<() => void>>();
+  readonly #observers: InstanceObserver[] = [];
   #unreported: Exit[] = [];
 
   constructor(options: InstancesOptions) {
     this.#options = options;
+  }
+
+  /** For as long as there are instances. */
+  observe(observer: InstanceObserver): void {
+    this.#observers.push(observer);
   }
 
   get count(): number {
@@ -182,7 +192,7 @@ export class Instances {
     entry.graceMs = graceMs;
     const preStop = graceMs === 0 ? undefined : entry.running?.runnable.hooks.preStop;
     const end = (): void => {
-      this.#options.onStopping(instanceId);
+      for (const observer of this.#observers) observer.stopping(instanceId);
       entry.slot?.stop(entry.graceMs ?? graceMs);
     };
     if (preStop === undefined || entry.running === undefined) end();
@@ -221,6 +231,7 @@ export class Instances {
       instanceId,
       purpose: 'serve',
       sink: collector,
+      refused: (message, requestId) => collector.platform(message, requestId),
       onSlot: (slot) => {
         entry.slot = slot;
         if (entry.graceMs !== undefined) slot.stop(0);
@@ -247,7 +258,7 @@ export class Instances {
       hookSecret: program.hookSecret,
     };
     entry.running = running;
-    this.#options.onStarted(running);
+    for (const observer of this.#observers) observer.started(running);
     void outcome.slot.ended.then((reason) => this.#finish(running, entry, reason));
     return { endpoint, startMs: outcome.startMs };
   }
@@ -280,7 +291,7 @@ export class Instances {
     this.#options.log.info('instance_ended', { instanceId: id, versionId: entry.versionId, reason });
     for (const wake of this.#waiters.get(id) ?? []) wake();
     this.#waiters.delete(id);
-    this.#options.onEnded(running);
+    for (const observer of this.#observers) observer.ended(running);
   }
 
   #waitForEnd(instanceId: string, waitMs: number): Promise<void> {

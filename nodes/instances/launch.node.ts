@@ -44,6 +44,8 @@ export interface LaunchHooks {
   /** A trial is over when the code listens: what its `init` would reach is not there. */
   readonly purpose: 'serve' | 'trial';
   readonly sink: SlotSink;
+  /** Hears what the instance was refused. */
+  readonly refused: AttachedSlot['refused'];
   /** The slot is known before it listens, so that a stop can reach it. */
   readonly onSlot: (slot: Slot) => void;
 }
@@ -88,7 +90,11 @@ async function startIn(
   const [outcome] = await Promise.all([
     slot.start(program, hooks.sink),
     setMemory(slot, runnable.limits.memoryMb),
-    attach(options.attachments, slot, { instanceId: hooks.instanceId, runnable }),
+    attach(options.attachments, slot, {
+      instanceId: hooks.instanceId,
+      runnable,
+      refused: hooks.refused,
+    }),
   ]);
   timer.cancel();
   cpuTimer.cancel();
@@ -131,17 +137,15 @@ async function runInit(
 async function attach(
   attachments: readonly Attachment[],
   slot: Slot,
-  { instanceId, runnable }: Pick<AttachedSlot, 'instanceId' | 'runnable'>,
+  attached: Pick<AttachedSlot, 'instanceId' | 'runnable' | 'refused'>,
 ): Promise<void> {
   const detach = (): void => {
-    for (const attachment of attachments) attachment.detach(instanceId);
+    for (const attachment of attachments) attachment.detach(attached.instanceId);
   };
   void slot.ended.then(detach);
   const { folder, owner } = slot;
   try {
-    await Promise.all(
-      attachments.map((attachment) => attachment.attach({ instanceId, folder, owner, runnable })),
-    );
+    await Promise.all(attachments.map((attachment) => attachment.attach({ ...attached, folder, owner })));
   } catch (thrown) {
     spoil(slot, thrown);
   }

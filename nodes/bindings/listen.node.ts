@@ -1,0 +1,38 @@
+/**
+ * Sockets that the agent makes in the folder of a slot. User code's process may write to that folder, and the agent may
+ * be root: nothing here follows a link in it.
+ */
+import { constants } from 'node:fs';
+import { chmod, chown, open, rm } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import process from 'node:process';
+
+/** Connections that may wait to be accepted; one more is refused with EAGAIN. The kernel has a bound of its own. */
+const BACKLOG = 4_096;
+/** Linux' own; Node has no name for it. Opens nothing but the name, so also a socket. */
+const O_PATH = 0o10000000;
+
+export interface SocketPlace {
+  readonly path: string;
+  /** User that must be able to connect, when it is not the agent's. */
+  readonly owner: { readonly uid: number; readonly gid: number } | undefined;
+}
+
+export async function listenAt(server: Server, { path, owner }: SocketPlace): Promise<void> {
+  // A thread that died left its socket files.
+  await rm(path, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ path, backlog: BACKLOG }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  // Elsewhere there is no sandbox, no other user, and the folder's own mode.
+  if (process.platform !== 'linux') return;
+  await using named = await open(path, O_PATH | constants.O_NOFOLLOW);
+  // The descriptor is what lay there, whatever lies there now.
+  const socket = `/proc/self/fd/${named.fd}`;
+  await chmod(socket, 0o600);
+  if (owner !== undefined) await chown(socket, owner.uid, owner.gid);
+}
