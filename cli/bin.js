@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -24,9 +24,10 @@ function mainFile() {
   return existsSync(source) ? source : join(here, '..', 'dist', 'cli', 'main.js');
 }
 
-/** @param {string} binary @param {string} main */
-function handOver(binary, main) {
-  const child = spawn(binary, ['--disable-warning=ExperimentalWarning', main, ...process.argv.slice(2)], {
+/** @param {string} binary */
+function handOver(binary) {
+  const itself = fileURLToPath(import.meta.url);
+  const child = spawn(binary, ['--disable-warning=ExperimentalWarning', itself, ...process.argv.slice(2)], {
     stdio: 'inherit',
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']) {
@@ -42,9 +43,29 @@ function handOver(binary, main) {
   });
 }
 
+/**
+ * What the command imports may be missing, and then it cannot say so itself.
+ *
+ * @param {string} main
+ */
+async function run(main) {
+  try {
+    await import(pathToFileURL(main).href);
+  } catch (error) {
+    const looks = pathToFileURL(join(dirname(main), `dependencies${extname(main)}`)).href;
+    const { dependencyProblem } = await import(looks);
+    const problem = dependencyProblem();
+    if (problem === undefined) throw error;
+    if (process.argv.includes('--json'))
+      process.stdout.write(`${JSON.stringify({ error: { code: 'dependencies_missing', ...problem } })}\n`);
+    else process.stderr.write(`error ${problem.message} [dependencies_missing]\n  → ${problem.advice}\n`);
+    process.exitCode = 1;
+  }
+}
+
 const main = mainFile();
 if (isNewEnough(process.versions.node)) {
-  await import(pathToFileURL(main).href);
+  await run(main);
 } else {
   const { fetchedNode, packagedNode } = await import('./own-node.js');
   const binary = packagedNode() ?? (await fetchedNode());
@@ -55,5 +76,5 @@ if (isNewEnough(process.versions.node)) {
     );
     process.exit(1);
   }
-  handOver(binary, main);
+  handOver(binary);
 }

@@ -91,6 +91,33 @@ mkdir -p "$bin" && ln -s '${process.execPath}' "$bin/node"
     expect(await readdir(join(folder.path, '.cache', 'isoplane'))).toEqual([]);
   });
 
+  test('says what to run when a dependency is not installed, as after a pull without npm ci', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const bin = await installed(folder.path);
+    for (const file of ['dependencies.ts', 'package-folder.ts'])
+      await copyFile(join(BIN, '..', file), join(folder.path, 'cli', file));
+    const manifest = { type: 'module', dependencies: { leftish: '1.2.3', rightish: '2.0.0' } };
+    await writeFile(join(folder.path, 'package.json'), JSON.stringify(manifest));
+    await writeFile(join(folder.path, 'package-lock.json'), '{}');
+    const rightish = join(folder.path, 'node_modules', 'rightish');
+    await mkdir(rightish, { recursive: true });
+    await writeFile(join(rightish, 'package.json'), '{"version":"1.0.0"}');
+    await writeFile(join(folder.path, 'cli', 'main.ts'), "import 'leftish';");
+    const failed = (...args: string[]): Promise<unknown> =>
+      run(process.execPath, [bin, ...args]).catch((thrown: unknown) => thrown);
+    expect(await failed()).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(
+        /leftish is missing, rightish is 1\.0\.0 instead of 2\.0\.0\. \[dependencies_missing\]\n.*npm ci/,
+      ) as unknown,
+    });
+    const { stdout } = (await failed('--json')) as { stdout: string };
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'dependencies_missing' } });
+  });
+
   test('fetches the version that the repository is tested with', async ({ expect }) => {
     const source = await readFile(join(BIN, '..', 'own-node.js'), 'utf8');
     const manifest = JSON.parse(await readFile(join(BIN, '../../package.json'), 'utf8')) as {

@@ -5,6 +5,7 @@
 import process from 'node:process';
 import colors from 'picocolors';
 import { PlatformError } from '#shared/errors.ts';
+import { dependencyProblem } from './dependencies.ts';
 import { spin } from './spinner.ts';
 import { CliError, describePlatformError, EXIT, type Described, type ExitCode } from './failure.ts';
 
@@ -65,8 +66,23 @@ export function createOutput(options: { readonly json: boolean; readonly verbose
   };
 }
 
+/** `internal` says nothing to whoever reads it. */
+function explains(thrown: unknown): boolean {
+  return (thrown instanceof CliError || thrown instanceof PlatformError) && thrown.code !== 'internal';
+}
+
 function describe(thrown: unknown, verbose: boolean): { described: Described; exitCode: ExitCode } {
   const trace = verbose && thrown instanceof Error ? causes(thrown) : undefined;
+  const missing = explains(thrown) ? undefined : dependencyProblem();
+  if (missing !== undefined)
+    return {
+      exitCode: EXIT.failed,
+      described: {
+        code: 'dependencies_missing',
+        ...missing,
+        ...(trace === undefined ? {} : { logs: trace }),
+      },
+    };
   if (thrown instanceof CliError) {
     return {
       exitCode: thrown.exitCode,

@@ -8,7 +8,7 @@ import { importKeyEncryptionKey, seal, toBase64Url } from '#shared/seal.ts';
 import { importSigningKey, signRequest } from '#shared/signatures/sign.ts';
 import type { Auth } from '#shared/contracts/config.ts';
 import { startHarness, type Harness } from './testing/harness.node.ts';
-import { functionItems, keyItem } from './testing/items.ts';
+import { functionItems, keyItem, routeItem } from './testing/items.ts';
 
 let harness: Harness | undefined;
 afterEach(async () => {
@@ -118,8 +118,26 @@ describe('gateway', () => {
     expect(unsigned.headers.get('accept-signature')).toContain('"@authority"');
     expect(await unsigned.json()).toMatchObject({
       code: 'signature_missing',
-      howToCall: { command: expect.any(String) },
+      howToCall: { command: 'isoplane invoke hello' },
     });
+  });
+
+  test('tells whoever does not sign the command that does, and no name behind a route', async ({
+    expect,
+  }) => {
+    const weights = [{ version: 1, weight: 100 }];
+    const started = await startHarness([
+      ...functionItems('hello', { auth: { mode: 'signed' }, aliases: { live: weights, beta: weights } }),
+      routeItem('r1', { host: 'www.example.com', path: '/*', function: 'hello' }),
+    ]);
+    harness = started;
+    const commandAt = async (host: string): Promise<unknown> => {
+      const body = (await (await started.request(host)).json()) as { howToCall?: { command: string } };
+      return body.howToCall?.command;
+    };
+    expect(await commandAt('hello.localhost')).toBe('isoplane invoke hello');
+    expect(await commandAt('beta--Hello.localhost:8787')).toBe('isoplane invoke hello --alias beta');
+    expect(await commandAt('www.example.com')).toBe('isoplane invoke FUNCTION');
   });
 
   test('lets a verified token through and hands its claims to the instance', async ({ expect }) => {

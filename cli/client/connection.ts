@@ -11,7 +11,7 @@ import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import type { z } from 'zod';
 import { whoamiSchema, type Whoami } from '#shared/contracts/access.ts';
-import { credentialsSchema, platformFileSchema } from '#shared/contracts/credentials.ts';
+import { credentialsSchema, platformFileSchema, type PlatformFile } from '#shared/contracts/credentials.ts';
 import { accountNameSchema, type AccountName } from '#shared/ids.ts';
 import { importSigningKey } from '#shared/signatures/sign.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
@@ -53,7 +53,7 @@ export async function findDataDir(named: string | undefined, from: string): Prom
   let folder = resolve(from);
   for (;;) {
     const candidate = join(folder, DATA_FOLDER);
-    if (await isServed(candidate)) return candidate;
+    if ((await runningPlatform(candidate)) !== undefined) return candidate;
     // A project's own `.isoplane` (for example dev state) without platform files is passed over.
     if (nearest === undefined && (await isDataFolder(candidate))) nearest = candidate;
     const parent = dirname(folder);
@@ -62,12 +62,20 @@ export async function findDataDir(named: string | undefined, from: string): Prom
   }
 }
 
-/** Whether a platform runs there: its file names a process that lives. What cannot be read decides nothing. */
-async function isServed(path: string): Promise<boolean> {
-  const file = await readFile(join(path, 'platform.json'), 'utf8').catch(() => undefined);
-  if (file === undefined) return false;
+/** The platform that runs there: its file names a process that lives. What cannot be read decides nothing. */
+export async function runningPlatform(dataDir: string): Promise<PlatformFile | undefined> {
   try {
-    process.kill(platformFileSchema.parse(JSON.parse(file)).pid, 0);
+    const file = await readFile(layoutOf(dataDir).platformFile, 'utf8');
+    const platform = platformFileSchema.parse(JSON.parse(file));
+    return isAlive(platform.pid) ? platform : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
     return true;
   } catch (thrown) {
     // EPERM: it lives, and belongs to somebody else.

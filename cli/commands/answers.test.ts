@@ -6,6 +6,32 @@ import { onTerminal } from '../testing/terminal.ts';
 
 const NOW = '2026-11-23T00:00:00.000Z';
 
+describe('nothing at all', () => {
+  test('is said where a value is read from stdin, before the platform is asked', async ({ expect }) => {
+    await using control = await fakeControl(() => ({ status: 500, body: { code: 'internal' } }));
+    const data = ['--data', control.dataDir];
+    for (const args of [
+      ['secrets', 'put', 'KEY', ...data],
+      ['secrets', 'put', 'KEY', '--function', 'hello', ...data],
+      ['login', control.origin],
+    ]) {
+      const result = await isoplane(args, { env: { ISOPLANE_KEY: '' } });
+      expect(result, args.join(' ')).toMatchObject({ code: 2, stdout: '' });
+      expect(result.stderr, args.join(' ')).toMatch(/read from stdin, and nothing came[\s\S]*Pipe it/);
+    }
+    expect(control.calls).toEqual([]);
+  });
+
+  test('is said of logs, on stderr, so that a pipe stays empty', async ({ expect }) => {
+    await using control = await fakeControl(() => ({ text: '' }));
+    const data = ['--data', control.dataDir];
+    const result = await isoplane(['logs', 'hello', ...data]);
+    expect(result).toMatchObject({ code: 0, stdout: '' });
+    expect(result.stderr).toContain('hello has logged nothing of late');
+    expect(await isoplane(['logs', 'hello', '--json', ...data])).toMatchObject({ stdout: '', stderr: '' });
+  });
+});
+
 describe('what invoke makes of an answer', () => {
   const functions = { items: [{ name: 'hello', enabled: true, aliases: [], createdAt: NOW }] };
   const refusing =
@@ -61,7 +87,7 @@ describe('what invoke makes of an answer', () => {
 
 describe('isoplane kv', () => {
   test('sends a key as it is, whatever a path would make of it', async ({ expect }) => {
-    await using control = await fakeControl(() => ({ body: {} }));
+    await using control = await fakeControl(() => ({ text: '' }));
     for (const key of ['a/../b', '..', '../../store', '%2e%2e', 'a?b']) {
       expect((await isoplane(['kv', 'remove', 'ns', key, '--data', control.dataDir])).code).toBe(0);
       const url = new URL(control.calls.at(-1)?.url ?? '', control.origin);

@@ -5,6 +5,8 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
+import { ceilingsSchema } from '#shared/contracts/provision.ts';
+import { createProgram } from '../program.ts';
 import { fakeControl, type Answer, type SeenCall } from '../testing/fake-control.ts';
 import { isoplane } from '../testing/run-command.ts';
 import { tempProject } from '../testing/temp-project.ts';
@@ -328,5 +330,15 @@ describe('the command line', () => {
       expect((await isoplane(args)).code, args.join(' ')).toBe(2);
     expect((await isoplane(['--help'])).stdout).toContain('Exit codes:');
     expect((await isoplane(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('isoplane accounts ceilings', () => {
+  test('has an option for each ceiling that the API knows', ({ expect }) => {
+    const ceilings = createProgram()
+      .commands.find((command) => command.name() === 'accounts')
+      ?.commands.find((command) => command.name() === 'ceilings');
+    const options = ceilings?.options.map((option) => option.attributeName()) ?? [];
+    expect(Object.keys(ceilingsSchema.shape).filter((name) => !options.includes(name))).toEqual([]);
   });
 });

@@ -1,6 +1,8 @@
 /** The doctor on this very machine: which checks there are, and what makes it end with 1. */
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import process from 'node:process';
 import { describe, test } from 'vitest';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { isoplane } from '../testing/run-command.ts';
@@ -10,6 +12,7 @@ interface Report {
   readonly checks: readonly {
     readonly name: string;
     readonly status: string;
+    readonly found: string;
     readonly means?: string;
     readonly fix?: string;
   }[];
@@ -49,5 +52,36 @@ describe('isoplane doctor', () => {
       fix: expect.stringContaining('chmod 700') as unknown,
     });
     expect({ healthy, code: result.code }).toEqual({ healthy: false, code: 1 });
+  });
+
+  test('looks at the ports of the platform that runs on the folder, and at those of the settings else', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as AddressInfo;
+    const platform = {
+      controlUrl: 'http://127.0.0.1:1',
+      gatewayUrl: `http://127.0.0.1:${port}`,
+      baseDomain: 'localhost',
+      pid: process.pid,
+    };
+    await writeFile(join(folder.path, 'platform.json'), JSON.stringify(platform));
+    const found = async (env: Record<string, string> = {}): Promise<readonly (string | undefined)[]> => {
+      const result = await isoplane(['doctor', '--json', '--data', folder.path], { env });
+      const { checks } = result.json() as Report;
+      return ['gateway port', 'control port'].map((name) => checks.find((each) => each.name === name)?.found);
+    };
+    expect(await found()).toEqual([
+      `${port} is in use by the platform of this data folder`,
+      expect.stringMatching(/^1 /) as unknown,
+    ]);
+    await rm(join(folder.path, 'platform.json'));
+    expect(await found({ ISOPLANE_GATEWAY_PORT: String(port), ISOPLANE_CONTROL_PORT: '0' })).toEqual([
+      `${port} is in use`,
+      'chosen by the system',
+    ]);
+    taken.close();
   });
 });

@@ -63,7 +63,7 @@ async function keyFor(context: Context, file: unknown): Promise<AccessKey | unde
   const fileFromEnvironment = process.env['ISOPLANE_KEY_FILE'];
   if (fileFromEnvironment !== undefined && fileFromEnvironment !== '')
     return readKeyFile(fileFromEnvironment);
-  if (!context.output.interactive) return parseKey(await readStdin(), 'stdin');
+  if (!context.output.interactive) return parseKey(await readStdin('The key'), 'stdin');
   const answer = await password({
     message: 'Key (as `isoplane keys create NAME` printed it after ISOPLANE_KEY=)',
     output: process.stderr,

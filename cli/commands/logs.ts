@@ -22,9 +22,16 @@ export async function logs(
   process.once('SIGINT', () => interrupted.abort());
   process.once('SIGTERM', () => interrupted.abort());
   const path = api.path(`/functions/${name}/logs?follow=${options.follow ? 1 : 0}&tail=${options.tail}`);
+  let seen = 0;
   try {
-    for await (const entry of api.lines(path, logEntrySchema, interrupted.signal))
+    for await (const entry of api.lines(path, logEntrySchema, interrupted.signal)) {
+      seen += 1;
       context.output.result(entry, () => entryText(entry));
+    }
+    if (seen === 0 && options.tail > 0)
+      context.output.note(
+        `${name} has logged nothing of late: console output and exceptions appear here, each with its request`,
+      );
   } catch (thrown) {
     // Ctrl-C is how following ends.
     if (!interrupted.signal.aborted) throw thrown;

@@ -63,8 +63,12 @@ export async function listSecrets(context: Context, _args: Args, given: Given): 
 
 /** Never from an argument: those are in the shell's history and in every process list. */
 async function readValue(context: Context, name: string): Promise<string | undefined> {
-  if (!context.output.interactive) return readStdin();
-  const answer = await password({ message: `Value of ${name}`, output: process.stderr });
+  if (!context.output.interactive) return readStdin(`The value of ${name}`);
+  const answer = await password({
+    message: `Value of ${name}`,
+    output: process.stderr,
+    validate: (given) => (given === undefined || given === '' ? 'Type a value, or Ctrl-C.' : undefined),
+  });
   return isCancel(answer) ? undefined : answer;
 }
 

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
 import { diagnoseSandbox } from '#nodes/doctor.ts';
-import { findDataDir } from '../client/connection.ts';
+import { findDataDir, runningPlatform } from '../client/connection.ts';
 import { bytesText } from '../output.ts';
 import { DEFAULTS } from '../up/options.ts';
 import { workerdBinary, workerdDate } from '../workerd-binary.ts';
@@ -28,10 +28,7 @@ const DISK_BYTES_WARN = 1024 * 1024 * 1024;
 
 export async function allChecks(named: string | undefined): Promise<Check[]> {
   const dataDir = (await findDataDir(named, process.cwd())) ?? join(process.cwd(), '.isoplane');
-  const running = await stat(join(dataDir, 'platform.json')).then(
-    () => true,
-    () => false,
-  );
+  const running = await runningPlatform(dataDir);
   const containment = checkContainment();
   const checks = await Promise.all([
     checkNode(),
@@ -40,8 +37,8 @@ export async function allChecks(named: string | undefined): Promise<Check[]> {
     checkSeccomp(),
     checkDisk(dataDir),
     checkDataFolder(dataDir),
-    checkPort('gateway port', DEFAULTS.gatewayPort, '--port', running),
-    checkPort('control port', DEFAULTS.controlPort, '--control-port', running),
+    checkPort('gateway port', placeOf('GATEWAY', running?.gatewayUrl), running !== undefined),
+    checkPort('control port', placeOf('CONTROL', running?.controlUrl), running !== undefined),
     checkClock(),
     checkNames(),
   ]);
@@ -217,14 +214,57 @@ async function checkDataFolder(dataDir: string): Promise<Check> {
   };
 }
 
-async function checkPort(name: string, port: number, option: string, running: boolean): Promise<Check> {
+interface Place {
+  readonly host: string;
+  readonly port: number;
+  /** Of `isoplane up`, for another port. */
+  readonly option: string;
+}
+
+/** Where the platform of the data folder listens; when none runs, where one would. */
+function placeOf(plane: 'GATEWAY' | 'CONTROL', url: string | undefined): Place {
+  const option = plane === 'GATEWAY' ? '--port' : '--control-port';
+  if (url !== undefined) {
+    const { hostname, port, protocol } = new URL(url);
+    return {
+      host: hostname.replaceAll(/[[\]]/g, ''),
+      port: port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+      option,
+    };
+  }
+  const usual = plane === 'GATEWAY' ? DEFAULTS.gatewayPort : DEFAULTS.controlPort;
+  return {
+    host: process.env[`ISOPLANE_${plane}_HOST`] ?? DEFAULTS.host,
+    port: Number(process.env[`ISOPLANE_${plane}_PORT`] ?? usual),
+    option,
+  };
+}
+
+async function checkPort(name: string, { host, port, option }: Place, running: boolean): Promise<Check> {
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    return {
+      name,
+      status: 'fail',
+      found: `${port} is no port`,
+      means: 'The platform does not start.',
+      fix: `set it to a number from 0 to 65535, or start with ${option} PORT`,
+    };
   const free = await new Promise<boolean>((resolve) => {
     const server = createServer();
     server.once('error', () => resolve(false));
-    server.listen(port, DEFAULTS.host, () => server.close(() => resolve(true)));
+    server.listen(port, host, () => server.close(() => resolve(true)));
   });
-  if (free) return { name, status: 'ok', found: `${port} is free` };
-  if (running) return { name, status: 'ok', found: `${port} is in use; a platform is running` };
+  if (running)
+    return free
+      ? {
+          name,
+          status: 'warn',
+          found: `${port} is free, though the platform of this data folder listens there`,
+          means: 'The plane is being started again, or is gone.',
+          fix: 'see `isoplane status`, and the logs in the data folder',
+        }
+      : { name, status: 'ok', found: `${port} is in use by the platform of this data folder` };
+  if (free) return { name, status: 'ok', found: port === 0 ? 'chosen by the system' : `${port} is free` };
   return {
     name,
     status: 'fail',

@@ -74,6 +74,26 @@ describe('startPlatform()', () => {
     await expect(stat(file)).rejects.toThrow('ENOENT');
   });
 
+  test('refuses a data folder in which folders lie where its files belong, naming all', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const { platform } = await start(folder.path);
+    await platform.close();
+    for (const name of ['control.db.mark', 'platform.json', 'ballast'])
+      await mkdir(join(folder.path, name), { recursive: true });
+    await writeFile(join(folder.path, 'blobs'), '');
+    const refused: unknown = await start(folder.path).catch((thrown: unknown) => thrown);
+    expect(refused).toMatchObject({ code: 'file_invalid' });
+    const { problems } = refused as { problems: readonly { at: string; message: string }[] };
+    expect(problems.map(({ at, message }) => `${at.slice(folder.path.length + 1)} ${message}`)).toEqual([
+      'blobs has to be a folder',
+      'control.db.mark has to be a file',
+      'platform.json has to be a file',
+      'ballast has to be a file',
+    ]);
+  });
+
   test('restarts a plane that was killed, on the same port', async ({ expect }) => {
     await using folder = await tempFolder();
     await using started = await start(folder.path);

@@ -2,15 +2,14 @@
  * The whole platform on one machine: takes the data folder, starts the planes (starting.ts), keeps them
  * running, and stops them.
  */
-import { readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import process from 'node:process';
 import { nodeStatusSchema, type NodeStatus } from '#shared/contracts/nodes.ts';
-import { PlatformError } from '#shared/errors.ts';
+import type { PlatformError } from '#shared/errors.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
-import { CliError } from '../failure.ts';
 import { releaseBallast } from './ballast.ts';
+import { forget, makeDataFolder, refuseMisplaced, stateOf } from './data-folder.ts';
 import { lockDataFolder, type DataLock } from './data-lock.ts';
 import { Noted } from './noted.ts';
 import { DEFAULTS, type PlatformOptions } from './options.ts';
@@ -45,6 +44,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const before = await stateOf(layout.dataDir);
   if (before !== 'used') await probePlaces(placesOf(options));
   await makeDataFolder(layout.dataDir);
+  await refuseMisplaced(layout);
   try {
     options.signal?.throwIfAborted();
     if (await releaseBallast(layout.ballast, layout.dataDir))
@@ -118,45 +118,6 @@ function placesOf(options: PlatformOptions): readonly Place[] {
       port: options.controlPort ?? DEFAULTS.controlPort,
     },
   ];
-}
-
-type FolderState = 'missing' | 'empty' | 'used';
-
-/** What cannot be read is somebody's: making it says why it cannot be the data folder. */
-async function stateOf(path: string): Promise<FolderState> {
-  try {
-    return (await readdir(path)).length === 0 ? 'empty' : 'used';
-  } catch (thrown) {
-    return (thrown as NodeJS.ErrnoException).code === 'ENOENT' ? 'missing' : 'used';
-  }
-}
-
-/** Takes away what a start has made that did not come to anything. */
-async function forget(path: string, before: Exclude<FolderState, 'used'>): Promise<void> {
-  const made = before === 'missing' ? [path] : (await readdir(path)).map((name) => join(path, name));
-  for (const each of made) await rm(each, { recursive: true, force: true });
-}
-
-/** @throws {CliError} `folder_unreadable` when there is and can be no such folder. */
-async function makeDataFolder(path: string): Promise<void> {
-  try {
-    const isFile = await stat(path).then(
-      (info) => !info.isDirectory(),
-      () => false,
-    );
-    if (isFile) throw Object.assign(new Error('it is not a folder'), { code: 'ENOTDIR' });
-    for (const folder of [path, join(path, 'logs')]) await ensurePrivateFolder(folder);
-  } catch (thrown) {
-    if (thrown instanceof PlatformError) throw thrown;
-    throw new CliError(
-      'folder_unreadable',
-      `${path} cannot be the data folder: ${(thrown as Error).message}.`,
-      {
-        advice: 'Name a folder that can be written with --data DIR.',
-        cause: thrown,
-      },
-    );
-  }
 }
 
 async function readNodeStatus(layout: Layout): Promise<NodeStatus> {

@@ -13,6 +13,7 @@ import {
   type ParsedSignature,
 } from '#shared/signatures/verify.ts';
 import type { Call } from '../ports.ts';
+import { DEFAULT_ALIAS, hostName, readLabel } from '../routing/host.ts';
 import type { KeyRing } from './keys.ts';
 import type { AuthOutcome } from './outcome.ts';
 
@@ -33,21 +34,32 @@ export const ACCEPT_SIGNATURE =
   'isoplane=("@method" "@authority" "@path" "@query" "content-digest");created;expires;nonce;keyid;alg';
 
 const HOW_TO_CALL = {
-  command: 'isoplane invoke <function>',
   specification: 'RFC 9421 (HTTP Message Signatures), RFC 9530 (Content-Digest)',
   cover: ['@method', '@authority', '@path', '@query', 'content-digest (when there is a body)'],
   parameters: ['created', 'expires', 'nonce', 'keyid', 'alg'],
   algorithms: ['ed25519', 'hmac-sha256'],
 };
 
-function refused(code: ErrorCode, detail: string): AuthOutcome {
+/**
+ * The command that makes this call. At a host of the function's own, which has its name already; behind a route the
+ * caller learns no name.
+ */
+function commandFor({ host }: Pick<Call, 'host'>, called: Pick<FunctionItem, 'name'>): string {
+  const { name, alias } = readLabel(hostName(host).split('.')[0] ?? '');
+  if (name !== called.name) return 'isoplane invoke FUNCTION';
+  return `isoplane invoke ${name}${alias === DEFAULT_ALIAS ? '' : ` --alias ${alias}`}`;
+}
+
+type Refuse = (code: ErrorCode, detail: string) => AuthOutcome;
+
+function refused(command: string, code: ErrorCode, detail: string): AuthOutcome {
   return {
     kind: 'refused',
     error: new PlatformError(code, `signature refused: ${detail}`, {
       publicDetail: detail,
       ...(code === 'forbidden' || code === 'body_too_large'
         ? {}
-        : { extensions: { howToCall: HOW_TO_CALL } }),
+        : { extensions: { howToCall: { command, ...HOW_TO_CALL } } }),
     }),
     challenge: code === 'forbidden' || code === 'body_too_large' ? 'none' : 'signature',
   };
@@ -69,14 +81,15 @@ export async function authenticateSigned(
   call: Call,
   called: FunctionItem,
 ): Promise<AuthOutcome> {
+  const refuse: Refuse = (code, detail) => refused(commandFor(call, called), code, detail);
   const parsed = parseSignatures(headOf(call), deps.clock.wallMs());
-  if (parsed.kind === 'refused') return refused(parsed.code, parsed.reason);
+  if (parsed.kind === 'refused') return refuse(parsed.code, parsed.reason);
   const signature =
     parsed.signatures.find(({ keyId }) => deps.findKey(keyId)?.account === called.account) ??
     parsed.signatures[0];
-  if (signature === undefined) return refused('signature_missing', 'there is no signature');
+  if (signature === undefined) return refuse('signature_missing', 'there is no signature');
   if (signature.createdMs <= deps.startedMs)
-    return refused('signature_expired', 'it was signed before this gateway started; sign again');
+    return refuse('signature_expired', 'it was signed before this gateway started; sign again');
   const item = deps.findKey(signature.keyId);
   // One answer for unknown, foreign and expired keys: a stranger learns nothing about key ids.
   if (
@@ -84,16 +97,16 @@ export async function authenticateSigned(
     item.account !== called.account ||
     (item.expiresAtMs !== undefined && item.expiresAtMs <= deps.clock.wallMs())
   )
-    return refused('signature_invalid', 'no valid key of this account has that keyid');
+    return refuse('signature_invalid', 'no valid key of this account has that keyid');
   const key = await deps.keys.get(item);
   if (key === undefined) return { kind: 'deferred' };
   if (!(await verifySignature(signature, key)))
-    return refused('signature_invalid', 'the signature does not match the request');
+    return refuse('signature_invalid', 'the signature does not match the request');
   if (item.functions !== undefined && !item.functions.includes(called.name))
-    return refused('forbidden', 'this key is not allowed to invoke this function');
-  const claimed = claimNonce(deps, item, signature);
+    return refuse('forbidden', 'this key is not allowed to invoke this function');
+  const claimed = claimNonce(deps, item, signature, refuse);
   if (claimed.kind !== 'verified') return claimed;
-  const body = await checkBody(call, called.account, signature);
+  const body = await checkBody(call, called.account, signature, refuse);
   if (body === undefined) return claimed;
   claimed.release?.();
   return body;
@@ -103,24 +116,30 @@ async function checkBody(
   call: Call,
   account: string,
   signature: ParsedSignature,
+  refuse: Refuse,
 ): Promise<AuthOutcome | undefined> {
   const hasBody = call.bodyBytes !== 0;
   if (!hasBody && !signature.coversDigest) return undefined;
-  if (!signature.coversDigest) return refused('signature_invalid', 'the signature must cover content-digest');
+  if (!signature.coversDigest) return refuse('signature_invalid', 'the signature must cover content-digest');
   const tooLarge = `signed bodies are read whole to check their digest, so at most ${LIMITS.digestBodyBytesMax} bytes`;
   if (call.bodyBytes !== undefined && call.bodyBytes > LIMITS.digestBodyBytesMax)
-    return refused('body_too_large', tooLarge);
+    return refuse('body_too_large', tooLarge);
   const read = await call.buffer({ account, bytesMax: LIMITS.digestBodyBytesMax });
   if (read.kind === 'gone') return { kind: 'gone' };
   if (read.kind === 'failed') return { kind: 'refused', error: read.error, challenge: 'none' };
-  if (read.kind !== 'body') return refused('body_too_large', tooLarge);
+  if (read.kind !== 'body') return refuse('body_too_large', tooLarge);
   const header = call.header('content-digest');
   return header !== undefined && (await digestMatches(header, read.bytes))
     ? undefined
-    : refused('digest_mismatch', 'content-digest is not the sha-256 of the body');
+    : refuse('digest_mismatch', 'content-digest is not the sha-256 of the body');
 }
 
-function claimNonce(deps: SignedDeps, { account, id }: KeyItem, signature: ParsedSignature): AuthOutcome {
+function claimNonce(
+  deps: SignedDeps,
+  { account, id }: KeyItem,
+  signature: ParsedSignature,
+  refuse: Refuse,
+): AuthOutcome {
   const claim = deps.nonces.claim({ account, keyId: id }, signature.nonce, signature.expiresMs);
   switch (claim.kind) {
     case 'fresh':
@@ -131,9 +150,9 @@ function claimNonce(deps: SignedDeps, { account, id }: KeyItem, signature: Parse
         release: claim.release,
       };
     case 'replayed':
-      return refused('signature_replayed', 'this nonce was used before');
+      return refuse('signature_replayed', 'this nonce was used before');
     case 'too_old':
-      return refused('signature_expired', 'the signature has expired');
+      return refuse('signature_expired', 'the signature has expired');
     case 'full':
       return {
         kind: 'refused',

@@ -13,7 +13,7 @@ export type HostKind =
   | { readonly kind: 'other'; readonly host: string };
 
 const DEFAULT_ACCOUNT = 'default';
-const DEFAULT_ALIAS = 'live';
+export const DEFAULT_ALIAS = 'live';
 const ALIAS_MARK = '--';
 
 /** `Hello.LOCALHOST.:8787` → `hello.localhost`; an IPv6 literal keeps its brackets. */
@@ -32,15 +32,16 @@ export function readHost(header: string, baseDomain: string): HostKind {
   const labels = host.slice(0, -baseDomain.length - 1).split('.');
   const [first, account = DEFAULT_ACCOUNT] = labels;
   if (first === undefined || labels.length > 2) return { kind: 'other', host };
+  return { kind: 'function', host, account, ...readLabel(first) };
+}
+
+/** `<function>` or `<alias>--<function>`, the first label of a function's own host. */
+export function readLabel(label: string): { readonly name: string; readonly alias: string } {
   // Names hold no `--`, so the first one separates.
-  const mark = first.indexOf(ALIAS_MARK);
-  return {
-    kind: 'function',
-    host,
-    account,
-    name: mark < 0 ? first : first.slice(mark + ALIAS_MARK.length),
-    alias: mark < 0 ? DEFAULT_ALIAS : first.slice(0, mark),
-  };
+  const mark = label.indexOf(ALIAS_MARK);
+  return mark < 0
+    ? { name: label, alias: DEFAULT_ALIAS }
+    : { name: label.slice(mark + ALIAS_MARK.length), alias: label.slice(0, mark) };
 }
 
 /**
