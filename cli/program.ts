@@ -156,6 +156,7 @@ function addDevCommand(program: Command): void {
     .command('dev')
     .description('run functions as after deployment on this machine, and again on every save')
     .argument('[projects...]', 'project folders or configuration files, or a folder of projects')
+    .option('--env <environment>', 'environment of wrangler files to run')
     .option('-p, --port <port>', 'port; 0 lets the system choose', integer(0, 65_535), 8787)
     .option('--host <host>', 'address to listen on', '127.0.0.1')
     .addOption(
@@ -180,6 +181,7 @@ function addDevCommand(program: Command): void {
     .command('types')
     .description('write the types of env from the configuration')
     .argument('[project]', 'project folder or configuration file', '.')
+    .option('--env <environment>', 'environment of a wrangler file to read')
     .option('-o, --output <file>', 'file to write', 'isoplane-env.d.ts')
     .option('--layer <name=folder>', 'where the source of a layer is; repeatable', collect)
     .option('--check', 'write nothing; fail when the file does not fit the configuration')

@@ -8,6 +8,7 @@ import { AUTH_MODES } from '../dev/planes/settings.ts';
 import { usage } from './arguments.ts';
 
 const optionsSchema = z.object({
+  env: z.string().optional(),
   host: z.string(),
   port: z.number(),
   auth: z.enum(AUTH_MODES),
@@ -24,9 +25,10 @@ export function dev(
   args: readonly string[],
   given: Record<string, unknown>,
 ): Promise<number> {
-  const { host, port, auth, claims, inspect, layer, sandbox } = optionsSchema.parse(given);
+  const { env: environment, host, port, auth, claims, inspect, layer, sandbox } = optionsSchema.parse(given);
   return runDev(context, {
     projects: args,
+    environment,
     host,
     port,
     auth,

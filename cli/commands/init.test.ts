@@ -59,7 +59,7 @@ describe('isoplane init', () => {
     expect(after['devDependencies']).not.toHaveProperty('typescript');
     expect(text).toContain('\n\t"version"');
     expect(await readFile(join(cwd, '.gitignore'), 'utf8')).toBe(
-      '/node_modules\nnode_modules/\n.isoplane/\n.dev.vars\n.env\n',
+      '/node_modules\nnode_modules/\n.isoplane/\n.dev.vars*\n.env*\n',
     );
     expect(await readFile(join(cwd, 'src/index.ts'), 'utf8')).toContain('mine');
     expect((await isoplane(['deploy', '--dry-run'], { cwd })).code).toBe(0);

@@ -15,6 +15,7 @@ import { typesText, type LayerModule } from '../types/types.ts';
 
 const optionsSchema = z.object({
   check: z.boolean().default(false),
+  env: z.string().optional(),
   output: z.string().default('isoplane-env.d.ts'),
   layer: z.array(z.string()).default([]),
 });
@@ -27,12 +28,12 @@ export async function types(
   args: readonly string[],
   given: Record<string, unknown>,
 ): Promise<number> {
-  const { output: file, check, layer } = optionsSchema.parse(given);
-  const project = await readProject(args[0] ?? '.');
+  const { env: environment, output: file, check, layer } = optionsSchema.parse(given);
+  const project = await readProject(args[0] ?? '.', { environment });
   const path = resolve(project.root, file);
   const text = typesText({
     config: project.config,
-    values: Object.keys(await readValues(project.root)),
+    values: Object.keys(await readValues(project.root, environment)),
     functions: await functionsAround(project, dirname(path)),
     layers: await layersOf(context, project, {
       folders: new Map(layer.map(parseLayer)),

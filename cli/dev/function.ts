@@ -45,10 +45,13 @@ export interface FunctionDeps {
   readonly target: string;
   readonly api: Promise<ControlApi>;
   readonly layers: LayerSources;
+  /** `env.NAME` of a wrangler file. */
+  readonly environment: string | undefined;
+  readonly environmentOptional: boolean;
   readonly inspect: boolean;
   readonly onEvent: (event: FunctionEvent) => void;
-  /** Each name may be taken once in a session. */
-  readonly claim: (name: FunctionName, target: string) => void;
+  /** Each may be taken once in a session. */
+  readonly names: Names;
 }
 
 const LIVE = aliasNameSchema.parse('live');
@@ -119,16 +122,16 @@ export class DevFunction {
 
   async #build(): Promise<void> {
     const startedMs = performance.now();
-    const project = await readProject(this.target);
+    const { environment, environmentOptional, inspect, onEvent } = this.#deps;
+    const project = await readProject(this.target, { environment, environmentOptional });
     this.#root = project.root;
-    this.#deps.claim(project.name, this.target);
-    const values = await readValues(project.root);
+    this.#deps.names.claim(project.name, this.target);
+    const values = await readValues(project.root, environment);
     const secrets = valuesOfSecrets(project.config, values);
     const bundle = await bundleProject(project);
     const api = await this.#deps.api;
     const layers = await publishLayers(api, project.config.layers, this.#deps.layers);
     await this.#provide(api, project, secrets);
-    const { inspect, onEvent } = this.#deps;
     const config = devConfig(project.config, { values, layers, inspect });
     const assets = await prepareAssets(api, project);
     const reply = await publish(
@@ -223,17 +226,23 @@ function unless(code: string): (thrown: unknown) => undefined {
   };
 }
 
-/** @throws {CliError} when another project of the session has taken the name. */
-export function claims(): FunctionDeps['claim'] {
-  const targets = new Map<FunctionName, string>();
-  return (name, target) => {
-    for (const [other, at] of targets) if (at === target && other !== name) targets.delete(other);
-    const taken = targets.get(name);
+/** Which project of the session has which name. */
+export class Names {
+  readonly #targets = new Map<FunctionName, string>();
+
+  /** @throws {CliError} when another project has taken the name. */
+  claim(name: FunctionName, target: string): void {
+    this.release(target, name);
+    const taken = this.#targets.get(name);
     if (taken !== undefined && taken !== target)
       throw new CliError('conflict', `Two projects of the session are called ${name}.`, {
         problems: [{ message: taken }, { message: target }],
         advice: 'Give one of them another name.',
       });
-    targets.set(name, target);
-  };
+    this.#targets.set(name, target);
+  }
+
+  release(target: string, but?: FunctionName): void {
+    for (const [name, at] of this.#targets) if (at === target && name !== but) this.#targets.delete(name);
+  }
 }

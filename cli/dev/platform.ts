@@ -17,6 +17,8 @@ export interface DevPlatformOptions {
   readonly sandbox: 'auto' | 'off';
   readonly signal: AbortSignal;
   readonly onExchange: (exchange: Exchange) => void;
+  /** A caller was not let in; its exchange follows. */
+  readonly onRefused: () => void;
   readonly onInspectable: (instance: Inspectable) => void;
   /** What the planes say otherwise. */
   readonly onEvent: (event: PlaneEvent) => void;
@@ -102,8 +104,10 @@ function readLine(line: string, options: DevPlatformOptions): boolean {
   if (!line.startsWith('{"event":"dev-')) return false;
   const parsed = planeLineSchema.safeParse(JSON.parse(line));
   if (!parsed.success) return false;
-  if (parsed.data.event === 'dev-request') options.onExchange(parsed.data);
-  else options.onInspectable(parsed.data);
+  const { data } = parsed;
+  if (data.event === 'dev-request') options.onExchange(data);
+  else if (data.event === 'dev-refused') options.onRefused();
+  else options.onInspectable(data);
   return true;
 }
 

@@ -12,6 +12,9 @@ import type { DevPlatform } from './platform.ts';
 import type { AuthMode, Exchange } from './planes/settings.ts';
 import { exchangeText, logText } from './screen.ts';
 
+/** Clients of a session before may ask all the time while this one starts. */
+const EARLY_MAX = 100;
+
 const KEYS = [
   ['o', 'open in a browser'],
   ['r', 'restart: new instances, everything built again'],
@@ -39,8 +42,11 @@ export class Report {
   /** Function → those that it is bound to. */
   readonly #bound = new Map<string, readonly string[]>();
   #mainUrl: string | undefined;
+  #dev: DevPlatform | undefined;
   #isReady = false;
-  #hinted = false;
+  /** What was asked and logged before the addresses were shown; it is shown after them. */
+  #early: (() => void)[] = [];
+  #hint: 'none' | 'due' | 'given' = 'none';
 
   constructor(context: Context, terms: { readonly several: boolean; readonly inspect: boolean }) {
     this.#context = context;
@@ -71,9 +77,11 @@ export class Report {
         );
         if (!this.#isReady) return;
         this.#warnOfAbsent();
-        output.result({ type: 'served', function: name, tookMs: Math.round(event.tookMs) }, () =>
+        const url =
+          event.first && this.#dev !== undefined ? functionUrl(this.#dev.connection, name).href : undefined;
+        output.result({ type: 'served', function: name, url, tookMs: Math.round(event.tookMs) }, () =>
           colors.dim(
-            `${event.first ? 'serving' : 'reloaded'} ${name} after ${millisecondsText(event.tookMs)}`,
+            `${url === undefined ? `reloaded ${name}` : `serving ${name} at ${url}`} after ${millisecondsText(event.tookMs)}`,
           ),
         );
         return;
@@ -93,27 +101,44 @@ export class Report {
         return;
       case 'renamed':
         this.#bound.delete(event.from);
-        output.note(colors.dim(`${event.from} is gone: it has another name now`));
+        output.note(colors.dim(`${event.from} is gone: its project was renamed or removed`));
         return;
     }
   }
 
   log(name: string, entry: LogEntry): void {
-    this.#context.output.result({ type: 'log', function: name, ...entry }, () =>
-      logText(name, entry, this.#terms.several),
+    this.#whenReady(() =>
+      this.#context.output.result({ type: 'log', function: name, ...entry }, () =>
+        logText(name, entry, this.#terms.several),
+      ),
     );
   }
 
-  exchange(exchange: Exchange, auth: AuthMode): void {
+  exchange(exchange: Exchange): void {
     const { event: _, ...fields } = exchange;
-    this.#context.output.result({ type: 'request', ...fields }, () =>
-      exchangeText(exchange, this.#terms.several),
-    );
-    if (exchange.status !== 401 || auth === 'off' || this.#hinted) return;
-    this.#hinted = true;
-    this.note(
-      colors.dim('callers are checked as after deployment; press a or start with --auth off to let them in'),
-    );
+    this.#whenReady(() => {
+      this.#context.output.result({ type: 'request', ...fields }, () =>
+        exchangeText(exchange, this.#terms.several),
+      );
+      if (this.#hint !== 'due') return;
+      this.#hint = 'given';
+      this.note(
+        colors.dim(
+          'callers are checked as after deployment; press a or start with --auth off to let them in',
+        ),
+      );
+    });
+  }
+
+  /** By the platform: a function may answer 401 itself, and then letting everybody in changes nothing. */
+  refused(): void {
+    if (this.#hint === 'none') this.#hint = 'due';
+  }
+
+  #whenReady(show: () => void): void {
+    if (this.#isReady) return show();
+    this.#early.push(show);
+    if (this.#early.length > EARLY_MAX) this.#early.shift();
   }
 
   planeEvent(event: PlaneEvent): void {
@@ -138,6 +163,7 @@ export class Report {
   ready(ready: Ready): void {
     const { dev, main, functions, auth, sandbox, inspector, tookMs } = ready;
     this.#isReady = true;
+    this.#dev = dev;
     const served = functions.flatMap(({ name }) => (name === undefined ? [] : [name]));
     const urls = served.map((name) => ({ name, url: functionUrl(dev.connection, name).href }));
     this.#warnOfAbsent();
@@ -169,6 +195,7 @@ export class Report {
           ...(this.#context.output.interactive ? [`  ${keysText()}`, ''] : []),
         ].join('\n'),
     );
+    for (const show of this.#early.splice(0)) show();
   }
 
   /** As after deployment, a call to a function that is not there is answered so; said before it is made. */

@@ -16,6 +16,8 @@ import { findWorkspace, stateFolder, type Workspace } from './workspace.ts';
 
 export interface RunOptions {
   readonly projects: readonly string[];
+  /** `env.NAME` of wrangler files. */
+  readonly environment: string | undefined;
   readonly host: string;
   readonly port: number;
   readonly auth: AuthMode;
@@ -69,12 +71,14 @@ class Run {
     this.#workspace = workspace;
     this.#auth = options.auth;
     this.#report = new Report(context, {
-      several: workspace.targets.length > 1,
+      several: workspace.targets.length > 1 || workspace.parents.length > 0,
       inspect: options.inspectPort !== undefined,
     });
     const dataDir = stateFolder(workspace);
     this.#session = new Session({
       targets: workspace.targets,
+      parents: workspace.parents,
+      environment: options.environment,
       api: this.#opened.promise.then(({ api }) => api),
       layers: {
         folders: options.layers,
@@ -110,7 +114,8 @@ class Run {
       inspect: inspectPort !== undefined,
       sandbox,
       signal,
-      onExchange: (exchange) => this.#report.exchange(exchange, this.#auth),
+      onExchange: (exchange) => this.#report.exchange(exchange),
+      onRefused: () => this.#report.refused(),
       onInspectable: (instance) => this.#inspector?.attach(instance),
       onEvent: (event) => this.#report.planeEvent(event),
     });

@@ -5,12 +5,16 @@ import { functionViewSchema } from '#shared/contracts/api.ts';
 import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
 import type { FunctionName } from '#shared/ids.ts';
 import type { ControlApi } from '../client/api.ts';
-import { claims, DevFunction, type FunctionEvent } from './function.ts';
+import { DevFunction, Names, type FunctionEvent } from './function.ts';
 import type { LayerSources } from './layers.ts';
 import { Watcher } from './watcher.ts';
+import { projectsIn } from './workspace.ts';
 
 export interface SessionDeps {
   readonly targets: readonly string[];
+  /** Folders whose folders are projects, also those that come later. */
+  readonly parents: readonly string[];
+  readonly environment: string | undefined;
   readonly api: Promise<ControlApi>;
   readonly layers: LayerSources;
   readonly inspect: boolean;
@@ -18,32 +22,43 @@ export interface SessionDeps {
   readonly onLog: (name: FunctionName, entry: LogEntry) => void;
 }
 
+/** A project is a folder with a configuration in it. */
+const PROJECT_DEPTH = 1;
 const LOGS_AGAIN_MS = 300;
 const LOGS_FIRST = 100;
 
 export class Session {
-  readonly functions: readonly DevFunction[];
+  #functions: readonly DevFunction[];
+  readonly #names = new Names();
   readonly #deps: SessionDeps;
   readonly #startedMs = Date.now();
   readonly #closed = new AbortController();
   readonly #following = new Map<FunctionName, AbortController>();
   readonly #watchedFiles = new Set<string>();
   #watcher: Promise<Watcher> | undefined;
+  #parentWatcher: Promise<Watcher> | undefined;
 
   constructor(deps: SessionDeps) {
     this.#deps = deps;
-    const claim = claims();
-    this.functions = deps.targets.map(
-      (target) =>
-        new DevFunction({
-          target,
-          api: this.#emptied(),
-          layers: deps.layers,
-          inspect: deps.inspect,
-          claim,
-          onEvent: (event) => this.#onEvent(event),
-        }),
-    );
+    this.#functions = deps.targets.map((target) => this.#functionAt(target));
+  }
+
+  get functions(): readonly DevFunction[] {
+    return this.#functions;
+  }
+
+  #functionAt(target: string): DevFunction {
+    const { layers, environment, inspect } = this.#deps;
+    return new DevFunction({
+      target,
+      api: this.#emptied(),
+      layers,
+      environment,
+      environmentOptional: this.#deps.targets.length > 1 || this.#deps.parents.length > 0,
+      inspect,
+      names: this.#names,
+      onEvent: (event) => this.#onEvent(event),
+    });
   }
 
   /** Resolves when every function is served or has failed once. */
@@ -52,10 +67,39 @@ export class Session {
     if (this.#closed.signal.aborted) return;
     this.#watcher = Watcher.open(
       [...folders, ...this.#deps.layers.folders.values()],
-      () => void this.saveAll(),
+      () => void this.#changed(),
     );
-    const [watcher] = await Promise.all([this.#watcher, this.saveAll()]);
+    if (this.#deps.parents.length > 0)
+      this.#parentWatcher = Watcher.open(this.#deps.parents, () => void this.#look(), PROJECT_DEPTH);
+    const [watcher] = await Promise.all([this.#watcher, this.saveAll(), this.#parentWatcher]);
     watcher.add([...this.#watchedFiles]);
+  }
+
+  async #changed(): Promise<void> {
+    // First: what is gone cannot be built.
+    await this.#look();
+    await this.saveAll();
+  }
+
+  /** Takes projects in that were added beside the others, and lets go of those that were removed. */
+  async #look(): Promise<void> {
+    if (this.#deps.parents.length === 0) return;
+    const found = (await Promise.all(this.#deps.parents.map(projectsIn))).flat();
+    const watcher = await this.#watcher;
+    if (this.#closed.signal.aborted || watcher === undefined) return;
+    const { targets, parents } = this.#deps;
+    const isBelow = (target: string): boolean => parents.includes(dirname(target));
+    const named = targets.filter((target) => !isBelow(target));
+    const gone = this.#functions.filter(({ target }) => !named.includes(target) && !found.includes(target));
+    const known = new Set(this.#functions.map(({ target }) => target));
+    const fresh = found.filter((target) => !known.has(target)).map((target) => this.#functionAt(target));
+    this.#functions = [...this.#functions.filter((each) => !gone.includes(each)), ...fresh];
+    for (const { target, name } of gone) {
+      this.#names.release(target);
+      if (name !== undefined) this.#onEvent({ type: 'renamed', from: name });
+    }
+    for (const each of fresh) watcher.addFolder(each.target);
+    await Promise.all(fresh.map((each) => each.save()));
   }
 
   /** What has not changed is recognised by its digest. */
@@ -67,7 +111,7 @@ export class Session {
     this.#closed.abort();
     for (const following of this.#following.values()) following.abort();
     // Also one that is being opened: it would keep the process alive.
-    await (await this.#watcher)?.close();
+    await Promise.all([this.#watcher, this.#parentWatcher].map(async (each) => (await each)?.close()));
   }
 
   #platform: Promise<ControlApi> | undefined;
@@ -89,7 +133,9 @@ export class Session {
     if (event.type === 'renamed') void this.#forget(event.from);
     if (event.type === 'served') {
       this.#follow(event.project.name);
-      const outside = event.bundle.inputs.filter(
+      const { assetsFolder } = event.project;
+      const read = assetsFolder === undefined ? event.bundle.inputs : [...event.bundle.inputs, assetsFolder];
+      const outside = read.filter(
         (path) => !path.startsWith(`${event.project.root}/`) && !this.#watchedFiles.has(path),
       );
       for (const path of outside) this.#watchedFiles.add(path);

@@ -10,33 +10,48 @@ const IGNORED = new Set(['node_modules', '.isoplane', '.git', '.hg', '.svn', '.w
 
 export class Watcher {
   readonly #watcher: FSWatcher;
+  /** Those that are watched whole, but for what is ignored in them. */
+  readonly #folders: string[];
   readonly #onChange: (paths: ReadonlySet<string>) => void;
   #changed = new Set<string>();
   #sinceMs: number | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  private constructor(watcher: FSWatcher, onChange: (paths: ReadonlySet<string>) => void) {
+  private constructor(watcher: FSWatcher, folders: string[], onChange: (paths: ReadonlySet<string>) => void) {
     this.#watcher = watcher;
+    this.#folders = folders;
     this.#onChange = onChange;
     watcher.on('all', (_event, path) => this.#note(path));
     // Of a single file or folder, such as one that must not be read: the others are watched on.
     watcher.on('error', () => undefined);
   }
 
-  /** Resolves when every folder is watched. */
+  /**
+   * Resolves when every folder is watched.
+   *
+   * @param depth - levels of folders below each that are looked into; default: all.
+   */
   static async open(
-    folders: readonly string[],
+    given: readonly string[],
     onChange: (paths: ReadonlySet<string>) => void,
+    depth?: number,
   ): Promise<Watcher> {
+    const folders = [...given];
     const watcher = watch([...folders], {
       ignoreInitial: true,
+      ...(depth === undefined ? {} : { depth }),
       ignored: (path) => folders.some((folder) => isIgnored(folder, path)),
       followSymlinks: true,
     });
     const ready = new Promise<void>((resolve) => watcher.once('ready', () => resolve()));
-    const self = new Watcher(watcher, onChange);
+    const self = new Watcher(watcher, folders, onChange);
     await ready;
     return self;
+  }
+
+  addFolder(path: string): void {
+    this.#folders.push(path);
+    this.#watcher.add(path);
   }
 
   /** Files outside the folders that the code was built from. */

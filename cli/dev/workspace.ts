@@ -7,6 +7,8 @@ import { findConfig } from '../project/sources.ts';
 export interface Workspace {
   /** Project folders or configuration files, in the order they were named. */
   readonly targets: readonly string[];
+  /** Folders of projects: what is added to them later belongs to the session too. */
+  readonly parents: readonly string[];
   /** Holds `.isoplane/dev`. */
   readonly root: string;
   /** Answers where no function is named: `http://localhost:PORT/`. */
@@ -25,7 +27,8 @@ export const stateFolder = ({ root }: Workspace): string => join(root, STATE);
 export async function findWorkspace(named: readonly string[], from: string): Promise<Workspace> {
   const paths = (named.length === 0 ? ['.'] : named).map((path) => resolve(from, path));
   const found = await Promise.all(paths.map(projectsOf));
-  const targets = [...new Set(found.flat())];
+  const targets = [...new Set(found.flatMap((each) => each.targets))];
+  const parents = found.flatMap(({ parent }) => parent ?? []);
   if (targets.length > PROJECTS_MAX)
     throw new CliError('config_invalid', `dev runs at most ${PROJECTS_MAX} functions at once.`, {
       advice: 'Name those that you work on: `isoplane dev ONE TWO`.',
@@ -35,26 +38,37 @@ export async function findWorkspace(named: readonly string[], from: string): Pro
   const single = paths.length === 1 && first !== undefined ? await folderOf(first) : undefined;
   // A folder of projects names none of them before the others.
   const main = named.length > 1 || targets.length === 1 ? targets[0] : undefined;
-  return { targets, root: single ?? resolve(from), main };
+  return { targets, parents, root: single ?? resolve(from), main };
 }
 
-async function projectsOf(path: string): Promise<readonly string[]> {
+interface Found {
+  readonly targets: readonly string[];
+  /** The folder that they lie in, when it was named in their place. */
+  readonly parent?: string;
+}
+
+async function projectsOf(path: string): Promise<Found> {
   try {
     await findConfig(path);
-    return [path];
+    return { targets: [path] };
   } catch (thrown) {
-    const children = await foldersIn(path);
-    const projects = await Promise.all(
-      children.map((child) =>
-        findConfig(child).then(
-          () => [child],
-          () => [],
-        ),
-      ),
-    );
-    if (projects.flat().length === 0) throw thrown;
-    return projects.flat();
+    const targets = await projectsIn(path);
+    if (targets.length === 0) throw thrown;
+    return { targets, parent: path };
   }
+}
+
+/** Folders of a folder that are projects. */
+export async function projectsIn(parent: string): Promise<readonly string[]> {
+  const projects = await Promise.all(
+    (await foldersIn(parent)).map((child) =>
+      findConfig(child).then(
+        () => [child],
+        () => [],
+      ),
+    ),
+  );
+  return projects.flat();
 }
 
 async function foldersIn(path: string): Promise<readonly string[]> {

@@ -38,6 +38,8 @@ const KNOWN_KEYS = [
 export interface ProjectOptions {
   /** `env.NAME` of a wrangler file. */
   readonly environment?: string | undefined;
+  /** Of several projects not each has every environment: the top level is taken, and that is said. */
+  readonly environmentOptional?: boolean;
   readonly auth?: 'public' | 'signed' | undefined;
   readonly name?: string | undefined;
 }
@@ -129,6 +131,17 @@ function absolutePaths(value: ConfigFile['content'], root: string): ConfigFile['
 /** What there is below our own file: a wrangler file, or names for a lone entry file. */
 async function translated(sources: Sources, options: ProjectOptions): Promise<Translated> {
   const { own, wrangler, root } = sources;
+  const { environment } = options;
+  const lacks =
+    options.environmentOptional === true &&
+    environment !== undefined &&
+    !Object.hasOwn((wrangler?.content['env'] ?? {}) as object, environment);
+  if (lacks) {
+    const base = await translated(sources, { ...options, environment: undefined });
+    const name = (wrangler ?? own)?.source.name ?? root;
+    const isAbsent = `${name} has no environment ${environment}: its top level is taken`;
+    return { ...base, warnings: [isAbsent, ...base.warnings] };
+  }
   const none = { warnings: [], unsupported: [] };
   if (wrangler === undefined) {
     if (options.environment !== undefined)

@@ -49,7 +49,7 @@ export async function scaffold(options: ScaffoldOptions): Promise<Map<string, st
       },
     }),
   );
-  files.set('.gitignore', 'node_modules/\n.isoplane/\n.dev.vars\n.env\n');
+  files.set('.gitignore', 'node_modules/\n.isoplane/\n.dev.vars*\n.env*\n');
   return files;
 }
 

@@ -4,6 +4,8 @@ export interface FunctionOptions {
   readonly vars?: Readonly<Record<string, unknown>> | undefined;
   /** Values of the secrets that the configuration lists, by their names in `env`. */
   readonly secrets?: Readonly<Record<string, string>> | undefined;
+  /** `env.NAME` of a wrangler file. */
+  readonly environment?: string | undefined;
   /** Folders of functions that this one is bound to; those beside it are found without. */
   readonly services?: readonly string[] | undefined;
   /** Folders of layers by name; default: the folder of that name in the project. */

@@ -8,11 +8,32 @@ const claimsOf = (text) => {
   const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (each) => each.charCodeAt(0));
   return JSON.parse(new TextDecoder().decode(bytes));
 };
+const refuse = (status, code, title, headers) =>
+  Response.json({ type: 'urn:isoplane:error:' + code, title, status, code },
+    { status, headers: { 'content-type': 'application/problem+json', ...headers } });
+const toResponse = (result) => {
+  if (result instanceof Response) return result;
+  if (result === undefined) return new Response(null, { status: 204 });
+  if (typeof result === 'string')
+    return new Response(result, { headers: { 'content-type': 'text/plain; charset=utf-8' } });
+  if (result instanceof ArrayBuffer || result instanceof ReadableStream || ArrayBuffer.isView(result))
+    return new Response(result, { headers: { 'content-type': 'application/octet-stream' } });
+  const json = JSON.stringify(result);
+  if (json === undefined) throw new TypeError('The handler returned a value that JSON cannot express.');
+  return new Response(json, { headers: { 'content-type': 'application/json' } });
+};
 export default {
   async fetch(request, env, ctx) {
-    if (request.method !== 'POST') return new Response(null, { status: 405, headers: { allow: 'POST' } });
+    if (request.method !== 'POST')
+      return refuse(405, 'method_not_allowed', 'An event function is called with POST and a JSON body.', { allow: 'POST' });
     const text = await request.text();
-    const answer = await handler(text === '' ? undefined : JSON.parse(text), {
+    let event;
+    try {
+      event = text.trim() === '' ? undefined : JSON.parse(text);
+    } catch {
+      return refuse(400, 'bad_request', 'An event function takes a JSON body.');
+    }
+    const answer = await handler(event, {
       functionName: ${JSON.stringify(functionName)},
       functionVersion: 0,
       requestId: '',
@@ -23,8 +44,7 @@ export default {
       claims: claimsOf(request.headers.get('isoplane-claims')),
       waitUntil: (promise) => ctx.waitUntil(promise),
     });
-    if (answer instanceof Response) return answer;
-    return answer === undefined ? new Response(null, { status: 204 }) : Response.json(answer);
+    return toResponse(answer);
   },
 };
 `;

@@ -10,6 +10,7 @@ import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import type { Miniflare, WorkerOptions } from 'miniflare';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
+import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { toBase64Url } from '#shared/seal.ts';
 import { bundleProject } from '../bundle/bundle.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
@@ -31,7 +32,7 @@ export async function startFunction<Env = Record<string, unknown>, Self = unknow
   target = '.',
   options: FunctionOptions = {},
 ): Promise<TestFunction<Env, Self>> {
-  const project = await readProject(resolve(process.cwd(), target));
+  const project = await readProject(resolve(process.cwd(), target), { environment: options.environment });
   const others = await boundProjects(project, options.services ?? []);
   const workers = await Promise.all([
     workerOf(project, options),
@@ -199,14 +200,25 @@ async function dispatch(
   const url = request === undefined ? new URL(input, `http://${name}.localhost/`) : request.url;
   const worker = await runtime.getWorker(name);
   const body = init.body ?? (request?.body === null ? undefined : await request?.arrayBuffer());
-  const answer = await worker.fetch(String(url), {
-    ...(init as object),
-    method: init.method ?? request?.method ?? 'GET',
-    headers: [...headers],
-    ...(body === undefined || body === null ? {} : { body: body as never }),
-    redirect: 'manual',
-  });
-  return answer;
+  try {
+    return await worker.fetch(String(url), {
+      ...(init as object),
+      method: init.method ?? request?.method ?? 'GET',
+      headers: [...headers],
+      ...(body === undefined || body === null ? {} : { body: body as never }),
+      redirect: 'manual',
+    });
+  } catch (thrown) {
+    return functionError(name, thrown);
+  }
+}
+
+/** As the gateway answers a function that threw; what it threw stands in the output of the test, as in a log. */
+function functionError(name: string, thrown: unknown): Response {
+  process.stderr.write(
+    `${name} threw ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,
+  );
+  return problemResponse(new PlatformError('function_error', `${name} threw`), crypto.randomUUID());
 }
 
 async function loadMiniflare(): Promise<{ readonly Miniflare: typeof Miniflare }> {

@@ -71,6 +71,43 @@ describe('startFunction()', () => {
     expect([await first.env.KV.get('k'), await second.env.KV.get('k')]).toEqual(['v', null]);
   });
 
+  test('answers as the deployed function does where it throws or is called wrongly', async ({ expect }) => {
+    await using folder = await tempProject({
+      'throws/isoplane.jsonc': config('throws'),
+      'throws/index.ts': `export default { fetch(request: Request) {
+        if (new URL(request.url).pathname === '/nothing') return undefined;
+        throw new Error('on purpose');
+      } };`,
+      'event/isoplane.jsonc': config('event', { style: 'event' }),
+      'event/index.ts': `export const handler = (event: unknown) => {
+        if (event === undefined) throw new Error('no event');
+        return typeof event === 'string' ? event : () => 1;
+      };`,
+    });
+    await using throws = await startFunction(join(folder.path, 'throws'));
+    for (const path of ['/', '/nothing']) {
+      const answer = await throws.fetch(path);
+      expect([answer.status, answer.headers.get('content-type')], path).toEqual([
+        500,
+        'application/problem+json',
+      ]);
+      const problem = (await answer.json()) as { code: string; requestId: string };
+      expect(problem.code, path).toBe('function_error');
+      expect(answer.headers.get('isoplane-request-id'), path).toBe(problem.requestId);
+    }
+    await using event = await startFunction(join(folder.path, 'event'));
+    const call = async (body: string, method = 'POST'): Promise<readonly unknown[]> => {
+      const answer = await event.fetch('/', { method, ...(method === 'POST' ? { body } : {}) });
+      const isJson = answer.headers.get('content-type')?.includes('json') === true;
+      return [answer.status, isJson ? ((await answer.json()) as { code: string }).code : await answer.text()];
+    };
+    expect(await call('')).toEqual([500, 'function_error']);
+    expect(await call('{')).toEqual([400, 'bad_request']);
+    expect(await call('{}')).toEqual([500, 'function_error']);
+    expect(await call('', 'GET')).toEqual([405, 'method_not_allowed']);
+    expect(await call('"said"')).toEqual([200, 'said']);
+  });
+
   test('calls event functions and entrypoints, and says what is missing', async ({ expect }) => {
     await using folder = await tempProject({
       ...SHOP,

@@ -2,7 +2,7 @@
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { existsSync } from 'node:fs';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { tempProject } from '#cli/testing/temp-project.ts';
@@ -143,6 +143,85 @@ describe('isoplane dev', { timeout: 180_000 }, () => {
       iss: 'https://issuer.example',
       role: 'admin',
     });
+  });
+
+  test('runs an environment of a wrangler file, with values of its own', async ({ expect }) => {
+    await using folder = await tempProject({
+      'front/wrangler.toml':
+        'name = "front"\nmain = "index.ts"\ncompatibility_date = "2026-11-01"\n[env.staging]\nvars = { WHERE = "staging" }\n',
+      'front/isoplane.jsonc': JSON.stringify(PUBLIC),
+      'front/index.ts':
+        'export default { fetch: (_r: Request, env: any) => new Response(`${env.WHERE} ${env.KEY}`) };',
+      'front/.dev.vars': 'KEY=top',
+      'front/.dev.vars.staging': 'KEY=own',
+      'back/isoplane.jsonc': config('back', PUBLIC),
+      'back/index.ts': says('back'),
+    });
+    await using dev = await DevProcess.start(folder.path, '--env', 'staging');
+    expect((await dev.call('front-staging')).text).toBe('staging own');
+    expect((await dev.call('back')).text).toBe('back');
+    expect(dev.errors).toContain('has no environment staging: its top level is taken');
+    await using refused = await DevProcess.start(join(folder.path, 'front'), '--env', 'stagign');
+    expect(JSON.stringify(await refused.event('error'))).toContain('there is no environment stagign');
+  });
+
+  test('takes in projects that are added to its folder later, and lets go of those that are removed', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'one/isoplane.jsonc': config('one', PUBLIC),
+      'one/index.ts': says('one'),
+    });
+    await using dev = await DevProcess.start(folder.path);
+    expect((await dev.call('one')).text).toBe('one');
+    await mkdir(join(folder.path, 'two'));
+    await writeFile(join(folder.path, 'two/index.ts'), says('two'));
+    await writeFile(join(folder.path, 'two/isoplane.jsonc'), config('two', PUBLIC));
+    expect(await dev.event('served', (event) => event['function'] === 'two')).toMatchObject({
+      url: expect.stringContaining('//two.localhost') as unknown,
+    });
+    expect((await dev.call('two')).text).toBe('two');
+    await writeFile(join(folder.path, 'two/index.ts'), says('changed'));
+    await waitFor('the save to be served', async () => (await dev.call('two')).text === 'changed');
+    await rename(join(folder.path, 'two'), join(folder.path, 'zwei'));
+    await writeFile(join(folder.path, 'zwei/index.ts'), says('moved'));
+    await waitFor('the moved project', async () => (await dev.call('two')).text === 'moved');
+    await rm(join(folder.path, 'zwei'), { recursive: true });
+    await waitFor('it to be gone', async () => (await dev.call('two')).code === 'function_not_found');
+  });
+
+  test('hints at --auth off where the platform refused a caller, not where a public function did', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('a', {
+        ...PUBLIC,
+        authByPath: [{ path: '/closed', auth: { mode: 'signed' } }],
+      }),
+      'index.ts': 'export default { fetch: () => new Response("who?", { status: 401 }) };',
+    });
+    const said: string[] = [];
+    const child = spawnCli(['dev', '--port', '0'], { cwd: folder.path });
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => said.push(chunk.toString('utf8')));
+    try {
+      const url = await waitFor(
+        'its address',
+        () => /http:\/\/localhost:\d+\//.exec(said.join(''))?.[0],
+        60_000,
+      );
+      const at = async (path: string): Promise<number> =>
+        (await fetch(url.replace('localhost', '127.0.0.1') + path)).status;
+      expect(await at('open')).toBe(401);
+      await waitFor('its line', () => said.join('').includes('/open'));
+      expect(said.join('')).not.toContain('--auth off');
+      expect(await at('closed')).toBe(401);
+      await waitFor('the hint', () => said.join('').includes('--auth off'));
+      const text = said.join('');
+      expect(text.indexOf('/closed')).toBeLessThan(text.indexOf('--auth off'));
+    } finally {
+      child.kill('SIGTERM');
+    }
   });
 
   test('reads .dev.vars, and says which secret has no value there', async ({ expect }) => {

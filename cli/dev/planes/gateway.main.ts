@@ -8,7 +8,7 @@ import { startGateway } from '#gateway/plane.node.ts';
 import { runPlane } from '#shared/runtime/plane.node.ts';
 import { watchExchanges } from './exchanges.ts';
 import { pretending } from './pretend.ts';
-import { gatewaySettingsSchema, type Exchange, type GatewaySettings } from './settings.ts';
+import { gatewaySettingsSchema, type Exchange, type GatewaySettings, type Refused } from './settings.ts';
 
 let settings: GatewaySettings = { type: 'dev-settings', auth: 'as-deployed', claims: {} };
 process.on('message', (message) => {
@@ -16,13 +16,18 @@ process.on('message', (message) => {
   if (told.success) settings = told.data;
 });
 
-const tell = (exchange: Exchange): void => void process.stdout.write(`${JSON.stringify(exchange)}\n`);
+const tell = (line: Exchange | Refused): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 
 await runPlane('gateway', async (log) => {
   const options = gatewayOptions(log);
   const plane = await startGateway({
     ...options,
-    admitting: (real) => pretending(real, () => settings, Date.now),
+    admitting: (real) =>
+      pretending(real, {
+        settings: () => settings,
+        nowMs: Date.now,
+        onRefused: () => tell({ event: 'dev-refused' }),
+      }),
   });
   watchExchanges(plane.server, {
     nowMs: () => performance.now(),

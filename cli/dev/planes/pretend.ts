@@ -8,16 +8,23 @@ import type { GatewaySettings } from './settings.ts';
 const CALLER = 'dev';
 const TOKEN_S = 3_600;
 
+export interface PretendDeps {
+  readonly settings: () => Pick<GatewaySettings, 'auth' | 'claims'>;
+  readonly nowMs: () => number;
+  /** Runs for each caller that is not let in. */
+  readonly onRefused: () => void;
+}
+
 /** Real credentials keep their meaning, so that tokens can be tried too. */
-export function pretending(
-  real: Authenticate,
-  settings: () => Pick<GatewaySettings, 'auth' | 'claims'>,
-  nowMs: () => number,
-): Authenticate {
+export function pretending(real: Authenticate, { settings, nowMs, onRefused }: PretendDeps): Authenticate {
   return async (call, target) => {
     const outcome = await real(call, target);
+    if (outcome.kind !== 'refused') return outcome;
     const { auth, claims } = settings();
-    if (auth !== 'off' || outcome.kind !== 'refused') return outcome;
+    if (auth !== 'off') {
+      if (outcome.challenge !== 'none') onRefused();
+      return outcome;
+    }
     return outcome.challenge === 'bearer' ? withToken(target.version, claims, nowMs()) : SIGNED;
   };
 }

@@ -29,6 +29,10 @@ const exchangeSchema = z.object({
 });
 export type Exchange = z.infer<typeof exchangeSchema>;
 
+/** The gateway let a caller not in, as a line on its stdout before the one of the request. */
+const refusedSchema = z.object({ event: z.literal('dev-refused') });
+export type Refused = z.infer<typeof refusedSchema>;
+
 /** A debugger can attach to an instance, as a line on the node's stdout. */
 const inspectableSchema = z.object({
   event: z.literal('dev-inspectable'),
@@ -38,4 +42,8 @@ const inspectableSchema = z.object({
 });
 export type Inspectable = z.infer<typeof inspectableSchema>;
 
-export const planeLineSchema = z.discriminatedUnion('event', [exchangeSchema, inspectableSchema]);
+export const planeLineSchema = z.discriminatedUnion('event', [
+  exchangeSchema,
+  refusedSchema,
+  inspectableSchema,
+]);
