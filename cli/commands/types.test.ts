@@ -1,6 +1,6 @@
 /** `isoplane types` on real projects, judged by the real compiler. */
 import { execFile } from 'node:child_process';
-import { readFile, symlink, writeFile } from 'node:fs/promises';
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
@@ -97,8 +97,49 @@ describe('isoplane types', () => {
     );
     const wrong = await complaints(shop);
     for (const word of ['length', 'cost', 'fetch', 'NONE', "'number'"]) expect(wrong).toContain(word);
+    // Types of a function are kept beside it, not in it.
+    expect(await readdir(join(folder.path, 'prices'))).toEqual(['.isoplane', 'index.ts', 'isoplane.jsonc']);
     await writeFile(join(shop, 'isoplane.jsonc'), project({ vars: { M: 1 } }));
     const stale = await isoplane(['--json', 'types', '--check'], { cwd: shop });
     expect([stale.code, stale.json()]).toMatchObject([1, { error: { code: 'types_stale' } }]);
+  });
+
+  test('lets functions that are bound to each other have an `Env` each, of one name', async ({ expect }) => {
+    const code = (body: string): string => `import { WorkerEntrypoint } from 'cloudflare:workers';
+      export interface Entry { readonly id: string }
+      export default class extends WorkerEntrypoint<Env> {
+        ${body}
+        override fetch(): Response { return new Response(); }
+      }`;
+    await using folder = await tempProject({
+      'a/isoplane.jsonc': project({
+        name: 'a',
+        vars: { SAME: 1 },
+        services: [{ binding: 'B', function: 'b' }],
+      }),
+      'a/tsconfig.json': TSCONFIG,
+      'a/index.ts': code(`async one(): Promise<number> {
+          const kept: boolean = await this.env.B.keep({ id: 'x' });
+          return kept ? this.env.SAME : 0;
+        }`),
+      'b/isoplane.jsonc': project({
+        name: 'b',
+        vars: { SAME: 'text' },
+        kv: [{ binding: 'KV', namespace: 'store' }],
+        services: [{ binding: 'A', function: 'a' }],
+      }),
+      'b/tsconfig.json': TSCONFIG,
+      'b/index.ts': code(`async keep({ id }: Entry): Promise<boolean> {
+          await this.env.KV.put(id, this.env.SAME.toUpperCase());
+          return (await this.env.A.one()) > 0;
+        }`),
+    });
+    await symlink(MODULES, join(folder.path, 'node_modules'));
+    for (const name of ['a', 'b'])
+      expect(await isoplane(['types', name], { cwd: folder.path })).toMatchObject({ code: 0, stderr: '' });
+    expect(await complaints(join(folder.path, 'a'))).toBe('');
+    expect(await complaints(join(folder.path, 'b'))).toBe('');
+    await writeFile(join(folder.path, 'a', 'wrong.ts'), "export const w = (env: Env) => env.B.keep('x');");
+    expect(await complaints(join(folder.path, 'a'))).toContain("'Entry'");
   });
 });

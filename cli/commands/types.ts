@@ -9,8 +9,9 @@ import { modulesOf } from '../dev/layers.ts';
 import { readValues } from '../dev/values.ts';
 import { parseLayer } from './dev.ts';
 import { CliError, EXIT } from '../failure.ts';
-import type { Project } from '../project/project.ts';
+import type { CodeProject, Project } from '../project/project.ts';
 import { readProject } from '../project/read-project.ts';
+import { writeDeclarations } from '../types/declarations.ts';
 import { typesText, type LayerModule } from '../types/types.ts';
 
 const optionsSchema = z.object({
@@ -34,7 +35,7 @@ export async function types(
   const text = typesText({
     config: project.config,
     values: Object.keys(await readValues(project.root, environment)),
-    functions: await functionsAround(project, dirname(path)),
+    functions: await functionsOf(context, project, dirname(path)),
     layers: await layersOf(context, project, {
       folders: new Map(layer.map(parseLayer)),
       from: dirname(path),
@@ -55,24 +56,58 @@ export async function types(
 /** As a module specifier seen from a folder. */
 function specifier(from: string, file: string): string {
   const path = relative(from, file).split(sep).join('/');
-  return path.startsWith('.') ? path : `./${path}`;
+  return /^\.\.?\//.test(path) ? path : `./${path}`;
 }
 
-/** Function name → entry file, of the projects that lie beside this one. */
-async function functionsAround(project: Project, from: string): Promise<Map<string, string>> {
+/** Functions that it is bound to and that lie beside it, by name. */
+async function projectsAround(project: Project): Promise<Map<string, CodeProject>> {
   const wanted = new Set<string>(project.config.services.map((service) => service.function));
-  const found = new Map<string, string>();
-  if (wanted.has(project.name) && project.main !== undefined)
-    found.set(project.name, specifier(from, project.main));
+  wanted.delete(project.name);
+  const found = new Map<string, CodeProject>();
   const parent = dirname(project.root);
   const entries = await readdir(parent, { withFileTypes: true }).catch(() => []);
   for (const entry of entries.filter((each) => each.isDirectory()).slice(0, NEIGHBOURS_MAX)) {
     if (found.size === wanted.size) break;
     const other = await readProject(join(parent, entry.name)).catch(() => undefined);
     if (other?.main !== undefined && wanted.has(other.name))
-      found.set(other.name, specifier(from, other.main));
+      found.set(other.name, { ...other, main: other.main });
   }
   return found;
+}
+
+/** Function name → specifier of what it exports. */
+async function functionsOf(
+  context: Context,
+  project: Project,
+  from: string,
+): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  if (project.main !== undefined) found.set(project.name, specifier(from, project.main));
+  const folder = join(project.root, '.isoplane', 'types');
+  for (const [name, other] of await projectsAround(project)) {
+    const work = join(other.root, '.isoplane', `types-for-${project.name}`);
+    const file = await writeDeclarations(
+      { project: other, work, env: await envOf(context, other, work) },
+      folder,
+    );
+    if (file === undefined)
+      context.output.warn(
+        `types of ${name} are read from its sources, where \`Env\` means that of ${project.name}: install typescript to keep the two apart`,
+      );
+    found.set(name, specifier(from, file === undefined ? other.main : file.replace(/\.d\.ts$/, '.js')));
+  }
+  return found;
+}
+
+/** The types of its `env`, for the compiler alone: what cannot be had, such as a layer of a platform, is left out. */
+async function envOf(context: Context, project: CodeProject, from: string): Promise<string> {
+  const around = await projectsAround(project);
+  return typesText({
+    config: project.config,
+    values: Object.keys(await readValues(project.root)),
+    functions: new Map([...around].map(([name, { main }]) => [name, specifier(from, main)])),
+    layers: await layersOf(context, project, { folders: new Map(), from }).catch(() => []),
+  });
 }
 
 interface LayerPlaces {
