@@ -44,7 +44,9 @@ export async function listAccounts(orm: Orm, page: PageRequest): Promise<Page<Ac
 
 export async function createAccount(tx: WriteTx, name: AccountName, actor: string): Promise<AccountView> {
   if ((await findAccount(tx.orm, name)) !== undefined)
-    throw new PlatformError('name_taken', `account ${name} exists`);
+    throw new PlatformError('name_taken', `account ${name} exists`, {
+      publicDetail: `There is an account ${name} already.`,
+    });
   await tx.orm.insert(accounts).values({ name, createdAt: tx.nowMs });
   await tx.change('account', name);
   await tx.audit({ account: name, actor, action: 'account.create', target: name });

@@ -74,7 +74,9 @@ export async function createKvNamespace(
   actor: string,
 ): Promise<KvNamespaceRow> {
   if ((await findKvNamespace(tx.orm, ref)) !== undefined)
-    throw new PlatformError('name_taken', `KV namespace ${ref.namespace} exists`);
+    throw new PlatformError('name_taken', `KV namespace ${ref.namespace} exists`, {
+      publicDetail: `There is a KV namespace ${ref.namespace} already.`,
+    });
   const [counted] = await tx.orm
     .select({ count: sql<number>`count(*)` })
     .from(kvNamespaces)
