@@ -80,8 +80,10 @@ describe('startPlatform()', () => {
     await using folder = await tempFolder();
     const { platform } = await start(folder.path);
     await platform.close();
-    for (const name of ['control.db.mark', 'platform.json', 'ballast'])
-      await mkdir(join(folder.path, name), { recursive: true });
+    for (const name of ['control.db.mark', 'platform.json', 'ballast']) {
+      await rm(join(folder.path, name), { force: true });
+      await mkdir(join(folder.path, name));
+    }
     await writeFile(join(folder.path, 'blobs'), '');
     const refused: unknown = await start(folder.path).catch((thrown: unknown) => thrown);
     expect(refused).toMatchObject({ code: 'file_invalid' });
