@@ -135,7 +135,7 @@ async function translated(sources: Sources, options: ProjectOptions): Promise<Tr
   const lacks =
     options.environmentOptional === true &&
     environment !== undefined &&
-    !Object.hasOwn((wrangler?.content['env'] ?? {}) as object, environment);
+    !Object.hasOwn(wrangler?.content['env'] ?? {}, environment);
   if (lacks) {
     const base = await translated(sources, { ...options, environment: undefined });
     const name = (wrangler ?? own)?.source.name ?? root;
