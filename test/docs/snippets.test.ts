@@ -101,6 +101,7 @@ describe('TypeScript', () => {
 function commandsIn(line: string): string[][] {
   return line
     .replace(/(^|\s)#.*$/, '')
+    .replaceAll(/\s\d?[<>]\s*\S+/g, '')
     .split(/&&|\||;/)
     .map((part) =>
       (part.match(/"[^"]*"|'[^']*'|\S+/g) ?? []).map((word) => word.replaceAll(/^["']|["']$/g, '')),
