@@ -21,9 +21,9 @@ import {
   runnableItem,
   secretItem,
   versionItem,
-} from '../feed/items.ts';
-import { newestRevision, type Orm } from './database.ts';
-import { secretsOfAccounts, type KnownSecrets } from './secrets.ts';
+} from './items.ts';
+import { newestRevision, type Orm } from '../db/database.ts';
+import { secretsOfAccounts, type KnownSecrets } from '../db/secrets.ts';
 import {
   accounts,
   aliases,
@@ -34,7 +34,7 @@ import {
   secrets,
   versions,
   type ChangeKind,
-} from './schema.ts';
+} from '../db/schema.ts';
 
 type VersionRow = typeof versions.$inferSelect;
 
