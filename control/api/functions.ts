@@ -14,14 +14,7 @@ import {
 } from '#shared/contracts/api.ts';
 import { aliasNameSchema } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
-import {
-  deleteAlias,
-  listAliases,
-  listDeployments,
-  moveAlias,
-  previousWeights,
-  requireAlias,
-} from '../db/aliases.ts';
+import { deleteAlias, listAliases, listDeployments, previousWeights, requireAlias } from '../db/aliases.ts';
 import {
   deleteFunction,
   getFunction,
@@ -32,6 +25,7 @@ import {
 } from '../db/functions.ts';
 import { deleteVersion, listVersions, requireVersion, versionView } from '../db/versions.ts';
 import { logStream } from '../logs/merge.ts';
+import { moveAlias } from '../publish/move.ts';
 import { publishVersion } from '../publish/publish.ts';
 import type { ApiDeps } from './deps.ts';
 import { heldView } from './held.ts';
