@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import type { Scaling } from '#shared/contracts/config.ts';
 import type { Effect } from './events.ts';
 import { all, Conversation, only, told } from './conversation.fixture.ts';
-import { lifeOf } from './life.ts';
+import { lifeOf } from './report.ts';
 
 const IDLE: Partial<Scaling> = { idleTimeoutMs: 1_000 };
 const AFTER_RECOVERY_MS = 6_000;

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Scaling } from '#shared/contracts/config.ts';
 import { Conversation, only, told } from './conversation.fixture.ts';
-import { statusOf } from './status.ts';
+import { statusOf } from './report.ts';
 
 const IDLE: Partial<Scaling> = { idleTimeoutMs: 3_000 };
 
