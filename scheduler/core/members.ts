@@ -1,6 +1,7 @@
 /** Heartbeats: what gateways hold and what nodes run, against what the scheduler believes. */
 import type { GatewayHeartbeat } from '#shared/contracts/leases.ts';
 import type { NodeHeartbeat } from '#shared/contracts/nodes.ts';
+import { parseVersionId } from '#shared/ids.ts';
 import { noteExit, noteStarted } from './health.ts';
 import {
   addInstance,
@@ -12,7 +13,7 @@ import {
   removeInstance,
   resumeInstance,
 } from './lifecycle.ts';
-import { concurrencyOf, functionKeyOf, numberOf } from './scaling.ts';
+import { concurrencyOf } from './scaling.ts';
 import { bindSession } from './sessions.ts';
 import {
   gatewayOf,
@@ -197,13 +198,13 @@ function adoptInstance(m: Machine, node: NodeRecord, entry: NodeHeartbeat['insta
 }
 
 /** No alias of a function that is known serves it: it was left while nobody watched. */
-function noteDeparted(m: Machine, { id }: Version): void {
+function noteDeparted(m: Machine, { id, functionKey, number }: Version): void {
   const { state } = m;
-  const known = state.functions.get(functionKeyOf(id));
+  const known = state.functions.get(functionKey);
   if (known === undefined || state.live.has(id) || state.departed.has(id)) return;
   // Newer than all that is known: then what is known is old, and gateways know better.
-  const number = numberOf(id);
-  if (known.versions.length > 0 && known.versions.every((live) => numberOf(live.id) < number)) return;
+  if (known.versions.length > 0 && known.versions.every((live) => parseVersionId(live.id).number < number))
+    return;
   state.departed.set(id, m.nowMs);
 }
 

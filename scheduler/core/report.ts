@@ -5,7 +5,6 @@
 import type { FunctionLife, HeldList, HeldVersion } from '#shared/contracts/scheduling.ts';
 import type { CoreConfig } from './config.ts';
 import { targetsOf } from './desired.ts';
-import { functionKeyOf } from './scaling.ts';
 import type { InstanceState, State, Version } from './state.ts';
 
 const HELD_MAX = 1_000;
@@ -18,7 +17,7 @@ function countStates(version: Version): Record<InstanceState, number> {
 
 /** @param key - `account/function`. */
 export function lifeOf(state: State, key: string, now: { nowMs: number; wallMs: number }): FunctionLife {
-  const versions = [...state.versions.values()].filter((version) => functionKeyOf(version.id) === key);
+  const versions = [...state.versions.values()].filter((version) => version.functionKey === key);
   const ready = new Map(versions.map((version) => [version.id, countStates(version).ready]));
   const item = state.functions.get(key);
   const aliases = (item?.aliases ?? []).map((alias) => {
