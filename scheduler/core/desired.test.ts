@@ -189,6 +189,18 @@ describe('a deploy', () => {
     expect(told(talk.pass(9_000, () => talk.gateway('g2')))).not.toContain('stop on n1');
   });
 
+  test('drains what a gateway asked for that had not heard of it, though nothing of it ran by then', () => {
+    talk.want('a', { 1: 100 });
+    talk.want('a', { 2: 100 });
+    expect(talk.state.versions.size).toBe(0);
+    const { leaseId } = talk.lease('a@1', { scaling: { idleTimeoutMs: 3_600_000 } });
+    // It says that the lease is given back.
+    talk.gateway('g1', { [leaseId]: 0 });
+    talk.gateway('g1');
+    expect(told(pass(14_000, () => talk.gateway('g1')))).toEqual(['stop on n1']);
+    expect(talk.state.departed.size).toBe(0);
+  });
+
   test('of a scheduler that restarted drains what no alias serves any more', () => {
     talk.running.get('n1')?.set('i-old', 'default/a@1');
     talk.want('a', { 2: 100 });

@@ -5,6 +5,7 @@
  * After a move the next version's are ready first (or cannot be had, or `handoverMsMax` has passed); the last
  * version's are kept for `lingerMs` in any case, so that a rollback finds them warm.
  */
+import { parseVersionId } from '#shared/ids.ts';
 import { activeHold } from './health.ts';
 import { drainInstance, resumeIdle, startInstance } from './lifecycle.ts';
 import { placeInstance, underCeiling } from './placement.ts';
@@ -39,6 +40,21 @@ export function missingOf(m: Machine, version: Version): number {
   if (m.nowMs < m.state.recoveringUntilMs) return 0;
   if (activeHold(m, version) !== undefined) return 0;
   return Math.max(0, targetOf(m, version) - standing(version));
+}
+
+/**
+ * An instance of this version is reported, or asked for. When no alias of a function that is known serves it, it
+ * was left while nobody watched, or by a gateway that has not heard of the move: from now on it is kept no longer
+ * than any other that was left.
+ */
+export function noteUnserved(m: Machine, { id, functionKey, number }: Version): void {
+  const { state } = m;
+  const known = state.functions.get(functionKey);
+  if (known === undefined || state.live.has(id) || state.departed.has(id)) return;
+  // Newer than all that is known: then what is known is old, and gateways know better.
+  if (known.versions.length > 0 && known.versions.every((live) => parseVersionId(live.id).number < number))
+    return;
+  state.departed.set(id, m.nowMs);
 }
 
 /** Drains the instances of versions that were left long enough ago. */

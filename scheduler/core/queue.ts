@@ -13,6 +13,7 @@ import { activeHold } from './health.ts';
 import { mayGetRoom } from './evict.ts';
 import { freeSlots, grantLease, requestsLeft, resumeIdle, revokeLease, startInstance } from './lifecycle.ts';
 import { placeInstance, someNodeAlive, underCeiling } from './placement.ts';
+import { noteUnserved } from './provision.ts';
 import { concurrencyOf, roomOf } from './scaling.ts';
 import { instanceFor, waitingForRoom } from './sessions.ts';
 import {
@@ -45,6 +46,7 @@ export function onAcquire(m: Machine, requestId: string, request: AcquireRequest
   version.scalingKnown = true;
   // A gateway that the move has not reached still needs it.
   if (m.state.departed.has(version.id)) m.state.departed.set(version.id, m.nowMs);
+  else noteUnserved(m, version);
   const waiter: Waiter = {
     requestId,
     gatewayId: gateway.id,
