@@ -10,7 +10,7 @@ import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import type { Miniflare, WorkerOptions } from 'miniflare';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import { bundleProject } from '../bundle/bundle.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
 import { CliError } from '../failure.ts';

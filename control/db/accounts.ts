@@ -2,7 +2,7 @@
 import { asc, eq, gt } from 'drizzle-orm';
 import type { AccountView } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';
-import type { Ceilings } from '#shared/contracts/provision.ts';
+import type { Ceilings } from '#shared/contracts/ceilings.ts';
 import type { AccountName } from '#shared/ids.ts';
 import { shownJwks } from '../publish/jwks.ts';
 import type { Orm, WriteTx } from './database.ts';

@@ -3,7 +3,7 @@ import { describe, test } from 'vitest';
 import { LIMITS } from '../limits.ts';
 import { type InnerList, parseDictionary } from 'structured-headers';
 import { FakeClock } from '../testing/fakes.ts';
-import { fromBase64Url, toBase64Url } from '../seal.ts';
+import { fromBase64Url, toBase64Url } from '../encoding.ts';
 import { normalAuthority, requestHead, signatureBase } from './components.ts';
 import { Shares } from '../shares.ts';
 import { NonceCache } from './replay.ts';
