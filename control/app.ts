@@ -6,27 +6,23 @@ import { Hono, type Context } from 'hono';
 import { REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { asPlatformError, ERRORS, PlatformError, problemResponse } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { addAssets } from './api/assets.ts';
-import { addAccountDetails, addAccounts, addKeys, addRoutes } from './api/accounts.ts';
 import type { ApiDeps } from './api/deps.ts';
 import { openApiDocument } from './api/document.ts';
-import {
-  addAliases,
-  addFunctionChanges,
-  addFunctions,
-  addHistory,
-  addRollback,
-  addVersionDetails,
-  addVersions,
-} from './api/functions.ts';
-import { addKvNamespaceChanges, addKvNamespaces, addKvReads, addKvRemovals, addKvWrites } from './api/kv.ts';
-import { addLayers, addLayerVersions } from './api/layers.ts';
-import { authorize, type Answer, type AddOperation, type Handler, type Operation } from './api/operation.ts';
+import { authorize, type Answer, type Operation, type Route } from './api/operation.ts';
 import { documentPage } from './api/page.ts';
-import { addPlatform, addWhoami } from './api/platform.ts';
-import { addProvision } from './api/provision.ts';
-import { addFunctionSecrets, addSecrets } from './api/secrets.ts';
-import { addUsage } from './api/usage.ts';
+import { accounts } from './api/accounts.ts';
+import { aliases } from './api/aliases.ts';
+import { assets } from './api/assets.ts';
+import { functions } from './api/functions.ts';
+import { keys } from './api/keys.ts';
+import { kv } from './api/kv.ts';
+import { layers } from './api/layers.ts';
+import { platform } from './api/platform.ts';
+import { provisions } from './api/provision.ts';
+import { routes } from './api/routes.ts';
+import { secrets } from './api/secrets.ts';
+import { usage } from './api/usage.ts';
+import { versions } from './api/versions.ts';
 import { HeldBytes } from '#shared/held-bytes.ts';
 import { bodyOf } from './body.ts';
 import type { Authenticated } from './auth/authenticate.ts';
@@ -37,7 +33,6 @@ import { jsonOrRefuse, parseOrRefuse } from './validation.ts';
 
 const JSON_BYTES_MAX = 1024 * 1024;
 
-type AnyHandler = (call: Parameters<Handler<never, never, never>>[0]) => Promise<Answer>;
 interface Env {
   Variables: { requestId: string };
 }
@@ -71,12 +66,7 @@ function respond(operation: Operation, answer: Answer, requestId: string): Respo
   return new Response(JSON.stringify(checked.data), { status: answer.status, headers });
 }
 
-async function serve(
-  deps: ApiDeps,
-  operation: Operation,
-  handle: AnyHandler,
-  c: Context<Env>,
-): Promise<Response> {
+async function serve(deps: ApiDeps, route: Route, c: Context<Env>): Promise<Response> {
   const request = c.req.raw;
   if (!isOwnName(request.headers.get('host') ?? undefined, deps.ownNames()))
     throw new PlatformError('misdirected', `called as ${request.headers.get('host')}`, {
@@ -89,7 +79,7 @@ async function serve(
   requests.takeOrThrow(account, 1);
   const held = new HeldBytes(deps.shares.bodies, account);
   try {
-    return await perform(deps, { operation, handle, caller, held }, c);
+    return await perform(deps, { route, caller, held }, c);
   } finally {
     held.release();
     requests.give(account, 1);
@@ -97,8 +87,7 @@ async function serve(
 }
 
 interface Performance {
-  readonly operation: Operation;
-  readonly handle: AnyHandler;
+  readonly route: Route;
   readonly caller: Authenticated;
   /** The JSON body. */
   readonly held: HeldBytes;
@@ -106,7 +95,7 @@ interface Performance {
 
 async function perform(
   deps: ApiDeps,
-  { operation, handle, caller, held }: Performance,
+  { route: { operation, handle }, caller, held }: Performance,
   c: Context<Env>,
 ): Promise<Response> {
   const request = c.req.raw;
@@ -131,7 +120,7 @@ async function perform(
       account: principal.account,
     });
   };
-  const answer = await handle({
+  const answer = await handle(deps, {
     principal,
     params: params as never,
     query: query as never,
@@ -184,49 +173,26 @@ function addPlain(app: Hono<Env>, deps: ApiDeps, metrics: Metrics, document: Rec
   );
 }
 
-function collectOperations(deps: ApiDeps) {
-  const entries: { readonly operation: Operation; readonly handle: AnyHandler }[] = [];
-  const add: AddOperation = (operation, handle) =>
-    void entries.push({
-      operation,
-      handle,
-    });
-  for (const part of [
-    addAccounts,
-    addAccountDetails,
-    addFunctions,
-    addFunctionChanges,
-    addAssets,
-    addVersions,
-    addVersionDetails,
-    addAliases,
-    addProvision,
-    addRollback,
-    addHistory,
-    addLayers,
-    addLayerVersions,
-    addKvNamespaces,
-    addKvNamespaceChanges,
-    addKvReads,
-    addKvWrites,
-    addKvRemovals,
-    addKeys,
-    addSecrets,
-    addFunctionSecrets,
-    addRoutes,
-    addPlatform,
-    addWhoami,
-    addUsage,
-  ])
-    part(add, deps);
-  return entries;
-}
+const ROUTES: readonly Route[] = [
+  ...accounts,
+  ...functions,
+  ...assets,
+  ...versions,
+  ...aliases,
+  ...provisions,
+  ...layers,
+  ...kv,
+  ...keys,
+  ...secrets,
+  ...routes,
+  ...platform,
+  ...usage,
+];
 
 export function createControl(deps: ApiDeps): Hono<Env> {
   const app = new Hono<Env>();
   const metrics = new Metrics();
-  const entries = collectOperations(deps);
-  const operations = entries.map((entry) => entry.operation);
+  const operations = ROUTES.map(({ operation }) => operation);
   app.use(async function identify(c, next) {
     c.set('requestId', deps.requestId());
     if (c.req.url.length > LIMITS.urlBytesMax)
@@ -235,9 +201,9 @@ export function createControl(deps: ApiDeps): Hono<Env> {
     metrics.count(c.res.status);
   });
   addPlain(app, deps, metrics, openApiDocument(operations));
-  for (const { operation, handle } of entries)
-    app.on(operation.method.toUpperCase(), honoPath(operation.path), (c) =>
-      serve(deps, operation, handle, c),
+  for (const route of ROUTES)
+    app.on(route.operation.method.toUpperCase(), honoPath(route.operation.path), (c) =>
+      serve(deps, route, c),
     );
   app.notFound((c) => answerUnknown(operations, c));
   app.onError((thrown, c) => {

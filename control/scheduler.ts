@@ -10,7 +10,7 @@ import type { Log } from '#shared/runtime/log.ts';
 import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 
 /** undefined: the scheduler does not answer in time. */
-export interface SchedulerPort {
+export interface SchedulerReports {
   life(account: AccountName, functionName: FunctionName): Promise<FunctionLife | undefined>;
   held(account: AccountName): Promise<readonly HeldVersion[] | undefined>;
   close(): Promise<void>;
@@ -18,7 +18,7 @@ export interface SchedulerPort {
 
 const ANSWER_MS = 1_000;
 
-export function unixScheduler(socketPath: string, log: Log): SchedulerPort {
+export function unixScheduler(socketPath: string, log: Log): SchedulerReports {
   const peer = new UnixPeer(socketPath);
   const ask = async <T>(call: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> => {
     try {

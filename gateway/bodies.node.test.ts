@@ -5,7 +5,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, test } from 'vitest';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import { importSigningKey, signRequest } from '#shared/signatures/sign.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { startHarness, type Harness } from './testing/harness.node.ts';

@@ -3,7 +3,7 @@ import { createHash, generateKeyPairSync } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import { afterEach, describe, test } from 'vitest';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import { importSigningKey, signRequest } from '#shared/signatures/sign.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { startHarness, type Harness, type HarnessOptions } from './testing/harness.node.ts';

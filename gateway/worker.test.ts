@@ -4,7 +4,7 @@ import { build } from 'esbuild';
 import { Miniflare, Response as MiniflareResponse } from 'miniflare';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { SignJWT } from 'jose';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import { functionItems, keyItem, stateOf } from './testing/items.ts';
 
 const SECRET = new Uint8Array(32).fill(9);

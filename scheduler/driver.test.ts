@@ -20,7 +20,7 @@ import { journalLine } from '#shared/feed/journal.node.ts';
 import { readLineSchema } from '#shared/feed/read.ts';
 import { functionLifeSchema } from '#shared/contracts/scheduling.ts';
 import { CORE_CONFIG } from './core/config.ts';
-import type { SchedulerStatus } from './core/status.ts';
+import type { SchedulerStatus } from './core/report.ts';
 import { startScheduler } from './start.ts';
 
 type StartAnswer = (instanceId: string) => Promise<Response | undefined> | Response | undefined;

@@ -18,9 +18,8 @@ import type { UnixPeer } from '#shared/runtime/unix-http.node.ts';
 import { z } from 'zod';
 import { CORE_CONFIG, assertConfig, type CoreConfig } from './core/config.ts';
 import type { Effect, Fault, SchedulerEvent } from './core/events.ts';
-import { heldIn, lifeOf } from './core/life.ts';
 import { createState, type State } from './core/state.ts';
-import { statusOf, type SchedulerStatus } from './core/status.ts';
+import { heldIn, lifeOf, statusOf, type SchedulerStatus } from './core/report.ts';
 import { step } from './core/step.ts';
 
 const TICK_MS = 100;

@@ -3,6 +3,7 @@
  * `v1.` + base64url(12-byte nonce ‖ ciphertext ‖ 16-byte tag). `context` is authenticated with it, so a
  * sealed value cannot be moved to another record.
  */
+import { fromBase64Url, toBase64Url } from './encoding.ts';
 import { PlatformError } from './errors.ts';
 
 const PREFIX = 'v1.';
@@ -50,15 +51,4 @@ export async function unseal(key: KeyEncryptionKey, sealed: string, context: str
       cause: thrown,
     });
   }
-}
-
-export function toBase64Url(bytes: Uint8Array): string {
-  let binary = '';
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
-}
-
-export function fromBase64Url(text: string): Uint8Array<ArrayBuffer> {
-  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
 }

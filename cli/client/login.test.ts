@@ -2,7 +2,7 @@
 import { readFile, stat, writeFile, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { fakeControl, type Answer, type FakeControl, type SeenCall } from '../testing/fake-control.ts';
 import { isoplane } from '../testing/run-command.ts';

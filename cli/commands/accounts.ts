@@ -1,6 +1,6 @@
 /** `isoplane accounts`: for the operator, which is an owner of the account `default`. */
 import { accountViewSchema, createAccountSchema, type AccountView } from '#shared/contracts/access.ts';
-import { ceilingsSchema, type Ceilings } from '#shared/contracts/provision.ts';
+import { ceilingsSchema, type Ceilings } from '#shared/contracts/ceilings.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';

@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 
 export interface SeenCall {

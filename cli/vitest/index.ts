@@ -11,7 +11,7 @@ import process from 'node:process';
 import type { Miniflare, WorkerOptions } from 'miniflare';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import { bundleProject } from '../bundle/bundle.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
 import { CliError } from '../failure.ts';

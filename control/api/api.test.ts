@@ -6,7 +6,7 @@ import type { Problem } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';
 import { rollbackTarget } from '../db/aliases.ts';
 import { world } from '../testing/world.ts';
-import { checkRoute } from './accounts.ts';
+import { checkRoute } from './routes.ts';
 
 const A = '/v1/accounts/default';
 const F = `${A}/functions/hello`;

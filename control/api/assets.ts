@@ -5,10 +5,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { knownAssets, recordAssets } from '../db/assets.ts';
 import type { UploadedBlob } from '../publish/upload.ts';
-import type { ApiDeps } from './deps.ts';
-import { inFunction, noQuery, type AddOperation } from './operation.ts';
-
-const F = '/v1/accounts/{account}/functions/{function}';
+import { FUNCTION_PATH, inFunction, noQuery, route, type Route } from './operation.ts';
 
 function checkFiles(files: readonly UploadedBlob[]): void {
   if (files.length > LIMITS.assetsPerUploadMax)
@@ -27,12 +24,12 @@ function checkFiles(files: readonly UploadedBlob[]): void {
   }
 }
 
-export function addAssets(add: AddOperation, deps: ApiDeps): void {
-  add(
+export const assets: readonly Route[] = [
+  route(
     {
       id: 'missingAssets',
       method: 'post',
-      path: `${F}/assets/missing`,
+      path: `${FUNCTION_PATH}/assets/missing`,
       summary: 'Tells which files of static assets the account has not uploaded yet.',
       access: 'deploy',
       params: inFunction,
@@ -40,7 +37,7 @@ export function addAssets(add: AddOperation, deps: ApiDeps): void {
       body: missingAssetsSchema,
       replies: { 200: missingAssetsReplySchema },
     },
-    async ({ params, body }) => {
+    async (deps, { params, body }) => {
       const { account } = params;
       const digests = [...new Set(body.files.map(({ digest }) => digest))];
       const known = await deps.db.read((orm) => knownAssets(orm, account, digests));
@@ -49,12 +46,12 @@ export function addAssets(add: AddOperation, deps: ApiDeps): void {
       if (held.length > 0) await deps.db.write((tx) => recordAssets(tx, account, held));
       return { status: 200, body: { missing: digests.filter((digest) => !known.has(digest)) } };
     },
-  );
-  add(
+  ),
+  route(
     {
       id: 'uploadAssets',
       method: 'post',
-      path: `${F}/assets`,
+      path: `${FUNCTION_PATH}/assets`,
       summary:
         'Uploads files of static assets as parts `asset:DIGEST`. They are served once a version lists them.',
       access: 'deploy',
@@ -63,7 +60,7 @@ export function addAssets(add: AddOperation, deps: ApiDeps): void {
       upload: z.strictObject({}),
       replies: { 204: 'empty' },
     },
-    async ({ params, upload, signal }) => {
+    async (deps, { params, upload, signal }) => {
       const { account } = params;
       await using uploaded = await upload();
       const { files } = uploaded;
@@ -71,5 +68,5 @@ export function addAssets(add: AddOperation, deps: ApiDeps): void {
       await deps.trials.run(account, signal, () => deps.assets.put(account, files));
       return { status: 204 };
     },
-  );
-}
+  ),
+];

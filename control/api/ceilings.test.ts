@@ -6,7 +6,7 @@ import type { FunctionLife } from '#shared/contracts/scheduling.ts';
 import type { Problem } from '#shared/errors.ts';
 import { aliasNameSchema, versionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { readSnapshot } from '../db/changes.ts';
+import { readSnapshot } from '../feed/changes.ts';
 import { scriptedNode, world, type World } from '../testing/world.ts';
 
 const A = '/v1/accounts/default';

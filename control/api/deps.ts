@@ -7,7 +7,7 @@ import type { Consumers } from '../feed/consumers.ts';
 import type { StackMapper } from '../logs/merge.ts';
 import type { OwnNames } from '../names.ts';
 import type { PublishDeps } from '../publish/publish.ts';
-import type { SchedulerPort } from '../scheduler.ts';
+import type { SchedulerReports } from '../scheduler.ts';
 import type { ControlShares } from '../shares.ts';
 
 export interface ApiDeps extends PublishDeps {
@@ -15,7 +15,7 @@ export interface ApiDeps extends PublishDeps {
   readonly nodeKey: KeyEncryptionKey;
   readonly authenticator: Authenticator;
   readonly consumers: Consumers;
-  readonly scheduler: SchedulerPort;
+  readonly scheduler: SchedulerReports;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly shares: ControlShares;

@@ -23,7 +23,7 @@ import {
 } from '../db/kv.ts';
 import type { NodePort } from '../nodes.ts';
 import type { ApiDeps } from './deps.ts';
-import { inAccount, noQuery, pageQuery, type AddOperation, type Answer } from './operation.ts';
+import { inAccount, noQuery, pageQuery, route, type Route, type Answer } from './operation.ts';
 
 const K = '/v1/accounts/{account}/kv-namespaces';
 const BY_PATH_NOTE =
@@ -67,9 +67,38 @@ async function onNode<T>(
   throw new PlatformError('kv_unavailable', 'no node answered for KV', { cause: last, retryAfterMs: 2_000 });
 }
 
-export function addKvNamespaces(add: AddOperation, deps: ApiDeps): void {
-  const { db } = deps;
-  add(
+type NamespaceRef = z.infer<typeof inNamespace>;
+
+async function idOf(deps: ApiDeps, ref: NamespaceRef): Promise<string> {
+  return (await deps.db.read((orm) => requireKvNamespace(orm, ref))).id;
+}
+
+async function read(deps: ApiDeps, ref: NamespaceRef, key: string): Promise<Answer> {
+  const id = await idOf(deps, ref);
+  const value = await onNode(deps, (node, signal) => node.kv.get(id, key, signal));
+  if (value === undefined)
+    throw new PlatformError('not_found', 'no such key', { publicDetail: 'There is no such key.' });
+  return { status: 200, body: value };
+}
+
+async function put(
+  deps: ApiDeps,
+  ref: NamespaceRef,
+  { key, body }: { readonly key: string; readonly body: PutKvValue },
+): Promise<Answer> {
+  const id = await idOf(deps, ref);
+  await onNode(deps, (node, signal) => node.kv.put(id, { key, account: ref.account, ...body }, signal));
+  return { status: 204 };
+}
+
+async function remove(deps: ApiDeps, ref: NamespaceRef, key: string): Promise<Answer> {
+  const id = await idOf(deps, ref);
+  await onNode(deps, (node, signal) => node.kv.remove(id, key, signal));
+  return { status: 204 };
+}
+
+export const kv: readonly Route[] = [
+  route(
     {
       id: 'listKvNamespaces',
       method: 'get',
@@ -80,12 +109,12 @@ export function addKvNamespaces(add: AddOperation, deps: ApiDeps): void {
       query: pageQuery,
       replies: { 200: listOf(kvNamespaceViewSchema) },
     },
-    async ({ params, query }) => ({
+    async ({ db }, { params, query }) => ({
       status: 200,
       body: await db.read((orm) => listKvNamespaces(orm, params.account, query)),
     }),
-  );
-  add(
+  ),
+  route(
     {
       id: 'createKvNamespace',
       method: 'post',
@@ -97,19 +126,15 @@ export function addKvNamespaces(add: AddOperation, deps: ApiDeps): void {
       body: createKvNamespaceSchema,
       replies: { 201: kvNamespaceViewSchema },
     },
-    async ({ principal, params, body }) => {
+    async ({ db }, { principal, params, body }) => {
       const ref = { account: params.account, namespace: body.name };
       const row = await db.write((tx) =>
         createKvNamespace(tx, ref, { id: newId('kv'), functions: body.functions }, principal.keyId),
       );
       return { status: 201, body: kvNamespaceView(row) };
     },
-  );
-}
-
-export function addKvNamespaceChanges(add: AddOperation, deps: ApiDeps): void {
-  const { db } = deps;
-  add(
+  ),
+  route(
     {
       id: 'patchKvNamespace',
       method: 'patch',
@@ -121,14 +146,14 @@ export function addKvNamespaceChanges(add: AddOperation, deps: ApiDeps): void {
       body: patchKvNamespaceSchema,
       replies: { 200: kvNamespaceViewSchema },
     },
-    async ({ principal, params, body }) => ({
+    async ({ db }, { principal, params, body }) => ({
       status: 200,
       body: kvNamespaceView(
         await db.write((tx) => grantKvNamespace(tx, params, body.functions, principal.keyId)),
       ),
     }),
-  );
-  add(
+  ),
+  route(
     {
       id: 'deleteKvNamespace',
       method: 'delete',
@@ -139,25 +164,16 @@ export function addKvNamespaceChanges(add: AddOperation, deps: ApiDeps): void {
       query: noQuery,
       replies: { 204: 'empty' },
     },
-    async ({ principal, params }) => {
-      const id = await db.write((tx) => deleteKvNamespace(tx, params, principal.keyId));
+    async (deps, { principal, params }) => {
+      const id = await deps.db.write((tx) => deleteKvNamespace(tx, params, principal.keyId));
       // The id is never used again, so values that stay for want of a node are unreachable.
       await onNode(deps, (node, signal) => node.kv.drop(id, signal)).catch(() =>
         deps.log.warn('kv_values_left', { namespaceId: id }),
       );
       return { status: 204 };
     },
-  );
-}
-
-const idIn =
-  (deps: ApiDeps) =>
-  async (ref: z.infer<typeof inNamespace>): Promise<string> =>
-    (await deps.db.read((orm) => requireKvNamespace(orm, ref))).id;
-
-export function addKvReads(add: AddOperation, deps: ApiDeps): void {
-  const idOf = idIn(deps);
-  add(
+  ),
+  route(
     {
       id: 'listKvKeys',
       method: 'get',
@@ -168,19 +184,12 @@ export function addKvReads(add: AddOperation, deps: ApiDeps): void {
       query: keysQuery,
       replies: { 200: kvKeysSchema },
     },
-    async ({ params, query }) => {
-      const id = await idOf(params);
+    async (deps, { params, query }) => {
+      const id = await idOf(deps, params);
       return { status: 200, body: await onNode(deps, (node, signal) => node.kv.keys(id, query, signal)) };
     },
-  );
-  const read = async (ref: z.infer<typeof inNamespace>, key: string): Promise<Answer> => {
-    const id = await idOf(ref);
-    const value = await onNode(deps, (node, signal) => node.kv.get(id, key, signal));
-    if (value === undefined)
-      throw new PlatformError('not_found', 'no such key', { publicDetail: 'There is no such key.' });
-    return { status: 200, body: value };
-  };
-  add(
+  ),
+  route(
     {
       id: 'getKvValue',
       method: 'get',
@@ -191,9 +200,9 @@ export function addKvReads(add: AddOperation, deps: ApiDeps): void {
       query: kvKeyQuerySchema,
       replies: { 200: 'bytes' },
     },
-    ({ params, query }) => read(params, query.key),
-  );
-  add(
+    (deps, { params, query }) => read(deps, params, query.key),
+  ),
+  route(
     {
       id: 'getKvValueByPath',
       method: 'get',
@@ -205,18 +214,9 @@ export function addKvReads(add: AddOperation, deps: ApiDeps): void {
       replies: { 200: 'bytes' },
       deprecated: true,
     },
-    ({ params }) => read(params, params.key),
-  );
-}
-
-export function addKvWrites(add: AddOperation, deps: ApiDeps): void {
-  const idOf = idIn(deps);
-  const put = async (ref: z.infer<typeof inNamespace>, key: string, body: PutKvValue): Promise<Answer> => {
-    const id = await idOf(ref);
-    await onNode(deps, (node, signal) => node.kv.put(id, { key, account: ref.account, ...body }, signal));
-    return { status: 204 };
-  };
-  add(
+    (deps, { params }) => read(deps, params, params.key),
+  ),
+  route(
     {
       id: 'putKvValue',
       method: 'put',
@@ -228,9 +228,9 @@ export function addKvWrites(add: AddOperation, deps: ApiDeps): void {
       body: putKvValueSchema,
       replies: { 204: 'empty' },
     },
-    ({ params, query, body }) => put(params, query.key, body),
-  );
-  add(
+    (deps, { params, query, body }) => put(deps, params, { key: query.key, body }),
+  ),
+  route(
     {
       id: 'putKvValueByPath',
       method: 'put',
@@ -243,18 +243,9 @@ export function addKvWrites(add: AddOperation, deps: ApiDeps): void {
       replies: { 204: 'empty' },
       deprecated: true,
     },
-    ({ params, body }) => put(params, params.key, body),
-  );
-}
-
-export function addKvRemovals(add: AddOperation, deps: ApiDeps): void {
-  const idOf = idIn(deps);
-  const remove = async (ref: z.infer<typeof inNamespace>, key: string): Promise<Answer> => {
-    const id = await idOf(ref);
-    await onNode(deps, (node, signal) => node.kv.remove(id, key, signal));
-    return { status: 204 };
-  };
-  add(
+    (deps, { params, body }) => put(deps, params, { key: params.key, body }),
+  ),
+  route(
     {
       id: 'deleteKvValue',
       method: 'delete',
@@ -265,9 +256,9 @@ export function addKvRemovals(add: AddOperation, deps: ApiDeps): void {
       query: kvKeyQuerySchema,
       replies: { 204: 'empty' },
     },
-    ({ params, query }) => remove(params, query.key),
-  );
-  add(
+    (deps, { params, query }) => remove(deps, params, query.key),
+  ),
+  route(
     {
       id: 'deleteKvValueByPath',
       method: 'delete',
@@ -279,6 +270,6 @@ export function addKvRemovals(add: AddOperation, deps: ApiDeps): void {
       replies: { 204: 'empty' },
       deprecated: true,
     },
-    ({ params }) => remove(params, params.key),
-  );
-}
+    (deps, { params }) => remove(deps, params, params.key),
+  ),
+];

@@ -1,3 +1,4 @@
+/** Layers: modules that several functions share. */
 import { z } from 'zod';
 import {
   layerMetadataSchema,
@@ -15,8 +16,7 @@ import {
   type LayerRef,
 } from '../db/layers.ts';
 import { publishLayer } from '../publish/publish.ts';
-import type { ApiDeps } from './deps.ts';
-import { inAccount, inLayer, inLayerVersion, noQuery, pageQuery, type AddOperation } from './operation.ts';
+import { inAccount, inLayer, inLayerVersion, noQuery, pageQuery, route, type Route } from './operation.ts';
 
 const L = '/v1/accounts/{account}/layers/{layer}/versions';
 
@@ -24,9 +24,8 @@ function refOf(params: z.infer<typeof inLayer>): LayerRef {
   return { account: params.account, layer: params.layer };
 }
 
-export function addLayers(add: AddOperation, deps: ApiDeps): void {
-  const { db } = deps;
-  add(
+export const layers: readonly Route[] = [
+  route(
     {
       id: 'listLayers',
       method: 'get',
@@ -38,12 +37,12 @@ export function addLayers(add: AddOperation, deps: ApiDeps): void {
       query: pageQuery,
       replies: { 200: listOf(layerViewSchema) },
     },
-    async ({ params, query }) => ({
+    async ({ db }, { params, query }) => ({
       status: 200,
       body: await db.read((orm) => listLayers(orm, params.account, query)),
     }),
-  );
-  add(
+  ),
+  route(
     {
       id: 'publishLayerVersion',
       method: 'post',
@@ -55,13 +54,13 @@ export function addLayers(add: AddOperation, deps: ApiDeps): void {
       upload: layerMetadataSchema,
       replies: { 200: layerVersionViewSchema, 201: layerVersionViewSchema },
     },
-    async ({ principal, params, upload, signal }) => {
+    async (deps, { principal, params, upload, signal }) => {
       await using uploaded = await upload();
       const view = await publishLayer(deps, refOf(params), uploaded, { by: principal, signal });
       return { status: view.created ? 201 : 200, body: view };
     },
-  );
-  add(
+  ),
+  route(
     {
       id: 'listLayerVersions',
       method: 'get',
@@ -73,16 +72,12 @@ export function addLayers(add: AddOperation, deps: ApiDeps): void {
       query: pageQuery,
       replies: { 200: listOf(layerVersionViewSchema) },
     },
-    async ({ params, query }) => ({
+    async ({ db }, { params, query }) => ({
       status: 200,
       body: await db.read((orm) => listLayerVersions(orm, refOf(params), query)),
     }),
-  );
-}
-
-export function addLayerVersions(add: AddOperation, deps: ApiDeps): void {
-  const { db } = deps;
-  add(
+  ),
+  route(
     {
       id: 'getLayerVersion',
       method: 'get',
@@ -94,12 +89,12 @@ export function addLayerVersions(add: AddOperation, deps: ApiDeps): void {
       query: noQuery,
       replies: { 200: layerVersionViewSchema },
     },
-    async ({ params }) => ({
+    async ({ db }, { params }) => ({
       status: 200,
       body: layerVersionView(await db.read((orm) => requireLayerVersion(orm, refOf(params), params.number))),
     }),
-  );
-  add(
+  ),
+  route(
     {
       id: 'deleteLayerVersion',
       method: 'delete',
@@ -110,12 +105,12 @@ export function addLayerVersions(add: AddOperation, deps: ApiDeps): void {
       query: noQuery,
       replies: { 204: 'empty' },
     },
-    async ({ principal, params }) => {
+    async ({ db }, { principal, params }) => {
       await db.write((tx) => deleteLayerVersion(tx, refOf(params), params.number, principal.keyId));
       return { status: 204 };
     },
-  );
-  add(
+  ),
+  route(
     {
       id: 'getLayerModule',
       method: 'get',
@@ -127,8 +122,8 @@ export function addLayerVersions(add: AddOperation, deps: ApiDeps): void {
       query: noQuery,
       replies: { 200: 'bytes' },
     },
-    async ({ params }) => {
-      const row = await db.read((orm) => requireLayerVersion(orm, refOf(params), params.number));
+    async (deps, { params }) => {
+      const row = await deps.db.read((orm) => requireLayerVersion(orm, refOf(params), params.number));
       const module = row.modules.find((entry) => entry.name === params.path);
       if (module === undefined)
         throw new PlatformError('not_found', 'no such module in the layer', {
@@ -136,5 +131,5 @@ export function addLayerVersions(add: AddOperation, deps: ApiDeps): void {
         });
       return { status: 200, body: await deps.blobs.get(module.digest) };
     },
-  );
-}
+  ),
+];

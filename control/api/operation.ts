@@ -15,7 +15,9 @@ import {
   type FunctionName,
 } from '#shared/ids.ts';
 import type { Principal } from '../auth/authenticate.ts';
+import type { FunctionRef } from '../db/functions.ts';
 import type { Upload } from '../publish/upload.ts';
+import type { ApiDeps } from './deps.ts';
 
 /** `self`: every key, about itself. `read` and `deploy`: deployers and owners; `own`: owners. */
 type Access = 'self' | 'read' | 'deploy' | 'own';
@@ -72,15 +74,19 @@ export interface Answer {
   readonly body?: unknown;
 }
 
-export type Handler<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType> = (
-  call: Call<z.infer<P>, z.infer<Q>, z.infer<B>>,
-) => Promise<Answer>;
+/** An operation and what carries it out. `call` has been checked against the operation's schemas. */
+export interface Route {
+  readonly operation: Operation;
+  readonly handle: (deps: ApiDeps, call: Call<never, never, never>) => Promise<Answer>;
+}
 
-/** Registers an operation; keeps the types of its parts for the handler. */
-export type AddOperation = <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(
+/** Keeps the types of the operation's parts for its handler. */
+export function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(
   operation: Operation<P, Q, B>,
-  handle: Handler<P, Q, B>,
-) => void;
+  handle: (deps: ApiDeps, call: Call<z.infer<P>, z.infer<Q>, z.infer<B>>) => Promise<Answer>,
+): Route {
+  return { operation, handle };
+}
 
 const OPERATOR_ACCOUNT: AccountName = accountNameSchema.parse('default');
 
@@ -132,6 +138,12 @@ export const inLayerVersion = inLayer.extend({ number: z.coerce.number().int().m
 export const inSecret = inAccount.extend({ secret: secretNameSchema });
 export const withId = inAccount.extend({ id: z.string().min(1).max(100) });
 export const nowhere = z.object({});
+
+export const FUNCTION_PATH = '/v1/accounts/{account}/functions/{function}';
+
+export function functionRef(params: z.infer<typeof inFunction>): FunctionRef {
+  return { account: params.account, functionName: params.function };
+}
 
 const PAGE_MAX = 200;
 const PAGE_DEFAULT = 50;

@@ -1,3 +1,4 @@
+/** What the platform is and how it does, as far as the key may see. */
 import { z } from 'zod';
 import { whoamiSchema } from '#shared/contracts/access.ts';
 import { platformStatusSchema, propagationSchema } from '#shared/contracts/api.ts';
@@ -10,7 +11,7 @@ import { FULL_BELOW_BYTES } from '#shared/runtime/disk.node.ts';
 import type { ApiDeps } from './deps.ts';
 import { heldView } from './held.ts';
 import type { Principal } from '../auth/authenticate.ts';
-import { isOperator, maySee, noQuery, nowhere, type AddOperation } from './operation.ts';
+import { isOperator, maySee, noQuery, nowhere, route, type Route } from './operation.ts';
 
 const PROPAGATION_WAIT_MS_MAX = 60_000;
 const STATUS_TIMEOUT_MS = 2_000;
@@ -36,8 +37,8 @@ function skippedFor(principal: Principal, { kind, key }: SkippedItem): boolean {
   return name.success && maySee(principal, name.data);
 }
 
-export function addWhoami(add: AddOperation, deps: ApiDeps): void {
-  add(
+export const platform: readonly Route[] = [
+  route(
     {
       id: 'whoami',
       method: 'get',
@@ -48,7 +49,7 @@ export function addWhoami(add: AddOperation, deps: ApiDeps): void {
       query: noQuery,
       replies: { 200: whoamiSchema },
     },
-    async ({ principal }) => {
+    async (deps, { principal }) => {
       const row = await deps.db.read((orm) => findKey(orm, principal.keyId));
       if (row === undefined)
         throw new PlatformError('key_not_found', `${principal.keyId} was revoked during its call`);
@@ -62,11 +63,8 @@ export function addWhoami(add: AddOperation, deps: ApiDeps): void {
         },
       };
     },
-  );
-}
-
-export function addPlatform(add: AddOperation, deps: ApiDeps): void {
-  add(
+  ),
+  route(
     {
       id: 'getPropagation',
       method: 'get',
@@ -81,12 +79,12 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
       }),
       replies: { 200: propagationSchema },
     },
-    async ({ query }) => ({
+    async (deps, { query }) => ({
       status: 200,
       body: await deps.consumers.propagation(query.revision, query.waitMs),
     }),
-  );
-  add(
+  ),
+  route(
     {
       id: 'getStatus',
       method: 'get',
@@ -98,7 +96,7 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
       query: noQuery,
       replies: { 200: platformStatusSchema },
     },
-    async ({ principal }) => {
+    async (deps, { principal }) => {
       const [nodes, held, disk] = await Promise.all([
         nodeStatuses(deps),
         deps.scheduler.held(principal.account),
@@ -125,5 +123,5 @@ export function addPlatform(add: AddOperation, deps: ApiDeps): void {
         },
       };
     },
-  );
-}
+  ),
+];

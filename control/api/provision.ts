@@ -1,19 +1,18 @@
+/** Instances that an alias keeps ready. */
 import { provisionViewSchema, type ProvisionView } from '#shared/contracts/api.ts';
 import { provisionSchema } from '#shared/contracts/provision.ts';
 import { requireAlias } from '../db/aliases.ts';
 import { setProvision } from '../db/provision.ts';
 import type { ApiDeps } from './deps.ts';
-import { inAlias, noQuery, type AddOperation } from './operation.ts';
+import { FUNCTION_PATH, functionRef, inAlias, noQuery, route, type Route } from './operation.ts';
 import type { z } from 'zod';
 
-const PATH = '/v1/accounts/{account}/functions/{function}/aliases/{alias}/provision';
+const PATH = `${FUNCTION_PATH}/aliases/{alias}/provision`;
 
 type Params = z.infer<typeof inAlias>;
 
-const refOf = (params: Params) => ({ account: params.account, functionName: params.function });
-
 async function view({ db, scheduler }: ApiDeps, params: Params): Promise<ProvisionView> {
-  const row = await db.read((orm) => requireAlias(orm, refOf(params), params.alias));
+  const row = await db.read((orm) => requireAlias(orm, functionRef(params), params.alias));
   const life = await scheduler.life(params.account, params.function);
   const standing = life?.aliases.find(({ name }) => name === params.alias);
   return {
@@ -23,9 +22,8 @@ async function view({ db, scheduler }: ApiDeps, params: Params): Promise<Provisi
   };
 }
 
-export function addProvision(add: AddOperation, deps: ApiDeps): void {
-  const { db } = deps;
-  add(
+export const provisions: readonly Route[] = [
+  route(
     {
       id: 'getProvision',
       method: 'get',
@@ -36,9 +34,9 @@ export function addProvision(add: AddOperation, deps: ApiDeps): void {
       query: noQuery,
       replies: { 200: provisionViewSchema },
     },
-    async ({ params }) => ({ status: 200, body: await view(deps, params) }),
-  );
-  add(
+    async (deps, { params }) => ({ status: 200, body: await view(deps, params) }),
+  ),
+  route(
     {
       id: 'setProvision',
       method: 'put',
@@ -52,14 +50,18 @@ export function addProvision(add: AddOperation, deps: ApiDeps): void {
       body: provisionSchema,
       replies: { 200: provisionViewSchema },
     },
-    async ({ principal, params, body }) => {
-      await db.write((tx) =>
-        setProvision(tx, refOf(params), { alias: params.alias, provision: body, actor: principal.keyId }),
+    async (deps, { principal, params, body }) => {
+      await deps.db.write((tx) =>
+        setProvision(tx, functionRef(params), {
+          alias: params.alias,
+          provision: body,
+          actor: principal.keyId,
+        }),
       );
       return { status: 200, body: await view(deps, params) };
     },
-  );
-  add(
+  ),
+  route(
     {
       id: 'deleteProvision',
       method: 'delete',
@@ -70,11 +72,15 @@ export function addProvision(add: AddOperation, deps: ApiDeps): void {
       query: noQuery,
       replies: { 204: 'empty' },
     },
-    async ({ principal, params }) => {
+    async ({ db }, { principal, params }) => {
       await db.write((tx) =>
-        setProvision(tx, refOf(params), { alias: params.alias, provision: null, actor: principal.keyId }),
+        setProvision(tx, functionRef(params), {
+          alias: params.alias,
+          provision: null,
+          actor: principal.keyId,
+        }),
       );
       return { status: 204 };
     },
-  );
-}
+  ),
+];

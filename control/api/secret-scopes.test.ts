@@ -3,7 +3,7 @@ import { describe, test } from 'vitest';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { importKeyEncryptionKey, unseal } from '#shared/seal.ts';
-import { readSnapshot } from '../db/changes.ts';
+import { readSnapshot } from '../feed/changes.ts';
 import { coversHost } from '../publish/grants.ts';
 import { NODE_KEY, world, type World } from '../testing/world.ts';
 

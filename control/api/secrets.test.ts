@@ -8,7 +8,7 @@ import type { Problem } from '#shared/errors.ts';
 import { secretNameSchema } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { importKeyEncryptionKey, unseal } from '#shared/seal.ts';
-import { readDelta, readSnapshot } from '../db/changes.ts';
+import { readDelta, readSnapshot } from '../feed/changes.ts';
 import { NODE_KEY, world, type World } from '../testing/world.ts';
 
 const S = '/v1/accounts/default/secrets';

@@ -1,3 +1,4 @@
+/** Secrets of accounts and of functions. Values go in and are never shown again. */
 import {
   functionSecretViewSchema,
   putFunctionSecretReplySchema,
@@ -19,32 +20,44 @@ import {
   type SecretRef,
 } from '../db/secrets.ts';
 import { instant } from '../db/page.ts';
-import type { ApiDeps } from './deps.ts';
-import { inAccount, inFunction, inSecret, noQuery, pageQuery, type AddOperation } from './operation.ts';
+import {
+  FUNCTION_PATH,
+  inAccount,
+  inFunction,
+  inSecret,
+  noQuery,
+  pageQuery,
+  route,
+  type Route,
+} from './operation.ts';
 
-export function addSecrets(add: AddOperation, { db, nodeKey }: ApiDeps): void {
-  const path = '/v1/accounts/{account}/secrets';
-  add(
+const inFunctionSecret = inFunction.extend({ secret: envSecretNameSchema });
+
+const S = '/v1/accounts/{account}/secrets';
+const F = `${FUNCTION_PATH}/secrets`;
+
+export const secrets: readonly Route[] = [
+  route(
     {
       id: 'listSecrets',
       method: 'get',
-      path,
+      path: S,
       summary: 'Lists names of secrets. No call shows a value.',
       access: 'read',
       params: inAccount,
       query: pageQuery,
       replies: { 200: listOf(secretViewSchema) },
     },
-    async ({ params, query }) => ({
+    async ({ db }, { params, query }) => ({
       status: 200,
       body: await db.read((orm) => listSecrets(orm, params.account, query)),
     }),
-  );
-  add(
+  ),
+  route(
     {
       id: 'putSecret',
       method: 'put',
-      path: `${path}/{secret}`,
+      path: `${S}/{secret}`,
       summary: 'Sets or replaces a secret. Functions that use it follow at once, without a deployment.',
       access: 'deploy',
       params: inSecret,
@@ -52,49 +65,43 @@ export function addSecrets(add: AddOperation, { db, nodeKey }: ApiDeps): void {
       body: putSecretSchema,
       replies: { 200: putSecretReplySchema },
     },
-    async ({ principal, params, body }) => {
+    async ({ db, nodeKey }, { principal, params, body }) => {
       const ref: SecretRef = { account: params.account, name: params.secret };
       const context = secretContext(ref.account, ref.name);
       const sealed = await seal(nodeKey, new TextEncoder().encode(body.value), context);
       const value = { sealed, functions: body.functions, hosts: body.hosts };
       return { status: 200, body: await db.write((tx) => putSecret(tx, ref, value, principal.keyId)) };
     },
-  );
-  add(
+  ),
+  route(
     {
       id: 'deleteSecret',
       method: 'delete',
-      path: `${path}/{secret}`,
+      path: `${S}/{secret}`,
       summary: 'Deletes a secret that no served version uses.',
       access: 'deploy',
       params: inSecret,
       query: noQuery,
       replies: { 204: 'empty' },
     },
-    async ({ principal, params }) => {
+    async ({ db }, { principal, params }) => {
       const ref: SecretRef = { account: params.account, name: params.secret };
       await db.write((tx) => deleteSecret(tx, ref, principal.keyId));
       return { status: 204 };
     },
-  );
-}
-
-const inFunctionSecret = inFunction.extend({ secret: envSecretNameSchema });
-
-export function addFunctionSecrets(add: AddOperation, { db, nodeKey }: ApiDeps): void {
-  const path = '/v1/accounts/{account}/functions/{function}/secrets';
-  add(
+  ),
+  route(
     {
       id: 'listFunctionSecrets',
       method: 'get',
-      path,
+      path: F,
       summary: "Lists names of the function's own secrets. No call shows a value.",
       access: 'read',
       params: inFunction,
       query: noQuery,
       replies: { 200: listOf(functionSecretViewSchema) },
     },
-    async ({ params }) => {
+    async ({ db }, { params }) => {
       const ref = { account: params.account, functionName: params.function };
       const rows = await db.read((orm) => listFunctionSecrets(orm, ref));
       return {
@@ -102,12 +109,12 @@ export function addFunctionSecrets(add: AddOperation, { db, nodeKey }: ApiDeps):
         body: { items: rows.map(({ name, updatedAt }) => ({ name, updatedAt: instant(updatedAt) })) },
       };
     },
-  );
-  add(
+  ),
+  route(
     {
       id: 'putFunctionSecret',
       method: 'put',
-      path: `${path}/{secret}`,
+      path: `${F}/{secret}`,
       summary:
         "Sets or replaces a member of the function's `env`. Instances that run are replaced by ones that have it; " +
         'a function that does not exist yet has it from its first version on.',
@@ -117,7 +124,7 @@ export function addFunctionSecrets(add: AddOperation, { db, nodeKey }: ApiDeps):
       body: putFunctionSecretSchema,
       replies: { 200: putFunctionSecretReplySchema },
     },
-    async ({ principal, params, body }) => {
+    async ({ db, nodeKey }, { principal, params, body }) => {
       const ref = { account: params.account, functionName: params.function, name: params.secret };
       const context = functionSecretContext(ref.account, ref.functionName, ref.name);
       const sealed = await seal(nodeKey, new TextEncoder().encode(body.value), context);
@@ -126,22 +133,22 @@ export function addFunctionSecrets(add: AddOperation, { db, nodeKey }: ApiDeps):
       );
       return { status: 200, body: { name: ref.name, updatedAt: instant(updatedAtMs), ...told } };
     },
-  );
-  add(
+  ),
+  route(
     {
       id: 'deleteFunctionSecret',
       method: 'delete',
-      path: `${path}/{secret}`,
+      path: `${F}/{secret}`,
       summary: "Deletes a function's secret that no served version says it needs.",
       access: 'deploy',
       params: inFunctionSecret,
       query: noQuery,
       replies: { 204: 'empty' },
     },
-    async ({ principal, params }) => {
+    async ({ db }, { principal, params }) => {
       const ref = { account: params.account, functionName: params.function, name: params.secret };
       await db.write((tx) => deleteFunctionSecret(tx, ref, principal.keyId));
       return { status: 204 };
     },
-  );
-}
+  ),
+];

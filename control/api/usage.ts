@@ -1,15 +1,15 @@
+/** What functions used. */
 import { z } from 'zod';
 import { listOf, USAGE_GRANULARITIES, usageViewSchema } from '#shared/contracts/api.ts';
 import { functionNameSchema } from '#shared/ids.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { listUsage } from '../db/usage.ts';
-import type { ApiDeps } from './deps.ts';
-import { inAccount, pageQuery, type AddOperation } from './operation.ts';
+import { inAccount, pageQuery, route, type Route } from './operation.ts';
 
 const DEFAULT_RANGE_MS = 30 * 24 * 3_600_000;
 
-export function addUsage(add: AddOperation, { db, clock }: ApiDeps): void {
-  add(
+export const usage: readonly Route[] = [
+  route(
     {
       id: 'listUsage',
       method: 'get',
@@ -27,7 +27,7 @@ export function addUsage(add: AddOperation, { db, clock }: ApiDeps): void {
       }),
       replies: { 200: listOf(usageViewSchema) },
     },
-    async ({ params, query }) => {
+    async ({ clock, db }, { params, query }) => {
       const toMs = query.to === undefined ? clock.wallMs() : Date.parse(query.to);
       const fromMs = query.from === undefined ? toMs - DEFAULT_RANGE_MS : Date.parse(query.from);
       if (fromMs > toMs || fromMs < 0)
@@ -39,5 +39,5 @@ export function addUsage(add: AddOperation, { db, clock }: ApiDeps): void {
       );
       return { status: 200, body };
     },
-  );
-}
+  ),
+];

@@ -4,6 +4,7 @@ import { readHeaderRules, readRedirects, type RuleProblem } from '#shared/assets
 import type { AssetsConfig, AssetsUpload, ServedAssets } from '#shared/contracts/assets.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import type { FieldProblem } from '#shared/field-problem.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { VersionAssets } from '../db/schema.ts';
 import {
@@ -12,14 +13,9 @@ import {
   NAVIGATION_NO_EFFECT,
 } from '#shared/compatibility/flags.ts';
 
-interface Problem {
-  readonly path: string;
-  readonly message: string;
-}
-
 const PROBLEMS_MAX = 100;
 
-function refusal(code: ErrorCode, problems: readonly Problem[]): PlatformError {
+function refusal(code: ErrorCode, problems: readonly FieldProblem[]): PlatformError {
   const [first] = problems;
   return new PlatformError(code, `${problems.length} problems of assets`, {
     ...(first === undefined ? {} : { publicDetail: `${first.path}: ${first.message}` }),
@@ -33,7 +29,7 @@ export interface PlannedAssets {
   readonly bytes: number;
 }
 
-function sizeProblems({ files }: AssetsUpload): readonly Problem[] {
+function sizeProblems({ files }: AssetsUpload): readonly FieldProblem[] {
   if (files.length > LIMITS.assetsPerVersionMax)
     return [
       { path: 'assets', message: `${files.length} files, at most ${LIMITS.assetsPerVersionMax} are allowed` },
@@ -50,7 +46,7 @@ function sizeProblems({ files }: AssetsUpload): readonly Problem[] {
     : [];
 }
 
-function pathProblems({ files }: AssetsUpload): readonly Problem[] {
+function pathProblems({ files }: AssetsUpload): readonly FieldProblem[] {
   const seen = new Set<string>();
   return files.flatMap(({ path }) => {
     const problem = assetPathProblem(path) ?? (seen.has(path) ? 'is listed twice' : undefined);
@@ -59,7 +55,7 @@ function pathProblems({ files }: AssetsUpload): readonly Problem[] {
   });
 }
 
-function ruleProblems(name: string, problems: readonly RuleProblem[]): readonly Problem[] {
+function ruleProblems(name: string, problems: readonly RuleProblem[]): readonly FieldProblem[] {
   return problems
     .filter(({ overLimit }) => overLimit)
     .map(({ line, message }) => ({ path: `${name}:${line}`, message }));

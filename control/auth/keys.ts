@@ -3,7 +3,8 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { CreatedKey, CreateKey } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
-import { fromBase64Url, seal, toBase64Url, unseal, type KeyEncryptionKey } from '#shared/seal.ts';
+import { fromBase64Url, toBase64Url } from '#shared/encoding.ts';
+import { seal, unseal, type KeyEncryptionKey } from '#shared/seal.ts';
 import { importEd25519, importHmac, type VerifyKey } from '#shared/signatures/verify.ts';
 import type { KeyRow } from '../db/keys.ts';
 

@@ -1,11 +1,12 @@
+/** Rows of accounts: their issuers and ceilings. */
 import { asc, eq, gt } from 'drizzle-orm';
 import type { AccountView } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';
-import type { Ceilings } from '#shared/contracts/provision.ts';
-import { versionIdSchema, type AccountName } from '#shared/ids.ts';
+import type { Ceilings } from '#shared/contracts/ceilings.ts';
+import type { AccountName } from '#shared/ids.ts';
 import { shownJwks } from '../publish/jwks.ts';
-import { liveVersionIds } from '../feed/items.ts';
 import type { Orm, WriteTx } from './database.ts';
+import { liveVersionIds } from './live.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
 import { accounts, aliases } from './schema.ts';
 
@@ -83,7 +84,7 @@ export async function setCeilings(
   // The tier is part of what nodes are told of each version.
   if (before.ceilings?.tier !== ceilings?.tier) {
     const pointing = await tx.orm.select().from(aliases).where(eq(aliases.account, name));
-    for (const id of liveVersionIds(pointing)) await tx.change('version', versionIdSchema.parse(id));
+    for (const id of liveVersionIds(pointing)) await tx.change('version', id);
   }
   await tx.audit({ account: name, actor, action: 'account.ceilings', target: name, detail: { ceilings } });
   return getAccount(tx.orm, name);

@@ -8,7 +8,6 @@ import type { Orm, WriteTx } from './database.ts';
 import { aliasesOf, aliasView, requireFunction, type FunctionRef } from './functions.ts';
 import { instant, pageOf, readCursor, readNumberCursor, type Page, type PageRequest } from './page.ts';
 import { aliases, deployments, routes, versions } from './schema.ts';
-import { requireGrants } from './grants.ts';
 
 type DeploymentRow = typeof deployments.$inferSelect;
 
@@ -86,10 +85,16 @@ export async function listDeployments(
   return pageOf(rows, page.limit, { item: view, key: (row) => row.id });
 }
 
-async function requireVersions(orm: Orm, ref: FunctionRef, weights: Weights): Promise<void> {
+/** @throws {PlatformError} `version_not_found` (or `function_not_found`). */
+export async function requireVersions(
+  orm: Orm,
+  ref: FunctionRef,
+  weights: Weights,
+): Promise<readonly (typeof versions.$inferSelect)[]> {
+  await requireFunction(orm, ref);
   const wanted = weights.map((entry) => entry.version);
   const rows = await orm
-    .select({ number: versions.number })
+    .select()
     .from(versions)
     .where(
       and(
@@ -104,32 +109,15 @@ async function requireVersions(orm: Orm, ref: FunctionRef, weights: Weights): Pr
     throw new PlatformError('version_not_found', `no versions ${missing.join(', ')}`, {
       publicDetail: `There is no version ${missing.join(', ')}.`,
     });
+  return rows;
 }
 
-/** A version that was not served may name a secret that was deleted since. */
-async function requireSecretsOf(orm: Orm, ref: FunctionRef, weights: Weights): Promise<void> {
-  const rows = await orm
-    .select({ config: versions.config })
-    .from(versions)
-    .where(
-      and(
-        eq(versions.account, ref.account),
-        eq(versions.functionName, ref.functionName),
-        inArray(
-          versions.number,
-          weights.map(({ version }) => version),
-        ),
-      ),
-    );
-  for (const { config } of rows) await requireGrants(orm, ref, config);
-}
-
-/** Points the alias at the weights, creating it when needed, and writes the deployment. */
-export async function moveAlias(tx: WriteTx, ref: FunctionRef, move: Move): Promise<DeploymentView> {
+/**
+ * Points the alias at the weights, creating it when needed, and writes the deployment. Whether these versions may
+ * be served is decided before: publish/move.ts.
+ */
+export async function recordMove(tx: WriteTx, ref: FunctionRef, move: Move): Promise<DeploymentView> {
   const { orm, nowMs } = tx;
-  await requireFunction(orm, ref);
-  await requireVersions(orm, ref, move.weights);
-  await requireSecretsOf(orm, ref, move.weights);
   const [before] = await orm.select().from(aliases).where(isAlias(ref, move.alias));
   if (before === undefined) await requireRoom(tx, ref.account, 'aliases');
   await orm

@@ -4,7 +4,7 @@
  */
 import { and, desc, eq, lte, notInArray, sql, type SQL } from 'drizzle-orm';
 import type { SQLiteTable } from 'drizzle-orm/sqlite-core';
-import type { Ceilings } from '#shared/contracts/provision.ts';
+import type { Ceilings } from '#shared/contracts/ceilings.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, FunctionName } from '#shared/ids.ts';
 import { ceilingsOf } from './accounts.ts';

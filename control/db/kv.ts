@@ -1,3 +1,4 @@
+/** Rows of KV namespaces: names, ids and who may bind them. Values are not here: nodes keep them. */
 import { and, asc, eq, gt, sql } from 'drizzle-orm';
 import type { KvNamespaceView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';

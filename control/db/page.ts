@@ -1,6 +1,6 @@
 /** Keyset pagination: a cursor is the sort key of the last item, opaque to clients. */
 import { PlatformError } from '#shared/errors.ts';
-import { fromBase64Url, toBase64Url } from '#shared/seal.ts';
+import { fromBase64Url, toBase64Url } from '#shared/encoding.ts';
 
 export interface PageRequest {
   readonly limit: number;

@@ -10,7 +10,8 @@ import type { Weights } from '#shared/contracts/api.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
 import type { FeedItem, Role, Runnable } from '#shared/contracts/feed.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
-import type { Ceilings, Provision } from '#shared/contracts/provision.ts';
+import type { Ceilings } from '#shared/contracts/ceilings.ts';
+import type { Provision } from '#shared/contracts/provision.ts';
 import type {
   AccountName,
   AliasName,

@@ -13,8 +13,9 @@ import { PlatformError } from '#shared/errors.ts';
 import { versionId, type AccountName, type FunctionName, type SecretName } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Orm, WriteTx } from './database.ts';
+import { liveVersions } from './live.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
-import { aliases, functions, functionSecrets, secrets, versions } from './schema.ts';
+import { functions, functionSecrets, secrets, type versions } from './schema.ts';
 
 export type SecretRow = typeof secrets.$inferSelect;
 export type FunctionSecretRow = typeof functionSecrets.$inferSelect;
@@ -68,37 +69,6 @@ export async function listSecrets(
     .orderBy(asc(secrets.name))
     .limit(page.limit + 1);
   return pageOf(rows, page.limit, { item: view, key: (row) => row.name });
-}
-
-/** Versions that an alias points at, of one function or of all of the account. */
-async function liveVersions(
-  orm: Orm,
-  account: AccountName,
-  functionName: FunctionName | undefined,
-): Promise<readonly VersionRow[]> {
-  const pointing = await orm
-    .select()
-    .from(aliases)
-    .where(
-      and(
-        eq(aliases.account, account),
-        functionName === undefined ? undefined : eq(aliases.functionName, functionName),
-      ),
-    );
-  const live = new Set(
-    pointing.flatMap((alias) => alias.weights.map(({ version }) => `${alias.functionName}@${version}`)),
-  );
-  if (live.size === 0) return [];
-  const rows = await orm
-    .select()
-    .from(versions)
-    .where(
-      and(
-        eq(versions.account, account),
-        functionName === undefined ? undefined : eq(versions.functionName, functionName),
-      ),
-    );
-  return rows.filter((row) => live.has(`${row.functionName}@${row.number}`));
 }
 
 /** Nodes learn of a changed value with the versions that have it in `env`, and start new instances of them. */

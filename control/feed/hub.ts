@@ -10,7 +10,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import { readDelta, readSnapshot } from '../db/changes.ts';
+import { readDelta, readSnapshot } from './changes.ts';
 import type { Database } from '../db/database.ts';
 import type { Consumers } from './consumers.ts';
 

@@ -146,12 +146,3 @@ export function keyItem(row: typeof keys.$inferSelect): KeyItem | undefined {
     ...(row.expiresAt === null ? {} : { expiresAtMs: row.expiresAt }),
   };
 }
-
-/** Ids of the versions that some alias gives a share. */
-export function liveVersionIds(pointing: readonly AliasRow[]): ReadonlySet<string> {
-  return new Set(
-    pointing.flatMap((alias) =>
-      alias.weights.map((entry) => versionId(alias.account, alias.functionName, entry.version)),
-    ),
-  );
-}

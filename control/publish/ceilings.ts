@@ -1,6 +1,6 @@
 /** What an account's ceilings say to a config. Pure. */
 import type { FunctionConfig } from '#shared/contracts/config.ts';
-import type { Ceilings } from '#shared/contracts/provision.ts';
+import type { Ceilings } from '#shared/contracts/ceilings.ts';
 import { PlatformError } from '#shared/errors.ts';
 
 const LIMITED = ['cpuMs', 'timeoutMs', 'memoryMb'] as const;

@@ -7,13 +7,12 @@
 import type { FunctionConfig } from '#shared/contracts/config.ts';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import type { FieldProblem } from '#shared/field-problem.ts';
 import type { FunctionName } from '#shared/ids.ts';
 import { mayBind, type KnownSecrets } from '../db/secrets.ts';
 import type { kvNamespaces } from '../db/schema.ts';
 
-interface Problem {
-  readonly path: string;
-  readonly message: string;
+interface GrantProblem extends FieldProblem {
   readonly code: Extract<ErrorCode, 'secret_not_found' | 'forbidden'>;
 }
 
@@ -40,10 +39,15 @@ export function coversHost(granted: string, wanted: string): boolean {
   return host.startsWith('*.') && wantedHost.replace(/^\*/, '').endsWith(host.slice(1)) && wantedHost !== '*';
 }
 
-function headerProblems({ functionName, config, secrets, limitedTo }: GrantQuestion): readonly Problem[] {
+function headerProblems({
+  functionName,
+  config,
+  secrets,
+  limitedTo,
+}: GrantQuestion): readonly GrantProblem[] {
   const { egress } = config;
   if (egress === undefined || typeof egress === 'string') return [];
-  return egress.headers.flatMap(({ secret, host }, index): Problem[] => {
+  return egress.headers.flatMap(({ secret, host }, index): GrantProblem[] => {
     const path = `config.egress.headers.${index}.secret`;
     const row = secrets.account.find(({ name }) => name === secret);
     if (row === undefined)
@@ -63,8 +67,8 @@ function headerProblems({ functionName, config, secrets, limitedTo }: GrantQuest
   });
 }
 
-function envProblems({ functionName, config, secrets, limitedTo }: GrantQuestion): readonly Problem[] {
-  return config.secrets.flatMap((entry, index): Problem[] => {
+function envProblems({ functionName, config, secrets, limitedTo }: GrantQuestion): readonly GrantProblem[] {
+  return config.secrets.flatMap((entry, index): GrantProblem[] => {
     const { binding, secret } = bindingOfSecret(entry);
     const path = `config.secrets.${index}`;
     if (secrets.own.some(({ name }) => name === binding)) return [];
@@ -96,8 +100,8 @@ function namespaceProblems({
   config,
   namespaces,
   limitedTo,
-}: GrantQuestion): readonly Problem[] {
-  return config.kv.flatMap(({ namespace }, index): Problem[] => {
+}: GrantQuestion): readonly GrantProblem[] {
+  return config.kv.flatMap(({ namespace }, index): GrantProblem[] => {
     const row = namespaces.find(({ name }) => name === namespace);
     // One that does not exist is refused elsewhere, with its own code.
     if (row === undefined) return [];
@@ -109,9 +113,9 @@ function namespaceProblems({
   });
 }
 
-function serviceProblems({ config, limitedTo }: GrantQuestion): readonly Problem[] {
+function serviceProblems({ config, limitedTo }: GrantQuestion): readonly GrantProblem[] {
   if (limitedTo === undefined) return [];
-  return config.services.flatMap((service, index): Problem[] =>
+  return config.services.flatMap((service, index): GrantProblem[] =>
     limitedTo.includes(service.function)
       ? []
       : [
@@ -124,7 +128,7 @@ function serviceProblems({ config, limitedTo }: GrantQuestion): readonly Problem
   );
 }
 
-function notFor(path: string, what: string, functionName: FunctionName, listed: boolean): Problem {
+function notFor(path: string, what: string, functionName: FunctionName, listed: boolean): GrantProblem {
   const message = listed
     ? `${what} is not for ${functionName}`
     : `a key that is limited to functions may bind ${what} only when it names ${functionName}`;

@@ -10,6 +10,7 @@ import { envNames } from './env-names.ts';
 import { LAYER_MOUNT, moduleNameProblem, type ModuleRef } from '#shared/contracts/modules.ts';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import type { FieldProblem } from '#shared/field-problem.ts';
 import type { Digest, KvNamespaceName, LayerName } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { canonicalJson } from './canonical.ts';
@@ -35,11 +36,6 @@ export interface ResolvedNamespace {
   readonly id: string | undefined;
 }
 
-interface Problem {
-  readonly path: string;
-  readonly message: string;
-}
-
 export interface ModulesPlan {
   readonly modules: readonly ModuleRef[];
   /** Text whose sha-256 is the digest of the content. */
@@ -55,7 +51,10 @@ export type Planned<T> =
   | { readonly kind: 'planned'; readonly plan: T }
   | { readonly kind: 'refused'; readonly error: PlatformError };
 
-function refuse(code: ErrorCode, problems: readonly Problem[]): { kind: 'refused'; error: PlatformError } {
+function refuse(
+  code: ErrorCode,
+  problems: readonly FieldProblem[],
+): { kind: 'refused'; error: PlatformError } {
   const first = problems[0];
   return {
     kind: 'refused',
@@ -117,7 +116,7 @@ function planModules(
   return { kind: 'planned', plan: modules };
 }
 
-function sizeProblem(modules: readonly ModuleRef[]): Problem | undefined {
+function sizeProblem(modules: readonly ModuleRef[]): FieldProblem | undefined {
   const bytes = modules.reduce((sum, module) => sum + module.bytes, 0);
   if (bytes > LIMITS.bundleBytesMax)
     return {
@@ -157,7 +156,10 @@ function mountLayers(layers: readonly (readonly ModuleRef[])[]): readonly Module
 }
 
 /** Variables and bindings share the names of `env`. */
-function bindingsTwice(config: PublishMetadata['config'], ownSecrets: readonly string[]): readonly Problem[] {
+function bindingsTwice(
+  config: PublishMetadata['config'],
+  ownSecrets: readonly string[],
+): readonly FieldProblem[] {
   const { entrypoints } = config;
   const taken = new Set<string>();
   const own = new Set(ownSecrets);

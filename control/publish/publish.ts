@@ -25,12 +25,10 @@ import type { AssetStore } from '../assets/store.ts';
 import { sha256, type BlobLease, type BlobStore } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
 import { pruneVersions } from '../db/ceilings.ts';
-import { moveAlias } from '../db/aliases.ts';
 import type { Database, WriteTx } from '../db/database.ts';
 import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
 import { findKvNamespace } from '../db/kv.ts';
 import { findLayerVersion, insertLayerVersion, layerVersionView, type LayerRef } from '../db/layers.ts';
-import { requireGrants } from '../db/grants.ts';
 import { listFunctionSecrets, secretsOfAccounts } from '../db/secrets.ts';
 import {
   findByDigest,
@@ -45,6 +43,7 @@ import type { NodePort } from '../nodes.ts';
 import type { Permits } from '../permits.ts';
 import { parseOrRefuse } from '../validation.ts';
 import { limitsGiven, lowerDefaults, overCeilings } from './ceilings.ts';
+import { moveAlias } from './move.ts';
 import { refuseBadJwks, sealConfig } from './jwks.ts';
 import { exportWarnings, withEntrypoints } from './exports.ts';
 import {
@@ -54,6 +53,7 @@ import {
   type ResolvedNamespace,
   type UploadedPart,
 } from './plan.ts';
+import { requireGrants } from './require-grants.ts';
 import type { Upload, UploadedBlob } from './upload.ts';
 
 export interface PublishDeps {

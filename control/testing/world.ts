@@ -10,7 +10,8 @@ import type { CheckReply, LogEntry } from '#shared/contracts/nodes.ts';
 import type { Problem } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';
 import { systemClock, systemTimers, type Clock, type Timers } from '#shared/runtime/clock.ts';
-import { toBase64Url, importKeyEncryptionKey } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
+import { importKeyEncryptionKey } from '#shared/seal.ts';
 import { importSigningKey, signRequest, type SigningKey } from '#shared/signatures/sign.ts';
 import { memoryLog } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
@@ -30,7 +31,7 @@ import { FeedHub } from '../feed/hub.ts';
 import { createInternal } from '../internal.ts';
 import { StackMapper } from '../logs/merge.ts';
 import type { LogQuery, NodeKv, NodePort } from '../nodes.ts';
-import type { SchedulerPort } from '../scheduler.ts';
+import type { SchedulerReports } from '../scheduler.ts';
 import { newShares, newTrials } from '../shares.ts';
 import { UsageLedger } from '../usage/ledger.ts';
 
@@ -111,7 +112,7 @@ export interface WorldOptions {
   readonly timers?: Timers;
   readonly disk?: Disk;
   readonly nodes?: readonly NodePort[];
-  readonly scheduler?: Partial<SchedulerPort>;
+  readonly scheduler?: Partial<SchedulerReports>;
   readonly database?: Partial<DatabaseOptions>;
 }
 

@@ -15,7 +15,7 @@ import { principalOf } from './principal.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import { SharedCache } from '#shared/shared-cache.ts';
 import { Shares } from '#shared/shares.ts';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import type { Call } from '../ports.ts';
 import { JwtKeys, pickKey, type OpenJwk } from './jwt-keys.ts';
 import type { AuthOutcome } from './outcome.ts';

@@ -19,7 +19,7 @@ import type { Cgroups } from './cgroup.node.ts';
 import { ownIdentities, sharedIdentity, type IdentitySource, type UidRange } from './identities.ts';
 import { processRunner } from './process-runner.node.ts';
 import type { SandboxProfile } from './profile.ts';
-import { findProgram, findWorkerd } from './programs.node.ts';
+import { findProgram, findWorkerd } from './binaries.node.ts';
 import { buildRootfs, ensureTraversableFolder } from './rootfs.node.ts';
 import { encodeBpf, seccompProgram } from './seccomp.ts';
 import { TIER_LIMITS } from './tiers.ts';

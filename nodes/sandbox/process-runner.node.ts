@@ -53,10 +53,10 @@ export interface ProcessRunnerOptions {
 }
 
 /** Every slot waits with the limit of the default size; most starts then change nothing. */
-export const dataLimitOf = (tier: TierLimits): DataLimit => ({
+export const WAITING_DATA_LIMIT: DataLimit = {
   softBytes: dataLimitBytes(LIMITS.memoryMbDefault),
-  hardBytes: dataLimitBytes(tier.memoryMbMax),
-});
+  hardBytes: dataLimitBytes(LIMITS.memoryMbMax),
+};
 
 export function processRunner(options: ProcessRunnerOptions): SlotRunner {
   return {
@@ -138,7 +138,7 @@ class ProcessGuest implements Guest {
     const command = slotCommand(
       profile,
       { rootfs, slotDir: start.folder, workerd },
-      { identity: start.identity, tier, data: dataLimitOf(tier), inspect: options.inspect === true },
+      { identity: start.identity, tier, data: WAITING_DATA_LIMIT, inspect: options.inspect === true },
     );
     const filter = command.sandboxed ? openSync(options.seccompFile, 'r') : 'ignore';
     try {

@@ -71,7 +71,7 @@ describe('tiers', () => {
 
   test('no limit of the strict tier is above that of the standard one', ({ expect }) => {
     const { standard, strict } = TIER_LIMITS;
-    for (const name of ['openFilesMax', 'processesMax', 'cpuWeight', 'extraMemoryMb', 'memoryMbMax'] as const)
+    for (const name of ['openFilesMax', 'processesMax', 'cpuWeight', 'extraMemoryMb'] as const)
       expect(strict[name], name).toBeLessThanOrEqual(standard[name]);
   });
 });

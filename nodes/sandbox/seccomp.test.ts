@@ -9,7 +9,7 @@ import process from 'node:process';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { detectSandbox, type Sandbox } from './detect.node.ts';
-import { dataLimitOf } from './process-runner.node.ts';
+import { WAITING_DATA_LIMIT } from './process-runner.node.ts';
 import { INFO_FD, SECCOMP_FD, slotCommand } from './profile.ts';
 import { buildRootfs } from './rootfs.node.ts';
 import { decodeBpf, encodeBpf, seccompProgram, type BpfInstruction } from './seccomp.ts';
@@ -114,7 +114,7 @@ describe('the sandbox, from inside', () => {
     const { file, args } = slotCommand(
       sandbox.profile,
       { rootfs, slotDir, workerd: '' },
-      { identity: sandbox.profile.dropTo, tier, data: dataLimitOf(tier) },
+      { identity: sandbox.profile.dropTo, tier, data: WAITING_DATA_LIMIT },
     );
     const own = args.slice(0, args.indexOf('/bin/workerd') + 1);
     const filter = openSync(sandbox.seccompFile, 'r');

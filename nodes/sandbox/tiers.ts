@@ -3,7 +3,6 @@
  * detect.node.ts; profile.ts turns both into a command line, cgroup.node.ts into a group.
  */
 import type { Tier } from '#shared/contracts/config.ts';
-import { LIMITS } from '#shared/limits.ts';
 
 export interface TierLimits {
   /**
@@ -19,8 +18,6 @@ export interface TierLimits {
   readonly cpuWeight: number;
   /** Memory beside the code's own that the group allows above the watchdog's bound, in MB. */
   readonly extraMemoryMb: number;
-  /** Largest `memoryMb` that a waiting slot can be given. */
-  readonly memoryMbMax: number;
 }
 
 export const TIER_LIMITS: Readonly<Record<Tier, TierLimits>> = {
@@ -31,7 +28,6 @@ export const TIER_LIMITS: Readonly<Record<Tier, TierLimits>> = {
     cpuWeight: 100,
     // Page cache and kernel memory count in a group, so the watchdog's bound is reached first.
     extraMemoryMb: 32,
-    memoryMbMax: LIMITS.memoryMbMax,
   },
   strict: {
     identity: 'own',
@@ -39,6 +35,5 @@ export const TIER_LIMITS: Readonly<Record<Tier, TierLimits>> = {
     processesMax: 32,
     cpuWeight: 50,
     extraMemoryMb: 16,
-    memoryMbMax: LIMITS.memoryMbMax,
   },
 };

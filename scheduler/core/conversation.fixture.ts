@@ -9,7 +9,8 @@ import {
 import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { Endpoint, GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
-import { provisionSchema, type Ceilings, type Provision } from '#shared/contracts/provision.ts';
+import { type Ceilings } from '#shared/contracts/ceilings.ts';
+import { provisionSchema, type Provision } from '#shared/contracts/provision.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import { seededRandom } from '#shared/testing/fakes.ts';
 import { CORE_CONFIG, type CoreConfig } from './config.ts';

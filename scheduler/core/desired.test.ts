@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import type { Scaling } from '#shared/contracts/config.ts';
 import type { Effect } from './events.ts';
 import { all, Conversation, only, told } from './conversation.fixture.ts';
-import { lifeOf } from './life.ts';
+import { lifeOf } from './report.ts';
 
 const IDLE: Partial<Scaling> = { idleTimeoutMs: 1_000 };
 const AFTER_RECOVERY_MS = 6_000;
@@ -187,6 +187,18 @@ describe('a deploy', () => {
     talk.pass(9_000);
     talk.acquire('a', { gateway: 'g2' });
     expect(told(talk.pass(9_000, () => talk.gateway('g2')))).not.toContain('stop on n1');
+  });
+
+  test('drains what a gateway asked for that had not heard of it, though nothing of it ran by then', () => {
+    talk.want('a', { 1: 100 });
+    talk.want('a', { 2: 100 });
+    expect(talk.state.versions.size).toBe(0);
+    const { leaseId } = talk.lease('a@1', { scaling: { idleTimeoutMs: 3_600_000 } });
+    // It says that the lease is given back.
+    talk.gateway('g1', { [leaseId]: 0 });
+    talk.gateway('g1');
+    expect(told(pass(14_000, () => talk.gateway('g1')))).toEqual(['stop on n1']);
+    expect(talk.state.departed.size).toBe(0);
   });
 
   test('of a scheduler that restarted drains what no alias serves any more', () => {

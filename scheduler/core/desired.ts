@@ -4,7 +4,7 @@
  */
 import type { AccountItem, FeedItem, PlacementItem } from '#shared/contracts/feed.ts';
 import { versionId, type VersionId } from '#shared/ids.ts';
-import { provisionedAt, splitByWeight } from './schedule.ts';
+import { provisionedAt, splitByWeight } from './windows.ts';
 import type { Machine } from './state.ts';
 
 const MINUTE_MS = 60_000;

@@ -5,8 +5,8 @@
 import { activeHold } from './health.ts';
 import { drainInstance } from './lifecycle.ts';
 import { allNodesFull, underCeiling } from './placement.ts';
-import { missingOf, standing, targetOf } from './provision.ts';
-import type { Instance, Machine, Version } from './state.ts';
+import { missingOf, targetOf } from './provision.ts';
+import { standing, type Instance, type Machine, type Version } from './state.ts';
 
 export function evict(m: Machine): void {
   const starving = starvingVersions(m);

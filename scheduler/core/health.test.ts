@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import { Conversation, told } from './conversation.fixture.ts';
-import { heldIn } from './life.ts';
+import { heldIn } from './report.ts';
 
 /** Requests that go well, then one that kills. */
 function kill(talk: Conversation, reason: ExitReason, good: number, version = 'a'): void {

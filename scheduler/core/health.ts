@@ -1,5 +1,5 @@
 /**
- * Versions that do not start or do not stay up, and what callers hear of it.
+ * Versions that do not start or do not stay up.
  *
  * A hold only forbids new starts: instances that run go on serving, and callers are refused only when
  * there is none. It ends by time alone. After the hold one more start is tried; the next failure doubles
@@ -7,7 +7,6 @@
  */
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { ErrorCode } from '#shared/errors.ts';
-import { refuse } from './refusals.ts';
 import type { Fault } from './events.ts';
 import { backoffMs, type Hold, type Instance, type Machine, type NodeRecord, type Version } from './state.ts';
 
@@ -36,38 +35,23 @@ export function activeHold(m: Machine, version: Version): Hold | undefined {
   return version.hold !== undefined && version.hold.untilMs > m.nowMs ? version.hold : undefined;
 }
 
-/** Instances that serve, or will once started. */
-export function hasHope(version: Version): boolean {
-  for (const instance of version.instances)
-    if (instance.state === 'ready' || instance.state === 'starting') return true;
-  return false;
-}
-
-export function refuseAll(
-  m: Machine,
-  version: Version,
-  fault: Fault,
-  retryAfterMs: number | undefined,
-): void {
-  for (const waiter of version.queue.values()) refuse(m, waiter, fault, retryAfterMs);
-}
-
 export function nodeFailed(m: Machine, node: NodeRecord): void {
   node.failures += 1;
   node.avoidUntilMs = m.nowMs + backoffMs(node.failures, m.config.nodeBackoffMs, m.config.nodeBackoffMsMax);
 }
 
 /**
- * Neither the code nor the node is at fault: the code is not where it must start. Callers hear it at once, and
- * the version is tried again soon, however often that was in vain.
+ * Neither the code nor the node is at fault: the code is not where it must start. The version is tried again soon,
+ * however often that was in vain.
  */
-function codeUnavailable(m: Machine, version: Version, fault: Fault): void {
+function codeUnavailable(m: Machine, version: Version, fault: Fault): number {
   const pauseMs = m.config.retryAfterMs;
   version.hold = { untilMs: m.nowMs + pauseMs, fault };
-  refuseAll(m, version, fault, pauseMs);
+  return pauseMs;
 }
 
-export function startFailed(m: Machine, version: Version, fault: Fault): void {
+/** @returns how long no further start is tried, which those hear who waited for this very one. */
+export function startFailed(m: Machine, version: Version, fault: Fault): number {
   if (fault.code === 'code_unavailable') return codeUnavailable(m, version, fault);
   version.startFailures += 1;
   version.troubleAtMs = m.nowMs;
@@ -78,8 +62,7 @@ export function startFailed(m: Machine, version: Version, fault: Fault): void {
     event: 'start_failed',
     fields: { versionId: version.id, code: fault.code, pauseMs, failures: version.startFailures },
   });
-  // Those who waited for this very start hear why; whoever can still be served by another one may wait on.
-  refuseAll(m, version, fault, pauseMs);
+  return pauseMs;
 }
 
 /** Requests that gateways have sent. Those that a kill takes along are taken back by {@link noteExit}. */

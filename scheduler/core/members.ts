@@ -12,7 +12,8 @@ import {
   removeInstance,
   resumeInstance,
 } from './lifecycle.ts';
-import { concurrencyOf, functionKeyOf, numberOf } from './scaling.ts';
+import { noteUnserved } from './provision.ts';
+import { concurrencyOf } from './scaling.ts';
 import { bindSession } from './sessions.ts';
 import {
   gatewayOf,
@@ -22,7 +23,6 @@ import {
   type LeaseRecord,
   type Machine,
   type NodeRecord,
-  type Version,
 } from './state.ts';
 
 export function onGatewayHeartbeat(m: Machine, gatewayId: string, heartbeat: GatewayHeartbeat): void {
@@ -185,7 +185,7 @@ function adoptInstance(m: Machine, node: NodeRecord, entry: NodeHeartbeat['insta
     sealedUntilMs: m.nowMs + m.config.adoptGraceMs,
     adopted: true,
   });
-  noteDeparted(m, version);
+  noteUnserved(m, version);
   instance.listed = true;
   m.effects.push({
     type: 'notice',
@@ -194,17 +194,6 @@ function adoptInstance(m: Machine, node: NodeRecord, entry: NodeHeartbeat['insta
   });
   if (surplus) drainInstance(m, instance, 'room');
   return true;
-}
-
-/** No alias of a function that is known serves it: it was left while nobody watched. */
-function noteDeparted(m: Machine, { id }: Version): void {
-  const { state } = m;
-  const known = state.functions.get(functionKeyOf(id));
-  if (known === undefined || state.live.has(id) || state.departed.has(id)) return;
-  // Newer than all that is known: then what is known is old, and gateways know better.
-  const number = numberOf(id);
-  if (known.versions.length > 0 && known.versions.every((live) => numberOf(live.id) < number)) return;
-  state.departed.set(id, m.nowMs);
 }
 
 function noteUnlisted(m: Machine, instance: Instance): void {

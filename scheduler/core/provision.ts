@@ -5,30 +5,21 @@
  * After a move the next version's are ready first (or cannot be had, or `handoverMsMax` has passed); the last
  * version's are kept for `lingerMs` in any case, so that a rollback finds them warm.
  */
+import { parseVersionId } from '#shared/ids.ts';
 import { activeHold } from './health.ts';
-import { drainInstance, resumeInstance, startInstance } from './lifecycle.ts';
+import { drainInstance, resumeIdle, startInstance } from './lifecycle.ts';
 import { placeInstance, underCeiling } from './placement.ts';
-import { functionKeyOf } from './scaling.ts';
-import { versionOf, type Instance, type Machine, type Version } from './state.ts';
-import type { VersionId } from '#shared/ids.ts';
+import { standing, versionOf, type Instance, type Machine, type Version } from './state.ts';
 
 export function targetOf(m: Machine, version: Version): number {
   return Math.min(m.state.targets.get(version.id) ?? 0, version.scaling.maxInstances);
-}
-
-/** Instances that serve or will. */
-export function standing(version: Version): number {
-  let count = 0;
-  for (const instance of version.instances)
-    if (instance.state === 'ready' || instance.state === 'starting') count += 1;
-  return count;
 }
 
 /** Starts what is missing, as far as there is room. */
 export function topUp(m: Machine, version: Version): void {
   const missing = missingOf(m, version);
   for (let started = 0; started < missing; started += 1) {
-    if (resumeOne(m, version)) continue;
+    if (resumeIdle(m, version)) continue;
     if (version.instances.size >= version.scaling.maxInstances || !underCeiling(m, version)) return;
     const node = placeInstance(m, version.id);
     if (node === undefined) return;
@@ -51,13 +42,19 @@ export function missingOf(m: Machine, version: Version): number {
   return Math.max(0, targetOf(m, version) - standing(version));
 }
 
-function resumeOne(m: Machine, version: Version): boolean {
-  for (const instance of version.instances) {
-    if (instance.state !== 'draining' || instance.drainCause !== 'idle' || instance.node.draining) continue;
-    resumeInstance(m, instance);
-    return true;
-  }
-  return false;
+/**
+ * An instance of this version is reported, or asked for. When no alias of a function that is known serves it, it
+ * was left while nobody watched, or by a gateway that has not heard of the move: from now on it is kept no longer
+ * than any other that was left.
+ */
+export function noteUnserved(m: Machine, { id, functionKey, number }: Version): void {
+  const { state } = m;
+  const known = state.functions.get(functionKey);
+  if (known === undefined || state.live.has(id) || state.departed.has(id)) return;
+  // Newer than all that is known: then what is known is old, and gateways know better.
+  if (known.versions.length > 0 && known.versions.every((live) => parseVersionId(live.id).number < number))
+    return;
+  state.departed.set(id, m.nowMs);
 }
 
 /** Drains the instances of versions that were left long enough ago. */
@@ -68,7 +65,7 @@ export function drainDeparted(m: Machine): void {
       m.state.departed.delete(id);
       continue;
     }
-    if (isKept(m, id, leftAtMs)) continue;
+    if (isKept(m, version, leftAtMs)) continue;
     for (const instance of version.instances) drainInstance(m, instance, 'departed');
   }
 }
@@ -76,13 +73,13 @@ export function drainDeparted(m: Machine): void {
 /** A version that was left keeps its instances: they may be wanted again in a moment. */
 export function isDepartedKept(m: Machine, instance: Instance): boolean {
   const leftAtMs = m.state.departed.get(instance.version.id);
-  return leftAtMs !== undefined && isKept(m, instance.version.id, leftAtMs);
+  return leftAtMs !== undefined && isKept(m, instance.version, leftAtMs);
 }
 
-function isKept(m: Machine, id: VersionId, leftAtMs: number): boolean {
+function isKept(m: Machine, { functionKey }: Version, leftAtMs: number): boolean {
   const passedMs = m.nowMs - leftAtMs;
   if (passedMs < m.config.lingerMs) return true;
-  return passedMs < m.config.handoverMsMax && !successorsStand(m, functionKeyOf(id));
+  return passedMs < m.config.handoverMsMax && !successorsStand(m, functionKey);
 }
 
 function successorsStand(m: Machine, key: string): boolean {

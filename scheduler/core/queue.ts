@@ -1,6 +1,6 @@
 /**
  * Acquires: granted at once, or queued first come, first served until an instance has room, the deadline
- * passes or the client leaves.
+ * passes, nobody can serve them or the client leaves.
  *
  * A lease is a share, ceil(concurrency / live gateways), so that one gateway's first request does not
  * take the instance from the others; what is left may be less. How many instances are started follows
@@ -8,23 +8,31 @@
  * waits for its own instance (sessions.ts).
  */
 import type { AcquireRequest } from '#shared/contracts/leases.ts';
-import { activeHold, hasHope, refuseAll } from './health.ts';
+import type { Fault } from './events.ts';
+import { activeHold } from './health.ts';
 import { mayGetRoom } from './evict.ts';
-import { AT_CEILING, grant, timeOut } from './grants.ts';
-import { freeSlots, resumeInstance, revokeLease, startInstance } from './lifecycle.ts';
+import { freeSlots, grantLease, requestsLeft, resumeIdle, revokeLease, startInstance } from './lifecycle.ts';
 import { placeInstance, someNodeAlive, underCeiling } from './placement.ts';
-import { dequeue, laterMs, refuse } from './refusals.ts';
-import { roomOf } from './scaling.ts';
-import { pumpSessions, waitingForRoom } from './sessions.ts';
+import { noteUnserved } from './provision.ts';
+import { concurrencyOf, roomOf } from './scaling.ts';
+import { instanceFor, waitingForRoom } from './sessions.ts';
 import {
   gatewayOf,
+  liveGateways,
+  standing,
   versionOf,
+  type GatewayRecord,
   type Instance,
   type LeaseRecord,
   type Machine,
   type Version,
   type Waiter,
 } from './state.ts';
+
+const AT_CEILING: Fault = {
+  code: 'no_capacity',
+  detail: 'The account has as many instances as it may have.',
+};
 
 export function onAcquire(m: Machine, requestId: string, request: AcquireRequest): void {
   const gateway = gatewayOf(m, request.gatewayId);
@@ -38,6 +46,7 @@ export function onAcquire(m: Machine, requestId: string, request: AcquireRequest
   version.scalingKnown = true;
   // A gateway that the move has not reached still needs it.
   if (m.state.departed.has(version.id)) m.state.departed.set(version.id, m.nowMs);
+  else noteUnserved(m, version);
   const waiter: Waiter = {
     requestId,
     gatewayId: gateway.id,
@@ -78,12 +87,12 @@ function pendingRoom(version: Version): number {
 /** Moves a version's queue as far as it goes now. */
 export function pump(m: Machine, version: Version): void {
   if (version.queue.size === 0) return;
-  if (version.scaling.isolation === 'session') pumpSessions(m, version);
+  if (version.scaling.isolation === 'session') grantSessions(m, version);
   else grantWaiting(m, version);
   if (version.queue.size === 0) return;
   const hold = activeHold(m, version);
   if (hold === undefined && version.scaling.isolation !== 'session') startForWaiting(m, version);
-  if (hasHope(version)) {
+  if (standing(version) > 0) {
     rebalance(version);
     return;
   }
@@ -113,16 +122,6 @@ function roomiest(m: Machine, version: Version): Instance | undefined {
   return best;
 }
 
-/** An instance on its way to an idle stop is the quickest room there is. */
-function resumeIdle(m: Machine, version: Version): boolean {
-  for (const instance of version.instances) {
-    if (instance.state !== 'draining' || instance.drainCause !== 'idle' || instance.node.draining) continue;
-    resumeInstance(m, instance);
-    return true;
-  }
-  return false;
-}
-
 function grantWaiting(m: Machine, version: Version): void {
   for (const waiter of version.queue.values()) {
     if (waiter.deadlineAtMs <= m.nowMs) {
@@ -134,6 +133,24 @@ function grantWaiting(m: Machine, version: Version): void {
     const gateway = m.state.gateways.get(waiter.gatewayId);
     if (instance?.endpoint === undefined || gateway === undefined) return;
     grant(m, waiter, gateway, instance);
+  }
+}
+
+/** Each waiter goes to the instance of its session, which is started when there is none. */
+function grantSessions(m: Machine, version: Version): void {
+  const hold = activeHold(m, version);
+  for (const waiter of version.queue.values()) {
+    if (waiter.deadlineAtMs <= m.nowMs) {
+      timeOut(m, waiter);
+      continue;
+    }
+    const instance = instanceFor(m, waiter);
+    if (instance === undefined) {
+      if (hold !== undefined) refuse(m, waiter, hold.fault, Math.max(1, hold.untilMs - m.nowMs));
+      continue;
+    }
+    const gateway = m.state.gateways.get(waiter.gatewayId);
+    if (gateway !== undefined && freeSlots(m, instance) > 0) grant(m, waiter, gateway, instance);
   }
 }
 
@@ -191,4 +208,63 @@ function unusedBudget(version: Version, gatewayId: string): LeaseRecord | undefi
       )
         return lease;
   return undefined;
+}
+
+function grant(m: Machine, waiter: Waiter, gateway: GatewayRecord, instance: Instance): void {
+  if (instance.endpoint === undefined) return;
+  const gateways = Math.max(1, liveGateways(m));
+  const share = Math.ceil(concurrencyOf(waiter.version.scaling) / gateways);
+  const slots = Math.min(share, freeSlots(m, instance));
+  const left = requestsLeft(instance);
+  const requests = left === undefined ? undefined : Math.ceil(left / gateways);
+  const ids = grantLease(m, instance, gateway, { slots, requests });
+  dequeue(m, waiter);
+  m.effects.push({
+    type: 'grant',
+    requestId: waiter.requestId,
+    lease: {
+      ...ids,
+      instanceId: instance.id,
+      endpoint: instance.endpoint,
+      slots,
+      ttlMs: m.config.leaseTtlMs,
+      warm: instance.readyAtMs < waiter.sinceMs,
+      ...(requests === undefined ? {} : { requests }),
+    },
+  });
+}
+
+/** The deadline has passed: say whether there was no machine to use, or none of its instances was free. */
+export function timeOut(m: Machine, waiter: Waiter): void {
+  const { version } = waiter;
+  if (version.instances.size > 0) return refuse(m, waiter, { code: 'queue_timeout' }, laterMs(m));
+  refuse(m, waiter, underCeiling(m, version) ? { code: 'no_capacity' } : AT_CEILING, laterMs(m));
+}
+
+function dequeue(m: Machine, waiter: Waiter): void {
+  const { version } = waiter;
+  if (!version.queue.delete(waiter.requestId)) return;
+  version.waiting -= waiter.waiting;
+  m.state.waiters.delete(waiter.requestId);
+  m.state.places.give(version.account, 1);
+  if (version.queue.size === 0) m.state.queued.delete(version);
+}
+
+/** Spread over half as long again, so that those who were refused together do not return together. */
+function laterMs(m: Machine, baseMs: number = m.config.retryAfterMs): number {
+  return Math.round(baseMs * (1 + m.random() / 2));
+}
+
+export function refuse(m: Machine, waiter: Waiter, fault: Fault, retryAfterMs: number | undefined): void {
+  dequeue(m, waiter);
+  m.effects.push({ type: 'refuse', requestId: waiter.requestId, fault, retryAfterMs });
+}
+
+export function refuseAll(
+  m: Machine,
+  version: Version,
+  fault: Fault,
+  retryAfterMs: number | undefined,
+): void {
+  for (const waiter of version.queue.values()) refuse(m, waiter, fault, retryAfterMs);
 }

@@ -1,19 +1,5 @@
 /** What a version's scaling means in numbers. Pure. */
 import type { Scaling } from '#shared/contracts/config.ts';
-import type { VersionId } from '#shared/ids.ts';
-
-export function accountOf(id: VersionId): string {
-  return id.slice(0, id.indexOf('/'));
-}
-
-/** `account/function` of a version: the key of its placement. */
-export function functionKeyOf(id: VersionId): string {
-  return id.slice(0, id.lastIndexOf('@'));
-}
-
-export function numberOf(id: VersionId): number {
-  return Number(id.slice(id.lastIndexOf('@') + 1));
-}
 
 /** Requests that an instance may handle at once. */
 export function concurrencyOf(scaling: Scaling): number {

@@ -2,38 +2,28 @@
  * Isolation `session`: each session has one instance, for the instance's whole life. A drain for idleness can
  * be taken back; any other end of the instance ends the session, and its id then begins a new one.
  */
-import { grant, timeOut } from './grants.ts';
 import { activeHold } from './health.ts';
 import { freeSlots, resumeInstance, startInstance } from './lifecycle.ts';
 import { placeInstance, underCeiling } from './placement.ts';
-import { refuse } from './refusals.ts';
-import type { Instance, Machine, Version } from './state.ts';
+import type { Instance, Machine, Version, Waiter } from './state.ts';
 
-/** Moves the queue: each waiter goes to the instance of its session, which is started when there is none. */
-export function pumpSessions(m: Machine, version: Version): void {
-  const hold = activeHold(m, version);
-  for (const waiter of version.queue.values()) {
-    if (waiter.deadlineAtMs <= m.nowMs) {
-      timeOut(m, waiter);
-      continue;
-    }
-    // A lease without a session belongs to whoever holds it, and to nobody else.
-    const session = waiter.session ?? `~${waiter.requestId}`;
-    const instance = instanceOf(m, version, session) ?? startFor(m, version, session);
-    if (instance === undefined) {
-      if (hold !== undefined) refuse(m, waiter, hold.fault, Math.max(1, hold.untilMs - m.nowMs));
-      continue;
-    }
-    const gateway = m.state.gateways.get(waiter.gatewayId);
-    if (gateway !== undefined && freeSlots(m, instance) > 0) grant(m, waiter, gateway, instance);
-  }
+/** A lease without a session belongs to whoever holds it, and to nobody else. */
+function sessionOf({ session, requestId }: Waiter): string {
+  return session ?? `~${requestId}`;
+}
+
+/** The instance of the waiter's session, started when there is none; undefined when none may be. */
+export function instanceFor(m: Machine, waiter: Waiter): Instance | undefined {
+  const { version } = waiter;
+  const session = sessionOf(waiter);
+  return instanceOf(m, version, session) ?? startFor(m, version, session);
 }
 
 /** Waiting requests beyond the room of those instances that are being started for them. */
 export function waitingForRoom(version: Version): number {
   let waiting = 0;
   for (const waiter of version.queue.values()) {
-    const instance = version.sessions.get(waiter.session ?? `~${waiter.requestId}`);
+    const instance = version.sessions.get(sessionOf(waiter));
     if (instance?.state !== 'starting') waiting += waiter.waiting;
   }
   return waiting;

@@ -6,14 +6,13 @@
  * (test/sim checks it): an account's instances are those of its versions; `slotsLeased` is the sum over `leases`; a version's `waiting` is the sum over
  * its queue; every instance is in its version, its node and the index, or in none of them.
  */
-import type { VersionId } from '#shared/ids.ts';
+import { parseVersionId, type AccountName, type VersionId } from '#shared/ids.ts';
 import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
 import type { PlacementItem } from '#shared/contracts/feed.ts';
 import type { Endpoint } from '#shared/contracts/leases.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { CoreConfig } from './config.ts';
 import type { Effect, Fault } from './events.ts';
-import { accountOf } from './scaling.ts';
 import { Shares } from '#shared/shares.ts';
 import { Work } from './work.ts';
 
@@ -37,7 +36,10 @@ export interface Hold {
 
 export interface Version {
   readonly id: VersionId;
-  readonly account: string;
+  readonly account: AccountName;
+  /** `account/function`: the key of its placement. */
+  readonly functionKey: string;
+  readonly number: number;
   scaling: Scaling;
   /** False for a version known only from a node's list: its limits come with the first acquire. */
   scalingKnown: boolean;
@@ -205,9 +207,12 @@ export function versionOf(m: Machine, id: VersionId): Version | undefined {
   if (known !== undefined) return known;
   if (m.state.versions.size >= m.config.versionsMax) return undefined;
   const live = m.state.live.get(id);
+  const { account, functionName, number } = parseVersionId(id);
   const version: Version = {
     id,
-    account: accountOf(id),
+    account,
+    functionKey: `${account}/${functionName}`,
+    number,
     scaling: live ?? scalingSchema.parse({}),
     scalingKnown: live !== undefined,
     queue: new Map(),
@@ -222,6 +227,14 @@ export function versionOf(m: Machine, id: VersionId): Version | undefined {
   };
   m.state.versions.set(id, version);
   return version;
+}
+
+/** Instances that serve, or will once started. */
+export function standing(version: Version): number {
+  let count = 0;
+  for (const instance of version.instances)
+    if (instance.state === 'ready' || instance.state === 'starting') count += 1;
+  return count;
 }
 
 /** Undefined at the bound. */

@@ -10,7 +10,7 @@ import { isNodeFault, nodeFailed, noteExit, startFailed } from './health.ts';
 import { becameReady, endLease, removeInstance } from './lifecycle.ts';
 import { onGatewayHeartbeat, onNodeHeartbeat } from './members.ts';
 import { topUp, topUpAll } from './provision.ts';
-import { onAcquire, onCancelled, pump } from './queue.ts';
+import { onAcquire, onCancelled, pump, refuseAll } from './queue.ts';
 import type { Machine, State } from './state.ts';
 import { onTick } from './tick.ts';
 
@@ -76,8 +76,8 @@ function onStartFailed(m: Machine, instanceId: string, fault: Fault): void {
   if (instance?.state !== 'starting') return;
   removeInstance(m, instance);
   if (!isNodeFault(fault)) {
-    startFailed(m, instance.version, fault);
-    return;
+    // Those who waited for this very start hear why.
+    return refuseAll(m, instance.version, fault, startFailed(m, instance.version, fault));
   }
   nodeFailed(m, instance.node);
   // The node may have started it without being able to say so; stopping an unknown one does no harm.

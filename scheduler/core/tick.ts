@@ -1,7 +1,6 @@
 /** What only the passing of time brings about. Nothing on a request's path waits for it. */
 import { retarget } from './desired.ts';
 import { evict } from './evict.ts';
-import { timeOut } from './grants.ts';
 import { forgive, hasTrouble, nodeFailed } from './health.ts';
 import {
   drainInstance,
@@ -13,10 +12,10 @@ import {
   stopWhenOverdue,
   stopWhenUnleased,
 } from './lifecycle.ts';
-import { drainDeparted, isDepartedKept, standing, targetOf, topUpAll } from './provision.ts';
-import { refuse } from './refusals.ts';
+import { drainDeparted, isDepartedKept, targetOf, topUpAll } from './provision.ts';
+import { refuse, timeOut } from './queue.ts';
 import { isOrphaned } from './sessions.ts';
-import { isAlive, type Instance, type Machine } from './state.ts';
+import { isAlive, standing, type Instance, type Machine } from './state.ts';
 
 export function onTick(m: Machine, wallMs: number): void {
   retarget(m, wallMs);

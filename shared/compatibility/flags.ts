@@ -5,6 +5,7 @@
  * which each is the default; a test asks the pinned binary about every row, so an upgrade cannot go
  * unnoticed. Experimental flags and Python are left out on purpose: unknown means refused.
  */
+import type { FieldProblem } from '../field-problem.ts';
 import workerd from 'workerd/package.json' with { type: 'json' };
 import flags from './flags.json' with { type: 'json' };
 
@@ -26,11 +27,6 @@ export function latestDateOf(workerdVersion: string): string {
 }
 
 export const LATEST_COMPATIBILITY_DATE = latestDateOf(workerd.version);
-
-interface Problem {
-  readonly path: string;
-  readonly message: string;
-}
 
 function isCalendarDate(text: string): boolean {
   const parsed = new Date(`${text}T00:00:00Z`);
@@ -77,8 +73,8 @@ export function compatibilityProblems(
   date: string,
   flagNames: readonly string[],
   latestDate: string,
-): readonly Problem[] {
-  const problems: Problem[] = [];
+): readonly FieldProblem[] {
+  const problems: FieldProblem[] = [];
   if (!isCalendarDate(date))
     problems.push({ path: 'config.compatibilityDate', message: `${date} is not a date` });
   else if (date > latestDate)

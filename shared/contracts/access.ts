@@ -4,7 +4,7 @@ import { accountNameSchema, functionNameSchema, secretNameSchema } from '../ids.
 import { LIMITS } from '../limits.ts';
 import { ROLES } from './feed.ts';
 import { givenJwksSchema, jwksSchema } from './jwks.ts';
-import { ceilingsSchema } from './provision.ts';
+import { ceilingsSchema } from './ceilings.ts';
 import { grantedFunctionsSchema, grantedHostsSchema } from './secrets.ts';
 
 /** RFC 3339 instant. */

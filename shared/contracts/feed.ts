@@ -40,7 +40,8 @@ import { corsSchema } from './cors.ts';
 import { egressRulesSchema } from './egress.ts';
 import { jwksSchema } from './jwks.ts';
 import { moduleRefSchema } from './modules.ts';
-import { ceilingsSchema, provisionSchema } from './provision.ts';
+import { ceilingsSchema } from './ceilings.ts';
+import { provisionSchema } from './provision.ts';
 import { sealedBindingSchema } from './secrets.ts';
 
 /** Function and where its aliases point. Key: `account/name`. */

@@ -6,7 +6,7 @@
  * in which no key verifies anything, several keys without an id.
  */
 import { z } from 'zod';
-import { fromBase64Url } from '../seal.ts';
+import { fromBase64Url } from '../encoding.ts';
 
 /** `Ed25519` is the name that RFC 9864 gives to what issuers mostly still call `EdDSA`. */
 export const JWT_ALGORITHMS = [

@@ -12,7 +12,7 @@
  * A lease with `requests` is a budget beside: so many may be sent on it in all, and what is left comes back
  * only with an exact count, so the gateway names such a lease once more with `done`, until that was answered.
  *
- * A lease allows `slots` concurrent requests to one instance until `expiresAtMs`. When the scheduler is
+ * A lease allows `slots` concurrent requests to one instance for `ttlMs`, anew with each heartbeat. When the scheduler is
  * gone, gateways go on using instances they know until these refuse connections (docs/ARCHITECTURE.md).
  */
 import { z } from 'zod';
@@ -33,7 +33,7 @@ export const sessionIdSchema = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 export const acquireRequestSchema = z.object({
   gatewayId: z.string().min(1).max(200),
   versionId: versionIdSchema,
-  /** From the gateway's snapshot, so that the scheduler needs no feed of its own. */
+  /** From the gateway's feed: it may know the version before the scheduler does. */
   scaling: scalingSchema,
   /** Requests that wait for this lease, at least 1. */
   waiting: z.number().int().min(1),

@@ -1,7 +1,7 @@
 /** Signs requests with RFC 9421 HTTP message signatures and RFC 9530 content digests. */
 import { serializeDictionary, type InnerList } from 'structured-headers';
 import { PlatformError } from '../errors.ts';
-import { fromBase64Url, toBase64Url } from '../seal.ts';
+import { fromBase64Url, toBase64Url } from '../encoding.ts';
 import { requestHead, signatureBase } from './components.ts';
 
 export type SignatureAlgorithm = 'ed25519' | 'hmac-sha256';

@@ -11,7 +11,7 @@
 import { type InnerList, parseDictionary } from 'structured-headers';
 import type { ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { fromBase64Url } from '../seal.ts';
+import { fromBase64Url } from '../encoding.ts';
 import { queryComponent, type RequestHead, signatureBase } from './components.ts';
 import type { SignatureAlgorithm } from './sign.ts';
 

@@ -91,7 +91,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/sandbox/process-runner.node.ts': 'one',
   'nodes/slots/pool.node.ts': 'process: slots that are made ahead, for nobody yet',
   'nodes/workerd/build.ts': 'one',
-  'scheduler/core/life.ts': 'process: of one answer to control',
+  'scheduler/core/report.ts': 'process: of one answer to control',
   'scheduler/http/app.ts': 'process: messages of planes',
   'shared/contracts/cors.ts': 'one',
   'shared/contracts/feed.ts': 'process: of one acknowledgement',

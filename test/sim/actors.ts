@@ -39,7 +39,10 @@ export class SimScheduler {
   readonly wanted = new Map<string, FeedItem>();
   readonly observers: Observer[] = [];
   readonly #world: World;
-  readonly #answers = new Map<string, (effect: Effect) => void>();
+  readonly #answers = new Map<
+    string,
+    { readonly answer: (effect: Effect) => void; readonly lost: () => void }
+  >();
 
   constructor(world: World) {
     this.#world = world;
@@ -50,7 +53,9 @@ export class SimScheduler {
   restart(): void {
     this.run += 1;
     this.state = createState(this.#world.nowMs, CORE_CONFIG);
+    const connections = [...this.#answers.values()];
     this.#answers.clear();
+    for (const { lost } of connections) lost();
     this.#desired([...this.wanted.values()]);
   }
 
@@ -71,14 +76,19 @@ export class SimScheduler {
     return effects;
   }
 
-  acquire(event: Extract<BareEvent, { type: 'acquire' }>, answer: (effect: Effect) => void): void {
-    this.#answers.set(event.requestId, answer);
+  /** @param lost - the process ended, and the connection with it. */
+  acquire(
+    event: Extract<BareEvent, { type: 'acquire' }>,
+    answer: (effect: Effect) => void,
+    lost: () => void,
+  ): void {
+    this.#answers.set(event.requestId, { answer, lost });
     this.handle(event);
   }
 
   #perform(effect: Effect): void {
     if (effect.type === 'grant' || effect.type === 'refuse') {
-      this.#answers.get(effect.requestId)?.(effect);
+      this.#answers.get(effect.requestId)?.answer(effect);
       this.#answers.delete(effect.requestId);
     }
     if (effect.type === 'start') this.#start(effect);
@@ -117,6 +127,8 @@ export class SimNode {
   /** Ids being started: they hold a place too. */
   readonly starting = new Set<string>();
   capacityRefusals = 0;
+  /** Called when the process of an instance has ended, after it has left `instances`. */
+  readonly onGone: ((instanceId: string) => void)[] = [];
   readonly #world: World;
   readonly #scheduler: SimScheduler;
   readonly #versions: ReadonlyMap<VersionId, SimVersion>;
@@ -175,15 +187,18 @@ export class SimNode {
     if (versionId === undefined) return;
     this.instances.delete(instanceId);
     this.#exits.push({ instanceId, versionId, reason });
+    for (const gone of this.onGone) gone(instanceId);
     this.#beat();
   }
 
   /** The machine loses everything and comes back at once. */
   restart(): void {
     this.#life += 1;
+    const lost = [...this.instances.keys()];
     this.instances.clear();
     this.starting.clear();
     this.#exits = [];
+    for (const instanceId of lost) for (const gone of this.onGone) gone(instanceId);
   }
 
   #beat(): void {

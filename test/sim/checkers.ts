@@ -7,10 +7,8 @@ import { LIMITS } from '#shared/limits.ts';
 import type { Effect, SchedulerEvent } from '#scheduler/core/events.ts';
 import type { State } from '#scheduler/core/state.ts';
 import { TICK_MS, type SimFunction, type SimNode, type SimVersion } from './actors.ts';
-import type { HeldLease, SimGateway } from './gateway.ts';
-import type { World } from './world.ts';
-
-export class Violation extends Error {}
+import type { Sent, SimGateway } from './gateway.ts';
+import { Violation, type World } from './world.ts';
 
 function must(condition: boolean, law: string): asserts condition {
   if (!condition) throw new Violation(law);
@@ -154,7 +152,7 @@ export class LifeChecker {
     this.#versions = versions;
   }
 
-  sent({ lease, session }: HeldLease): void {
+  sent({ lease, session }: Sent): void {
     const { instanceId, versionId } = lease;
     const { isolation, maxRequests } = this.#versions.get(versionId)!.scaling;
     const sent = (this.#sent.get(instanceId) ?? 0) + 1;
@@ -190,7 +188,7 @@ export class LifeChecker {
     for (const [id, nodeId] of this.#stopped) if (nodeId === node) this.#stopped.delete(id);
   }
 
-  #granted({ instanceId, versionId }: HeldLease['lease'], atMs: number): void {
+  #granted({ instanceId, versionId }: Sent['lease'], atMs: number): void {
     must(!this.#stopped.has(instanceId), `${instanceId} is leased after its stop`);
     const { maxAgeMs } = this.#versions.get(versionId)!.scaling;
     const readyAtMs = this.#readyAtMs.get(instanceId);
@@ -236,9 +234,34 @@ export function checkSlots(
   const concurrency = scaling.isolation === 'request' ? 1 : scaling.concurrency;
   let slots = 0;
   for (const gateway of gateways)
-    for (const held of gateway.leases.values())
-      if (held.lease.instanceId === instanceId && held.usableUntilMs > world.nowMs) slots += held.lease.slots;
+    for (const right of gateway.rights)
+      if (right.lease.instanceId === instanceId && right.usableUntilMs > world.nowMs)
+        slots += right.lease.slots;
   must(slots <= concurrency, `${instanceId}: ${slots} slots are held of ${concurrency}`);
+}
+
+/**
+ * Requests on leases that their holders may use never exceed an instance's concurrency. Where no message is lost
+ * they find it running, too.
+ */
+export function checkFlight(
+  world: World,
+  gateways: readonly SimGateway[],
+  instanceId: string,
+  { scaling }: SimVersion,
+): void {
+  const concurrency = scaling.isolation === 'request' ? 1 : scaling.concurrency;
+  let inFlight = 0;
+  for (const gateway of gateways)
+    for (const right of gateway.rights)
+      if (right.lease.instanceId === instanceId && right.usableUntilMs > world.nowMs)
+        inFlight += right.inFlight;
+  must(inFlight <= concurrency, `${instanceId} has ${inFlight} requests of ${concurrency}`);
+}
+
+export function checkReached(gateways: readonly SimGateway[]): void {
+  for (const { id, counts } of gateways)
+    must(counts.unreachable === 0, `${id} sent a request to an instance that had been stopped`);
 }
 
 /** Without faults between the parties, what really runs keeps the bounds too. */

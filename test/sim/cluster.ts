@@ -13,6 +13,8 @@ import { SimNode, SimScheduler, type SimFunction, type SimVersion } from './acto
 import {
   AnswerChecker,
   checkConsistency,
+  checkFlight,
+  checkReached,
   checkReality,
   checkSlots,
   LifeChecker,
@@ -134,8 +136,14 @@ export function buildCluster(seed: number, profile: Profile): Cluster {
     gateways.push(
       new SimGateway(world, scheduler, {
         id: `g${index}`,
+        nodes,
         onGrant: ({ lease }) => checkSlots(world, gateways, lease.instanceId, versions.get(lease.versionId)!),
-        onSend: (held) => lives.sent(held),
+        onSend: (sent) => {
+          lives.sent(sent);
+          const { instanceId, versionId: id } = sent.lease;
+          checkFlight(world, gateways, instanceId, versions.get(id)!);
+          if (profile === 'calm') checkReached(gateways);
+        },
       }),
     );
   scheduler.observers.push((event, effects, state) => {

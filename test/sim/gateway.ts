@@ -1,117 +1,268 @@
-/** A gateway of the simulated cluster: keeps the contract as a careful implementation would. */
-import type { GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
-import { LIMITS } from '#shared/limits.ts';
+/**
+ * A gateway of the simulated cluster: the real LeaseManager on the world's time, between the scheduler over a
+ * link that may fail and requests that behave as those of gateway/invoke.ts do.
+ */
+import type { GatewayHeartbeat, GatewayHeartbeatReply, Lease } from '#shared/contracts/leases.ts';
+import { PlatformError } from '#shared/errors.ts';
+import { LeaseManager, type AcquireOutcome, type SchedulerPort } from '#shared/leases/manager.ts';
+import type { Admitted, Permit } from '#shared/leases/ports.ts';
+import { memoryLog } from '#shared/testing/fakes.ts';
 import type { Effect } from '#scheduler/core/events.ts';
-import type { SimScheduler, SimVersion } from './actors.ts';
-import { Link, type World } from './world.ts';
+import type { SimNode, SimScheduler, SimVersion } from './actors.ts';
+import { Link, Violation, type World } from './world.ts';
 
-export interface HeldLease {
+/** As shared/leases/clients.node.ts gives up. */
+const ACQUIRE_GRACE_MS = 1_000;
+const HEARTBEAT_TIMEOUT_MS = 2_000;
+/** As gateway/invoke.ts tries again. */
+const UNREACHABLE_RETRIES_MAX = 5;
+const UNREACHABLE_PAUSE_MS = 10;
+/** A deadline of those who wait is looked at so often, and answered by then. */
+const EXPIRE_TICK_MS = 10;
+/** Requests of a gateway that is asked to stop may go on for so long. */
+const CLOSE_GRACE_MS = 2_000;
+const REBOOT_MS = 200;
+
+export interface Sent {
   readonly lease: Lease;
   readonly session: string | undefined;
-  inFlight: number;
-  started: number;
-  sent: number;
-  revoked: boolean;
+}
+
+/** A lease as its holder may use it by the contract: the manager itself knows no end without a word of the scheduler. */
+export interface Right extends Sent {
   usableUntilMs: number;
+  inFlight: number;
+}
+
+/** One process of the gateway. */
+interface Life {
+  ended: boolean;
+  /** Asked to stop: it takes no further requests. */
+  closing: boolean;
+  readonly manager: LeaseManager;
+  readonly rights: Map<string, Right>;
+  readonly requests: Set<Request>;
+}
+
+interface Request {
+  readonly instanceId: string;
+  readonly end: (how: 'answered' | 'cut') => void;
+}
+
+export interface SimGatewayOptions {
+  readonly id: string;
+  readonly nodes: readonly SimNode[];
+  readonly onGrant: (right: Right) => void;
+  readonly onSend: (sent: Sent) => void;
 }
 
 export class SimGateway {
   readonly id: string;
   readonly link: Link;
-  readonly leases = new Map<string, HeldLease>();
-  granted = 0;
-  /** Ends and restarts as an empty process of the same name. */
-  life = 1;
   cancelProbability = 0;
+  readonly counts = { granted: 0, served: 0, refused: 0, unreachable: 0, cut: 0, cancelled: 0 };
   readonly #world: World;
   readonly #scheduler: SimScheduler;
-  /** By version, and session where there is one. */
-  readonly #waiting = new Map<string, number>();
-  readonly #acquiring = new Set<string>();
-  readonly #onGrant: (held: HeldLease) => void;
-  readonly #onSend: (held: HeldLease) => void;
-  /** Over, and not yet heard of. */
-  #closing: HeldLease[] = [];
-  #beating = false;
+  readonly #options: SimGatewayOptions;
+  #life: Life;
 
-  constructor(
-    world: World,
-    scheduler: SimScheduler,
-    options: { id: string; onGrant: (held: HeldLease) => void; onSend: (held: HeldLease) => void },
-  ) {
+  constructor(world: World, scheduler: SimScheduler, options: SimGatewayOptions) {
     this.id = options.id;
-    this.#onGrant = options.onGrant;
-    this.#onSend = options.onSend;
     this.link = new Link(world);
     this.#world = world;
     this.#scheduler = scheduler;
-    world.every(LIMITS.heartbeatMs, () => this.#beat());
+    this.#options = options;
+    for (const node of options.nodes) node.onGone.push((instanceId) => this.#gone(instanceId));
+    this.#life = this.#begin();
   }
 
+  get rights(): Iterable<Right> {
+    return this.#life.rights.values();
+  }
+
+  get closing(): boolean {
+    return this.#life.closing;
+  }
+
+  #begin(): Life {
+    // The manager asks for its timers while it is made.
+    const process = { ended: false };
+    const rights = new Map<string, Right>();
+    const life: Life = Object.assign(process, {
+      closing: false,
+      rights,
+      requests: new Set<Request>(),
+      manager: new LeaseManager({
+        clock: this.#world.clock,
+        timers: this.#world.timers(process),
+        log: memoryLog(),
+        scheduler: this.#portOf(process, rights),
+      }),
+    });
+    return life;
+  }
+
+  /** Killed and started anew: its connections end with it. */
   restart(): void {
-    this.life += 1;
-    this.leases.clear();
-    this.#closing = [];
-    this.#waiting.clear();
-    this.#acquiring.clear();
+    const { requests } = this.#life;
+    this.#life.ended = true;
+    this.#life = this.#begin();
+    for (const request of requests) request.end('cut');
   }
 
-  request(version: SimVersion, session?: string): void {
-    const key = keyOf(version, session);
-    for (const held of this.leases.values()) {
-      if (held.lease.versionId !== version.id || held.session !== session || !this.#hasRoom(held)) continue;
-      return this.#send(held, version);
-    }
-    this.#waiting.set(key, (this.#waiting.get(key) ?? 0) + 1);
-    this.#acquire(version, session);
-  }
-
-  #hasRoom(held: HeldLease): boolean {
-    const { slots, requests } = held.lease;
-    const usable = !held.revoked && held.usableUntilMs > this.#world.nowMs;
-    return usable && held.inFlight < slots && (requests === undefined || held.sent < requests);
-  }
-
-  #send(held: HeldLease, version: SimVersion): void {
-    held.inFlight += 1;
-    held.started += 1;
-    held.sent += 1;
-    this.#onSend(held);
-    const durationMs = this.#world.chance(0.05)
-      ? this.#world.between(500, 4_000)
-      : this.#world.between(1, 100);
-    this.#world.after(durationMs, () => {
-      held.inFlight -= 1;
-      if (this.leases.has(held.lease.leaseId)) this.#serveWaiting(held, version);
+  /** Asked to stop, as an operator does it: requests end, or are cut, then the leases are given back. */
+  async close(): Promise<void> {
+    const life = this.#life;
+    if (life.closing) return;
+    life.closing = true;
+    const timers = this.#world.timers(life);
+    for (let passedMs = 0; life.requests.size > 0 && passedMs < CLOSE_GRACE_MS; passedMs += 100)
+      await new Promise<void>((resolve) => timers.after(100, resolve));
+    for (const request of life.requests) request.end('cut');
+    await life.manager.close();
+    if (life.ended) return;
+    life.ended = true;
+    this.#world.after(REBOOT_MS, () => {
+      if (this.#life === life) this.#life = this.#begin();
     });
   }
 
-  #serveWaiting(held: HeldLease, version: SimVersion): void {
-    const key = keyOf(version, held.session);
-    let waiting = this.#waiting.get(key) ?? 0;
-    while (waiting > 0 && this.#hasRoom(held)) {
-      waiting -= 1;
-      this.#send(held, version);
-    }
-    this.#waiting.set(key, waiting);
-    if (held.sent === held.lease.requests && held.inFlight === 0) this.#beat();
-    this.#acquire(version, held.session);
+  /** One request of a client, from its arrival to its end. */
+  request(version: SimVersion, session?: string): void {
+    if (this.#life.ended || this.#life.closing) return;
+    this.#attempt({ life: this.#life, version, session }, 0);
   }
 
-  #acquire(version: SimVersion, session: string | undefined): void {
-    const key = keyOf(version, session);
-    const waiting = this.#waiting.get(key) ?? 0;
-    if (waiting === 0 || this.#acquiring.has(key)) return;
-    this.#acquiring.add(key);
+  #attempt(call: Call, tried: number): void {
+    const { life, version, session } = call;
+    if (life.ended) return;
+    this.#world.promised();
+    const waiting: { cancel?: () => void } = {};
+    const admitted = life.manager.admit(version, waiting, session);
+    if (!(admitted instanceof Promise)) return this.#admitted(call, admitted, tried);
+    let settled = false;
+    this.#world.after(version.scaling.queueTimeoutMs + EXPIRE_TICK_MS, () => {
+      if (!settled && !life.ended)
+        throw new Violation(`a request for ${version.id} waits at ${this.id} past its deadline`);
+    });
+    if (this.#world.chance(this.cancelProbability))
+      this.#world.after(this.#world.between(0, 50), () => {
+        if (settled || life.ended) return;
+        this.#world.promised();
+        waiting.cancel?.();
+      });
+    const settle = async (): Promise<void> => {
+      const outcome = await admitted;
+      settled = true;
+      this.#admitted(call, outcome, tried);
+    };
+    settle().catch((thrown: unknown) => this.#world.fail(thrown));
+  }
+
+  #admitted(call: Call, admitted: Admitted, tried: number): void {
+    if (call.life.ended) return;
+    if (admitted.kind === 'admitted') return this.#send(call, admitted.permit, tried);
+    this.counts[admitted.kind === 'refused' ? 'refused' : 'cancelled'] += 1;
+  }
+
+  #send(call: Call, permit: Permit, tried: number): void {
+    const { life, session } = call;
+    const { lease } = permit;
+    if (!this.#isThere(lease.instanceId)) {
+      this.counts.unreachable += 1;
+      permit.lost();
+      permit.release();
+      if (tried >= UNREACHABLE_RETRIES_MAX) return;
+      return this.#world.after(UNREACHABLE_PAUSE_MS * 2 ** tried, () => this.#attempt(call, tried + 1));
+    }
+    const right = life.rights.get(lease.leaseId);
+    if (right !== undefined) right.inFlight += 1;
+    this.#options.onSend({ lease, session });
+    // A connection that was closed while it was idle: the same request again.
+    if (this.#world.chance(0.02) && permit.again()) this.#options.onSend({ lease, session });
+    const request: Request = {
+      instanceId: lease.instanceId,
+      end: (how) => {
+        if (!life.requests.delete(request)) return;
+        if (right !== undefined) right.inFlight -= 1;
+        this.counts[how === 'answered' ? 'served' : 'cut'] += 1;
+        if (life.ended) return;
+        this.#world.promised();
+        permit.release();
+      },
+    };
+    life.requests.add(request);
+    const durationMs = this.#world.chance(0.05)
+      ? this.#world.between(500, 4_000)
+      : this.#world.between(1, 100);
+    this.#world.after(durationMs, () => request.end('answered'));
+  }
+
+  #gone(instanceId: string): void {
+    for (const request of this.#life.requests) if (request.instanceId === instanceId) request.end('cut');
+  }
+
+  #portOf(process: { readonly ended: boolean }, rights: Map<string, Right>): SchedulerPort {
+    return {
+      acquire: (request) =>
+        new Promise((resolve) => {
+          this.#acquire(process, request, (outcome, session) => {
+            if (outcome.kind === 'lease') this.#grant(rights, { lease: outcome.lease, session });
+            this.#world.promised();
+            resolve(outcome);
+          });
+        }),
+      heartbeat: (report) =>
+        new Promise((resolve) => {
+          const named = this.#giveBack(rights, report);
+          this.#beat(process, report, (reply, sentAtMs) => {
+            for (const right of reply === undefined ? [] : named)
+              if (!reply?.revoked.includes(right.lease.leaseId))
+                right.usableUntilMs = sentAtMs + right.lease.ttlMs;
+            this.#world.promised();
+            resolve(reply);
+          });
+        }),
+    };
+  }
+
+  #grant(rights: Map<string, Right>, sent: Sent): void {
+    this.counts.granted += 1;
+    const right = { ...sent, inFlight: 0, usableUntilMs: this.#world.nowMs + sent.lease.ttlMs };
+    rights.set(sent.lease.leaseId, right);
+    this.#options.onGrant(right);
+  }
+
+  /** What the report leaves out is given back from now on. @returns what it names. */
+  #giveBack(rights: Map<string, Right>, report: GatewayHeartbeat): readonly Right[] {
+    const named = new Set(report.leases.filter(({ done }) => done !== true).map(({ leaseId }) => leaseId));
+    for (const [leaseId, right] of rights) {
+      if (named.has(leaseId)) continue;
+      if (right.inFlight > 0 && this.#isThere(right.lease.instanceId))
+        this.#world.fail(new Violation(`${this.id} gives ${leaseId} back with ${right.inFlight} in flight`));
+      rights.delete(leaseId);
+    }
+    return [...rights.values()];
+  }
+
+  #isThere(instanceId: string): boolean {
+    return this.#options.nodes.some((node) => node.instances.has(instanceId));
+  }
+
+  /** Answers once, and never a process that has ended. */
+  #acquire(
+    process: { readonly ended: boolean },
+    wanted: Parameters<SchedulerPort['acquire']>[0],
+    answer: (outcome: AcquireOutcome, session: string | undefined) => void,
+  ): void {
     const requestId = `r${this.#world.integer(0, 2 ** 50)}`;
-    const { life } = this;
     const { run } = this.#scheduler;
     let over = false;
-    const giveUp = (): void => {
-      if (over || life !== this.life) return;
+    const end = (outcome: AcquireOutcome): boolean => {
+      if (over || process.ended) return false;
       over = true;
-      this.#waiting.set(key, 0);
-      this.#acquiring.delete(key);
+      answer(outcome, wanted.session);
+      return true;
     };
     const cancel = (leaseId?: string): void => {
       if (this.#scheduler.run === run)
@@ -121,112 +272,71 @@ export class SimGateway {
           ...(leaseId === undefined ? {} : { leaseId }),
         });
     };
-    const request = {
-      gatewayId: this.id,
-      versionId: version.id,
-      scaling: version.scaling,
-      waiting,
-      // Sometimes longer than the function allows, often with less time left than those before it.
-      deadlineMs: Math.ceil(version.scaling.queueTimeoutMs * this.#world.between(0.2, 1.2)),
-      ...(session === undefined ? {} : { session }),
-    };
+    const lost = this.#lostBy(() => void end({ kind: 'unavailable', error: new Error('connection lost') }));
+    this.#world.after(wanted.deadlineMs + ACQUIRE_GRACE_MS, () => {
+      if (end({ kind: 'unavailable', error: new Error('no answer') })) this.link.send(() => cancel());
+    });
     this.link.send(() => {
-      this.#scheduler.acquire({ type: 'acquire', requestId, request }, (effect) => {
-        this.link.send(() => {
-          if (over || life !== this.life)
-            return cancel(effect.type === 'grant' ? effect.lease.leaseId : undefined);
-          over = true;
-          this.#answered(version, session, effect);
-        }, giveUp);
-      });
-    }, giveUp);
-    if (this.#world.chance(this.cancelProbability))
-      this.#world.after(this.#world.between(0, 50), () => {
-        if (over) return;
-        giveUp();
-        this.link.send(() => cancel());
-      });
-    this.#world.after(request.deadlineMs + 2_000, giveUp);
+      if (process.ended) return;
+      const request = { ...wanted, gatewayId: this.id };
+      this.#scheduler.acquire(
+        { type: 'acquire', requestId, request },
+        (effect) =>
+          this.link.send(() => {
+            // A client that has gone closes its connection, and the scheduler notices.
+            if (!end(outcomeOf(effect))) cancel(effect.type === 'grant' ? effect.lease.leaseId : undefined);
+          }, lost),
+        lost,
+      );
+    }, lost);
   }
 
-  #answered(version: SimVersion, session: string | undefined, effect: Effect): void {
-    const key = keyOf(version, session);
-    this.#acquiring.delete(key);
-    if (effect.type !== 'grant') {
-      this.#waiting.set(key, 0);
-      return;
-    }
-    this.granted += 1;
-    const held: HeldLease = {
-      lease: effect.lease,
-      session,
-      inFlight: 0,
-      started: 0,
-      sent: 0,
-      revoked: false,
-      usableUntilMs: this.#world.nowMs + effect.lease.ttlMs,
-    };
-    this.leases.set(effect.lease.leaseId, held);
-    this.#onGrant(held);
-    this.#serveWaiting(held, version);
-  }
-
-  /** Gives back what is over; a lease with a budget is kept to be reported. */
-  #dropOver(): void {
-    for (const [leaseId, held] of this.leases) {
-      const { requests } = held.lease;
-      const expired = held.usableUntilMs <= this.#world.nowMs;
-      const over = held.revoked || expired || (requests !== undefined && held.sent >= requests);
-      if (held.inFlight > 0 || !over) continue;
-      this.leases.delete(leaseId);
-      if (requests !== undefined) this.#closing.push(held);
-    }
-  }
-
-  #report(): GatewayHeartbeat['leases'] {
-    const named = [...this.leases.values()].map((held) => ({
-      leaseId: held.lease.leaseId,
-      inFlight: held.inFlight,
-      started: held.started,
-      ...(held.session === undefined ? {} : { session: held.session }),
-    }));
-    const closing = this.#closing.map((held) => ({
-      leaseId: held.lease.leaseId,
-      inFlight: 0,
-      started: held.started,
-      sent: held.sent,
-      done: true as const,
-    }));
-    return [...named, ...closing];
-  }
-
-  #beat(): void {
-    this.#dropOver();
-    if (this.#beating) return;
-    this.#beating = true;
-    const { life } = this;
+  #beat(
+    process: { readonly ended: boolean },
+    heartbeat: GatewayHeartbeat,
+    answer: (reply: GatewayHeartbeatReply | undefined, sentAtMs: number) => void,
+  ): void {
     const sentAtMs = this.#world.nowMs;
-    const heartbeat: GatewayHeartbeat = { leases: this.#report() };
-    const named = [...this.leases.values()];
-    const closing = [...this.#closing];
-    for (const held of [...named, ...closing]) held.started = 0;
-    const done = (): void => void (this.#beating = false);
+    let over = false;
+    const end = (reply: GatewayHeartbeatReply | undefined): void => {
+      if (over || process.ended) return;
+      over = true;
+      answer(reply, sentAtMs);
+    };
+    const lost = this.#lostBy(() => end(undefined));
+    this.#world.after(HEARTBEAT_TIMEOUT_MS, () => end(undefined));
     this.link.send(() => {
+      if (over) return;
       const effects = this.#scheduler.handle({ type: 'gatewayHeartbeat', gatewayId: this.id, heartbeat });
       const reply = effects.find((effect) => effect.type === 'gatewayReply');
-      this.link.send(() => {
-        done();
-        if (life !== this.life || reply === undefined) return;
-        this.#closing = this.#closing.filter((held) => !closing.includes(held));
-        for (const held of named) {
-          if (reply.revoked.includes(held.lease.leaseId)) held.revoked = true;
-          else held.usableUntilMs = sentAtMs + held.lease.ttlMs;
-        }
-      }, done);
-    }, done);
+      this.link.send(() => end(reply === undefined ? undefined : { revoked: [...reply.revoked] }), lost);
+    }, lost);
+  }
+
+  /** Most connections break where one hears it; some are silent, until the time is over. */
+  #lostBy(tell: () => void): () => void {
+    return () => {
+      if (!this.#world.chance(0.2)) tell();
+    };
   }
 }
 
-function keyOf(version: SimVersion, session: string | undefined): string {
-  return session === undefined ? version.id : `${version.id} ${session}`;
+interface Call {
+  readonly life: Life;
+  readonly version: SimVersion;
+  readonly session: string | undefined;
+}
+
+function outcomeOf(effect: Effect): AcquireOutcome {
+  if (effect.type === 'grant') return { kind: 'lease', lease: effect.lease };
+  if (effect.type !== 'refuse') throw new Violation(`an acquire is answered with ${effect.type}`);
+  const { fault, retryAfterMs } = effect;
+  return {
+    kind: 'refused',
+    error: new PlatformError(
+      fault.code,
+      'refused by the scheduler',
+      retryAfterMs === undefined ? {} : { retryAfterMs },
+    ),
+  };
 }

@@ -1,8 +1,15 @@
 /**
  * One queue of events ordered by time, then by insertion: the only clock of a simulated cluster. Links
  * between a member and the scheduler delay, lose or are cut, all decided by the seed.
+ *
+ * Members whose real code waits for promises say so with {@link World.promised}: everything that follows from
+ * these promises happens before time goes on, so a seed is the same run again.
  */
+import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import { seededRandom } from '#shared/testing/fakes.ts';
+
+/** A promise of the platform that a seed has broken. */
+export class Violation extends Error {}
 
 interface Entry {
   readonly atMs: number;
@@ -10,11 +17,19 @@ interface Entry {
   readonly run: () => void;
 }
 
+/** What {@link World.timers} stops at once: the timers of a process end with it. */
+export interface Process {
+  readonly ended: boolean;
+}
+
 export class World {
   nowMs = 0;
   readonly random: () => number;
+  readonly clock: Clock = { wallMs: () => this.nowMs, monotonicMs: () => this.nowMs };
   readonly #heap: Entry[] = [];
   #seq = 0;
+  #promised = false;
+  #failure: { readonly thrown: unknown } | undefined;
 
   constructor(seed: number) {
     this.random = seededRandom(seed);
@@ -54,8 +69,45 @@ export class World {
     this.after(this.between(0, periodMs), again);
   }
 
-  runUntil(endMs: number): void {
+  /** What a process of the world runs by: exact periods, all of them over when it is. */
+  timers(process: Process): Timers {
+    const timer = (cancel: () => void): Timer => ({ cancel, [Symbol.dispose]: cancel });
+    const start = (delayMs: number, periodMs: number | undefined, run: () => void): Timer => {
+      let cancelled = false;
+      const fire = (): void => {
+        if (cancelled || process.ended) return;
+        if (periodMs !== undefined) this.after(periodMs, fire);
+        this.promised();
+        run();
+      };
+      this.after(delayMs, fire);
+      return timer(() => void (cancelled = true));
+    };
+    return {
+      after: (delayMs, run) => start(delayMs, undefined, run),
+      every: (periodMs, run) => start(periodMs, periodMs, run),
+    };
+  }
+
+  /** Code that waits for promises has been called, or one of its promises is settled. */
+  promised(): void {
+    this.#promised = true;
+  }
+
+  /** Ends the run: for what is noticed where nobody would catch it. */
+  fail(thrown: unknown): void {
+    this.#failure ??= { thrown };
+  }
+
+  /** @throws what an event threw, or what {@link fail} was told. */
+  async runUntil(endMs: number): Promise<void> {
     for (;;) {
+      if (this.#promised) {
+        this.#promised = false;
+        // Runs after all promises that are settled now, and after those that they settle.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      if (this.#failure !== undefined) throw this.#failure.thrown;
       const next = this.#heap[0];
       if (next === undefined || next.atMs > endMs) break;
       this.#pop();

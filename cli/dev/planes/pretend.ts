@@ -2,7 +2,7 @@
 import type { Authenticate } from '#gateway/auth/authenticator.ts';
 import type { AuthOutcome } from '#gateway/auth/outcome.ts';
 import type { VersionItem } from '#shared/contracts/feed.ts';
-import { toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
 import type { GatewaySettings } from './settings.ts';
 
 const CALLER = 'dev';

@@ -1,12 +1,12 @@
-/** Looks up what control/publish/grants.ts judges. */
+/** Looks up what grants.ts judges. */
 import { eq } from 'drizzle-orm';
 import { functionConfigSchema, type FunctionConfig } from '#shared/contracts/config.ts';
 import type { FunctionName } from '#shared/ids.ts';
-import { grantProblem } from '../publish/grants.ts';
-import type { Orm } from './database.ts';
-import type { FunctionRef } from './functions.ts';
-import { kvNamespaces } from './schema.ts';
-import { secretsOfAccounts } from './secrets.ts';
+import type { Orm } from '../db/database.ts';
+import type { FunctionRef } from '../db/functions.ts';
+import { kvNamespaces } from '../db/schema.ts';
+import { secretsOfAccounts } from '../db/secrets.ts';
+import { grantProblem } from './grants.ts';
 
 /**
  * @param limitedTo - functions that the calling key is limited to; undefined: it is not, or gives nothing new.

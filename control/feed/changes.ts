@@ -15,15 +15,15 @@ import {
   functionItem,
   hasCode,
   keyItem,
-  liveVersionIds,
   placementItem,
   routeItem,
   runnableItem,
   secretItem,
   versionItem,
-} from '../feed/items.ts';
-import { newestRevision, type Orm } from './database.ts';
-import { secretsOfAccounts, type KnownSecrets } from './secrets.ts';
+} from './items.ts';
+import { newestRevision, type Orm } from '../db/database.ts';
+import { liveVersionIds } from '../db/live.ts';
+import { secretsOfAccounts, type KnownSecrets } from '../db/secrets.ts';
 import {
   accounts,
   aliases,
@@ -34,7 +34,7 @@ import {
   secrets,
   versions,
   type ChangeKind,
-} from './schema.ts';
+} from '../db/schema.ts';
 
 type VersionRow = typeof versions.$inferSelect;
 
@@ -332,7 +332,7 @@ export async function readDelta(orm: Orm, role: FeedRole, from: number): Promise
     .where(gt(changes.revision, from));
   const items: FeedItem[] = [];
   const byKind = grouped(touched, (row) => row.kind);
-  // Versions first: see moveAlias.
+  // Versions first: see recordMove.
   for (const kind of ['version', 'secret', 'function', 'account', 'route', 'key'] as const) {
     const keyList = (byKind.get(kind) ?? []).map((row) => row.key);
     if (!concerns(role, kind)) continue;

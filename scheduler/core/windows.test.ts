@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { provisionSchema, type Provision } from '#shared/contracts/provision.ts';
 import { seededRandom } from '#shared/testing/fakes.ts';
-import { provisionedAt, splitByWeight } from './schedule.ts';
+import { provisionedAt, splitByWeight } from './windows.ts';
 
 const at = (text: string): number => Date.parse(`${text}:00Z`);
 const window = (days: number[], from: string, to: string, instances = 5): Provision =>
