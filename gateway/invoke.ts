@@ -26,7 +26,7 @@ import {
   IDEMPOTENCY_KEY,
   instanceLost,
   isRepeatable,
-} from '#shared/leases/ended.ts';
+} from '#shared/carry/ended.ts';
 import type { AgentPort, Admitted, LeaseSource, Permit } from '#shared/leases/ports.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import { signingKeyIds } from '#shared/signatures/verify.ts';

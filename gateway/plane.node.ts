@@ -21,7 +21,7 @@ import { createGateway, type Gateway, type GatewayDeps } from './app.ts';
 import { assetPort } from './assets/serve.node.ts';
 import { createKeyRing } from './auth/keys.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
-import { Watch } from '#shared/leases/watch.ts';
+import { Watch } from '#shared/carry/deadlines.ts';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
 import type { TrustedProxies } from './forward/proxies.node.ts';

@@ -7,7 +7,7 @@ import type { FeedItem, VersionItem } from '#shared/contracts/feed.ts';
 import type { PlatformError } from '#shared/errors.ts';
 import type { Lease } from '#shared/contracts/leases.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
-import type { ResponseRules } from '#shared/upstream/pass.ts';
+import type { ResponseRules } from '#shared/carry/headers.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 import type { Target } from './routing/router.ts';
 

@@ -4,7 +4,7 @@
  * Owns the deadlines: the response head within limits.timeoutMs, then never silent for longer than
  * limits.streamIdleMs. Whichever side goes first takes the other one down.
  */
-import { unsent } from '#shared/leases/ended.ts';
+import { unsent } from '#shared/carry/ended.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { isFunctionError, OUTCOME } from '#shared/contracts/invoke.ts';
@@ -12,7 +12,7 @@ import type { PlatformError } from '#shared/errors.ts';
 import { fieldOf } from '#shared/http/head.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
-import { responseHeaders } from '#shared/upstream/pass.ts';
+import { responseHeaders } from '#shared/carry/headers.ts';
 import type { Intake, IntakeSink } from './intake.node.ts';
 import type {
   UpstreamClient,
@@ -20,7 +20,7 @@ import type {
   UpstreamFailure,
   UpstreamHandler,
 } from '#shared/upstream/upstream.ts';
-import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
+import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/carry/deadlines.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 /** A client that has ended its side may still read, but most have gone: a silent stream is not kept for it longer. */

@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { describe, test } from 'vitest';
 import type { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { Watch } from '#shared/leases/watch.ts';
+import { Watch } from '#shared/carry/deadlines.ts';
 import { Shares } from '#shared/shares.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
 import { Intake, type IntakeRead, type IntakeSink } from './intake.node.ts';

@@ -8,7 +8,7 @@
 import type { IncomingMessage } from 'node:http';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
-import type { Watch, Watched } from '#shared/leases/watch.ts';
+import type { Watch, Watched } from '#shared/carry/deadlines.ts';
 import type { Shares } from '#shared/shares.ts';
 
 const CAPACITY_MIN = 4_096;

@@ -5,12 +5,12 @@ import type { BodyRead, BodyWanted, Call, ForwardOutcome, ForwardPlan } from '..
 import { Exchange } from './exchange.node.ts';
 import { fieldOf, readHead } from '#shared/http/head.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
-import { requestHeaders } from '#shared/upstream/pass.ts';
+import { requestHeaders } from '#shared/carry/headers.ts';
 import { Intake } from './intake.node.ts';
 import type { TrustedProxies } from './proxies.node.ts';
 import { tunnel, UPGRADE } from './tunnel.node.ts';
 import type { UpstreamClient } from '#shared/upstream/upstream.ts';
-import type { Watch } from '#shared/leases/watch.ts';
+import type { Watch } from '#shared/carry/deadlines.ts';
 import type { Shares } from '#shared/shares.ts';
 
 export interface NodeRuntime {

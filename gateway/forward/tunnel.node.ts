@@ -1,5 +1,5 @@
 /** WebSocket upgrades: after the handshake, bytes in both directions until one side ends. */
-import { unsent } from '#shared/leases/ended.ts';
+import { unsent } from '#shared/carry/ended.ts';
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -9,8 +9,8 @@ import type { ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { headText } from '#shared/http/answer.node.ts';
 import { fieldOf } from '#shared/http/head.ts';
 import { Join } from '#shared/upstream/join.node.ts';
-import { responseHeaders } from '#shared/upstream/pass.ts';
-import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
+import { responseHeaders } from '#shared/carry/headers.ts';
+import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/carry/deadlines.ts';
 
 /** Nothing was sent. */
 const NOBODY: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN']);

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import type { AgentPort, LeaseSource, Permit } from '#shared/leases/ports.ts';
-import type { Watch } from '#shared/leases/watch.ts';
+import type { Watch } from '#shared/carry/deadlines.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { UsageMeters } from '#shared/usage/meter.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';

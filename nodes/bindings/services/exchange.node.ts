@@ -1,10 +1,10 @@
 /** One request from a function to an instance of another, and the response back; both bodies stream. */
-import { unsent } from '#shared/leases/ended.ts';
+import { unsent } from '#shared/carry/ended.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import { isFunctionError, OUTCOME, REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { fieldOf } from '#shared/http/head.ts';
-import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/leases/watch.ts';
+import { nextReportMs, SLOW_MS, type Watch, type Watched } from '#shared/carry/deadlines.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 import type {
   UpstreamClient,
@@ -12,7 +12,7 @@ import type {
   UpstreamFailure,
   UpstreamHandler,
 } from '#shared/upstream/upstream.ts';
-import { requestHeaders, responseHeaders } from '#shared/upstream/pass.ts';
+import { requestHeaders, responseHeaders } from '#shared/carry/headers.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 

@@ -1,6 +1,6 @@
 /**
  * Carries a `fetch` from a service binding to an instance, and decides what a failure means. The rules are
- * those of the gateway (shared/leases/ended.ts): sent again only when nothing of the request can have been
+ * those of the gateway (shared/carry/ended.ts): sent again only when nothing of the request can have been
  * done, or once when it may be repeated, has no body and is not to blame for the end of its instance.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -12,7 +12,7 @@ import {
   REQUEST_ID,
   SCHEME,
 } from '#shared/contracts/invoke.ts';
-import { afterReset, afterTimeout, IDEMPOTENCY_KEY, isRepeatable } from '#shared/leases/ended.ts';
+import { afterReset, afterTimeout, IDEMPOTENCY_KEY, isRepeatable } from '#shared/carry/ended.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, PlatformError, problemParts } from '#shared/errors.ts';

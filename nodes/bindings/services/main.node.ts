@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { PlatformError } from '#shared/errors.ts';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
-import { Watch } from '#shared/leases/watch.ts';
+import { Watch } from '#shared/carry/deadlines.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';

@@ -10,7 +10,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, ERRORS, PlatformError } from '#shared/errors.ts';
-import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
+import { nextReportMs, SLOW_MS, type Watched } from '#shared/carry/deadlines.ts';
 import {
   enter,
   newRequestId,

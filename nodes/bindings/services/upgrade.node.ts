@@ -3,13 +3,13 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isFunctionError, OUTCOME, REQUEST_ID } from '#shared/contracts/invoke.ts';
-import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
-import { unsent } from '#shared/leases/ended.ts';
+import { nextReportMs, SLOW_MS, type Watched } from '#shared/carry/deadlines.ts';
+import { unsent } from '#shared/carry/ended.ts';
 import type { ExchangeOutcome, ExchangePlan } from './exchange.node.ts';
 import { headText } from '#shared/http/answer.node.ts';
 import { fieldOf } from '#shared/http/head.ts';
 import { Join } from '#shared/upstream/join.node.ts';
-import { requestHeaders, responseHeaders } from '#shared/upstream/pass.ts';
+import { requestHeaders, responseHeaders } from '#shared/carry/headers.ts';
 
 const UPGRADE = ['connection', 'Upgrade', 'upgrade', 'websocket'] as const;
 const NOBODY: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN']);

@@ -5,7 +5,7 @@
  * A request is stripped of everything that only the platform may say; values pass as the bytes they are.
  */
 import { HEADER_PREFIX } from '../contracts/invoke.ts';
-import { HOP_BY_HOP } from './hop-by-hop.ts';
+import { HOP_BY_HOP } from '../upstream/hop-by-hop.ts';
 
 /** What callers could claim about where a request comes from: only the platform's word counts. */
 const FORGEABLE: ReadonlySet<string> = new Set([

@@ -4,7 +4,7 @@
  */
 import type { ExitReason, ExitReport } from '../contracts/nodes.ts';
 import { PlatformError, type ErrorCode } from '../errors.ts';
-import type { AgentPort, Permit } from './ports.ts';
+import type { AgentPort, Permit } from '../leases/ports.ts';
 
 const EXIT_WAIT_MS = 300;
 const RETRY_AFTER_MS = 1_000;
