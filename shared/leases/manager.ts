@@ -166,8 +166,8 @@ export class LeaseManager implements LeaseSource {
     return new HeldPermit(this.#left, pool, held, coldStart);
   }
 
-  readonly #left = (pool: VersionPool, held: HeldLease): void => {
-    pool.left(held, this.#options.clock.monotonicMs());
+  readonly #left = (pool: VersionPool, held: HeldLease, sent: boolean): void => {
+    pool.left(held, this.#options.clock.monotonicMs(), sent);
     const { requests } = held.lease;
     if (requests !== undefined && held.sent >= requests && held.inFlight === 0) void this.#heartbeat();
   };
@@ -338,14 +338,14 @@ function queueFull(operatorDetail: string): Admitted {
 
 class HeldPermit implements Permit {
   readonly coldStart: boolean;
-  readonly #left: (pool: VersionPool, held: HeldLease) => void;
+  readonly #left: (pool: VersionPool, held: HeldLease, sent: boolean) => void;
   readonly #pool: VersionPool;
   readonly #held: HeldLease;
   #released = false;
 
   // oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
   constructor(
-    left: (pool: VersionPool, held: HeldLease) => void,
+    left: (pool: VersionPool, held: HeldLease, sent: boolean) => void,
     pool: VersionPool,
     held: HeldLease,
     coldStart: boolean,
@@ -368,10 +368,10 @@ class HeldPermit implements Permit {
     return this.#pool.again(this.#held);
   }
 
-  release(): void {
+  release(sent = true): void {
     if (this.#released) return;
     this.#released = true;
-    this.#left(this.#pool, this.#held);
+    this.#left(this.#pool, this.#held, sent);
   }
 
   lost(): void {

@@ -36,8 +36,8 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/publish/upload.ts': 'one',
   'control/validation.ts': 'one',
   'gateway/auth/jwt.ts': 'text',
-  'gateway/forward/exchange.node.ts': 'one',
-  'gateway/forward/intake.node.ts': 'one',
+  'shared/carry/exchange.node.ts': 'one',
+  'shared/carry/intake.node.ts': 'one',
   'gateway/invoke.ts': 'one',
   'gateway/routing/router.ts': 'process: what a Host means, found again by a look-up in a map',
   'gateway/worker.ts': {
@@ -57,7 +57,6 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
     WAITING_MAX: 'shared kv.requests',
   },
   'nodes/bindings/services/caller.ts': 'one',
-  'nodes/bindings/services/exchange.node.ts': 'one',
   'nodes/bindings/services/frames.ts': 'one',
   'nodes/bindings/host.node.ts': 'process: functions that run, counted between two reports',
   'nodes/bindings/thread.node.ts': {

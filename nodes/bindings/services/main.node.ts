@@ -8,6 +8,7 @@ import { LeaseManager } from '#shared/leases/manager.ts';
 import { Watch } from '#shared/carry/deadlines.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { Shares } from '#shared/shares.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
 import { RefusalMeter } from '../../egress/refusal-meter.ts';
@@ -67,6 +68,7 @@ await runThread<ServiceTarget>((data, log, refused) => {
     agent,
     client,
     usage: new UsageMeters(),
+    bodies: new Shares('gateway.bodies'),
     watch: new Watch(clock, timers),
     clock,
     timers,
