@@ -80,10 +80,7 @@ class Exchange implements UpstreamHandler, Watched, BodySink, SinkListener {
       return this.#settle({ kind: 'body_too_large' });
     sink.listen(this);
     this.#startedMs = this.#watch.add(this);
-    this.#upstream = client.send(
-      { socketPath: address.path, method, target, headers, bodyBytes: whole ?? bodyBytes },
-      this,
-    );
+    this.#upstream = client.send({ address, method, target, headers, bodyBytes: whole ?? bodyBytes }, this);
   }
 
   onReady(): void {

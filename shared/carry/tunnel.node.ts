@@ -3,11 +3,11 @@
  * instance that declines answers like any other, and the connection ends with that.
  */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
-import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isFunctionError, OUTCOME } from '../contracts/invoke.ts';
 import { headText } from '../http/answer.node.ts';
 import { fieldOf } from '../http/head.ts';
+import { connectTo } from '../runtime/transport.node.ts';
 import { Join } from '../upstream/join.node.ts';
 import { nextReportMs, SLOW_MS, type Watch, type Watched } from './deadlines.ts';
 import { unsent } from './ended.ts';
@@ -76,7 +76,7 @@ class Tunnel implements Watched {
       path: target,
       headers: [...headers, ...UPGRADE],
       setHost: false,
-      createConnection: () => connect({ path: address.path, allowHalfOpen: true }),
+      createConnection: () => connectTo(address, true),
     });
     this.#request = request;
     request.on('upgrade', (response, connection, rest) => this.#joined(response, connection, rest));

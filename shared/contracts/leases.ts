@@ -17,14 +17,15 @@
  */
 import { z } from 'zod';
 import { versionIdSchema } from '../ids.ts';
+import { addressSchema } from './address.ts';
 import { scalingSchema } from './config.ts';
 
-/** Where a gateway reaches an instance and the agent that owns it. One machine: Unix socket paths. */
+/** Where a holder reaches an instance and the agent that owns it. */
 export const endpointSchema = z.object({
   /** Socket of the instance: HTTP/1.1 requests of the function go here. */
-  instance: z.object({ kind: z.literal('unix'), path: z.string() }),
+  instance: addressSchema,
   /** Socket of the node agent (shared/contracts/nodes.ts). */
-  agent: z.object({ kind: z.literal('unix'), path: z.string() }),
+  agent: addressSchema,
 });
 
 /** Names a session of a function with isolation `session`. From clients, so nothing but a look-up key. */

@@ -37,6 +37,7 @@
  *   DELETE /v1/kv/ID              → 204. The namespace was deleted: its values are removed in the background.
  */
 import { z } from 'zod';
+import { addressSchema } from './address.ts';
 import { versionIdSchema } from '../ids.ts';
 import { runnableItemSchema } from './feed.ts';
 import { endpointSchema } from './leases.ts';
@@ -96,7 +97,7 @@ export const slowReportSchema = z.object({
 });
 
 export const nodeHeartbeatSchema = z.object({
-  endpoint: z.object({ kind: z.literal('unix'), path: z.string() }),
+  endpoint: addressSchema,
   /** Instances the node can hold, and slots that wait ready. */
   capacity: z.number().int().min(0),
   freeSlots: z.number().int().min(0),

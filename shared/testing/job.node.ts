@@ -6,6 +6,7 @@ import { attempts, type CarryDeps } from '../carry/attempts.ts';
 import { Watch } from '../carry/deadlines.ts';
 import { exchange } from '../carry/exchange.node.ts';
 import type { BodySink, CarryOutcome, RequestBody, ResponseSink, SinkListener } from '../carry/ports.ts';
+import { addressAt } from '../contracts/address.ts';
 import { limitsSchema, scalingSchema, type FunctionLimits, type Scaling } from '../contracts/config.ts';
 import type { Lease } from '../contracts/leases.ts';
 import type { ExitReport } from '../contracts/nodes.ts';
@@ -141,7 +142,7 @@ export class World {
       leaseId: `lease-${name}`,
       versionId: versionId('default', 'job', 1),
       instanceId: `instance-${name}`,
-      endpoint: { instance: { kind: 'unix', path }, agent: { kind: 'unix', path: 'unused' } },
+      endpoint: { instance: addressAt(path), agent: addressAt('unused') },
       slots: 8,
       ttlMs: 10_000,
       ...more,

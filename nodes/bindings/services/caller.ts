@@ -1,7 +1,6 @@
 /** What the parts that carry calls have in common: whom a socket leads to, and a place there. */
 import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { dirname, join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Attempt, Carriage, CarryDeps } from '#shared/carry/attempts.ts';
 import type { CarryTools } from '#shared/carry/exchange.node.ts';
@@ -9,6 +8,7 @@ import type { Answered, Unanswered } from '#shared/carry/ports.ts';
 import type { Address } from '#shared/contracts/address.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import { beside } from '#shared/runtime/transport.node.ts';
 import type { Shares } from '#shared/shares.ts';
 import type { BindingSocket } from '../protocol.ts';
 import type { Call, CallDepths } from './depth.ts';
@@ -107,8 +107,8 @@ export class Calling<A extends Answered> implements Carriage<TargetVersion, A> {
     const { instanceId, endpoint } = attempt.permit.lease;
     const call = depths.entered(instanceId, this.#depth);
     try {
-      const path = join(dirname(endpoint.instance.path), this.#resolved?.socketFile ?? '');
-      return await this.#carrying.send(attempt, { call, address: { kind: 'unix', path } });
+      const address = beside(endpoint.instance, this.#resolved?.socketFile ?? '');
+      return await this.#carrying.send(attempt, { call, address });
     } finally {
       depths.left(call);
     }

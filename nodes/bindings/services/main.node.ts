@@ -49,11 +49,11 @@ function refuseHead(error: NodeJS.ErrnoException, duplex: Duplex): void {
 }
 
 await runThread<ServiceTarget>((data, log, refused) => {
-  const { nodeId, schedulerSocket, rpcHost } = data as ServicesData;
+  const { nodeId, schedulerAddress, rpcHost } = data as ServicesData;
   const clock = systemClock;
   const timers = systemTimers;
   const scheduler = createSchedulerClient({
-    socketPath: schedulerSocket,
+    address: schedulerAddress,
     gatewayId: `bindings-${nodeId}`,
     timers,
   });

@@ -12,6 +12,7 @@ import { attempts, type Attempt } from '#shared/carry/attempts.ts';
 import { unsent } from '#shared/carry/ended.ts';
 import type { Answered, CarryOutcome } from '#shared/carry/ports.ts';
 import type { Address } from '#shared/contracts/address.ts';
+import { connectTo } from '#shared/runtime/transport.node.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, ERRORS, PlatformError } from '#shared/errors.ts';
 import { nextReportMs, SLOW_MS, type Watched } from '#shared/carry/deadlines.ts';
@@ -73,7 +74,11 @@ export async function connectRpc(deps: ServiceDeps, socket: ServiceSocket, inbou
 /** `unreachable`: nobody listens, or it is not workerd's RPC. */
 function dial(address: Address, rpcHost: string): Promise<Duplex | 'unreachable' | 'busy'> {
   return new Promise((resolve) => {
-    const request = httpRequest({ socketPath: address.path, method: 'CONNECT', path: rpcHost, agent: false });
+    const request = httpRequest({
+      createConnection: () => connectTo(address),
+      method: 'CONNECT',
+      path: rpcHost,
+    });
     request.on('connect', (response, connection, head) => {
       if (response.statusCode !== 200) {
         connection.destroy();
