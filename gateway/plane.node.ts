@@ -68,7 +68,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
 
   const scheduler = createSchedulerClient({
     address: layout.sockets.scheduler,
-    gatewayId,
+    holderId: gatewayId,
     timers: systemTimers,
   });
   const agent = createAgentClient({ timers: systemTimers, log });

@@ -8,7 +8,7 @@ import { Hono } from 'hono';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { addressAt } from '#shared/contracts/address.ts';
-import { gatewayHeartbeatReplySchema, leaseSchema } from '#shared/contracts/leases.ts';
+import { holderHeartbeatReplySchema, leaseSchema } from '#shared/contracts/leases.ts';
 import { nodeHeartbeatReplySchema, startRequestSchema, type NodeHeartbeat } from '#shared/contracts/nodes.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
@@ -84,7 +84,7 @@ class ScriptedAgent {
 
 function acquireBody(overrides: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
   return {
-    gatewayId: 'gw-1',
+    holderId: 'gw-1',
     versionId: 'default/hello@1',
     scaling: scalingSchema.parse({}),
     waiting: 1,
@@ -229,7 +229,7 @@ describe('startScheduler()', () => {
     await beat();
     const lease = await acquire({ scaling: scalingSchema.parse({ idleTimeoutMs: 100 }) });
     const name = (leases: readonly string[]): Promise<{ revoked: string[] }> =>
-      gateway.call('/v1/gateways/gw-1/heartbeat', gatewayHeartbeatReplySchema, {
+      gateway.call('/v1/holders/gw-1/heartbeat', holderHeartbeatReplySchema, {
         method: 'POST',
         body: { leases: leases.map((leaseId) => ({ leaseId, inFlight: 0 })) },
       });
@@ -266,7 +266,7 @@ describe('startScheduler()', () => {
 
   test('refuses a body over the bound and a member name with odd characters', async () => {
     expect((await post(socket, '/v1/leases', ' '.repeat(70_000))).code).toBe('body_too_large');
-    expect((await post(socket, '/v1/gateways/a%2F..%0Ab/heartbeat', '{"leases":[]}')).code).toBe(
+    expect((await post(socket, '/v1/holders/a%2F..%0Ab/heartbeat', '{"leases":[]}')).code).toBe(
       'bad_request',
     );
   });

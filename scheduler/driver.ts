@@ -5,8 +5,8 @@
 import { PlatformError, asPlatformError } from '#shared/errors.ts';
 import type {
   AcquireRequest,
-  GatewayHeartbeat,
-  GatewayHeartbeatReply,
+  HolderHeartbeat,
+  HolderHeartbeatReply,
   Lease,
 } from '#shared/contracts/leases.ts';
 import { startReplySchema, type NodeHeartbeat, type NodeHeartbeatReply } from '#shared/contracts/nodes.ts';
@@ -91,7 +91,7 @@ export class SchedulerDriver {
     return { kind: 'cancelled' };
   }
 
-  gatewayHeartbeat(gatewayId: string, heartbeat: GatewayHeartbeat): GatewayHeartbeatReply {
+  gatewayHeartbeat(gatewayId: string, heartbeat: HolderHeartbeat): HolderHeartbeatReply {
     const effects = this.#dispatch({ type: 'gatewayHeartbeat', atMs: this.#nowMs(), gatewayId, heartbeat });
     for (const effect of effects) if (effect.type === 'gatewayReply') return { revoked: [...effect.revoked] };
     throw new PlatformError('scheduler_unavailable', `more than ${this.#config.gatewaysMax} gateways`);

@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { addressAt, type Address } from '#shared/contracts/address.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
-import { acquireRequestSchema, gatewayHeartbeatSchema, type Lease } from '#shared/contracts/leases.ts';
+import { acquireRequestSchema, holderHeartbeatSchema, type Lease } from '#shared/contracts/leases.ts';
 import {
   overdueReportSchema,
   slowReportSchema,
@@ -58,7 +58,7 @@ function serveScheduler(address: Address, script: Script): Promise<Server> {
       const lease = script.grants.shift();
       return lease === undefined ? problemResponse(script.grantError) : Response.json(lease);
     }
-    script.heartbeats.push(gatewayHeartbeatSchema.parse(body).leases.map(({ leaseId }) => leaseId));
+    script.heartbeats.push(holderHeartbeatSchema.parse(body).leases.map(({ leaseId }) => leaseId));
     return Response.json({ revoked: script.revoked });
   });
 }

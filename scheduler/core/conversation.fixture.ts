@@ -8,7 +8,7 @@ import {
 } from '#shared/ids.ts';
 import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
-import type { Endpoint, GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
+import type { Endpoint, HolderHeartbeat, Lease } from '#shared/contracts/leases.ts';
 import { provisionSchema, type Ceilings, type Provision } from '#shared/contracts/provision.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import { seededRandom } from '#shared/testing/fakes.ts';
@@ -77,7 +77,7 @@ export class Conversation {
       type: 'acquire',
       requestId: `r${this.#requests}`,
       request: {
-        gatewayId: options.gateway ?? 'g1',
+        holderId: options.gateway ?? 'g1',
         versionId: versionIdOf(functionName),
         scaling: scalingSchema.parse(options.scaling ?? {}),
         waiting: options.waiting ?? 1,
@@ -108,7 +108,7 @@ export class Conversation {
   }
 
   /** Reports of a gateway in the words of the contract. */
-  report(gatewayId: string, leases: GatewayHeartbeat['leases']): readonly Effect[] {
+  report(gatewayId: string, leases: HolderHeartbeat['leases']): readonly Effect[] {
     return this.say({ type: 'gatewayHeartbeat', gatewayId, heartbeat: { leases } });
   }
 

@@ -1,19 +1,20 @@
 /**
- * Gateway ↔ scheduler: the right to send requests to instances.
+ * Holder ↔ scheduler: the right to send requests to instances. Holders are gateways, and nodes for calls between
+ * functions.
  *
  *   POST /v1/leases            AcquireRequest → 200 Lease, or a problem document
  *        (queue_full, queue_timeout, no_capacity, quarantined, startup_failed, …). Long-polls until a
- *        lease is granted or `deadlineMs` has passed. A gateway keeps at most one outstanding acquire
+ *        lease is granted or `deadlineMs` has passed. A holder keeps at most one outstanding acquire
  *        per version; `waiting` says how many requests stand behind it.
- *   POST /v1/gateways/ID/heartbeat   GatewayHeartbeat → GatewayHeartbeatReply, every
+ *   POST /v1/holders/ID/heartbeat   HolderHeartbeat → HolderHeartbeatReply, every
  *        LIMITS.heartbeatMs. Renews the listed leases; those in `revoked` must take no new request.
- *        A lease that the gateway leaves out is released.
+ *        A lease that the holder leaves out is released.
  *
  * A lease with `requests` is a budget beside: so many may be sent on it in all, and what is left comes back
- * only with an exact count, so the gateway names such a lease once more with `done`, until that was answered.
+ * only with an exact count, so the holder names such a lease once more with `done`, until that was answered.
  *
- * A lease allows `slots` concurrent requests to one instance until `expiresAtMs`. When the scheduler is
- * gone, gateways go on using instances they know until these refuse connections (docs/ARCHITECTURE.md).
+ * A lease allows `slots` concurrent requests to one instance for `ttlMs`. When the scheduler is
+ * gone, holders go on using instances they know until these refuse connections (docs/ARCHITECTURE.md).
  */
 import { z } from 'zod';
 import { versionIdSchema } from '../ids.ts';
@@ -32,9 +33,9 @@ export const endpointSchema = z.object({
 export const sessionIdSchema = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 
 export const acquireRequestSchema = z.object({
-  gatewayId: z.string().min(1).max(200),
+  holderId: z.string().min(1).max(200),
   versionId: versionIdSchema,
-  /** From the gateway's snapshot, so that the scheduler needs no feed of its own. */
+  /** From the holder's snapshot: the scheduler may not have heard of the version yet. */
   scaling: scalingSchema,
   /** Requests that wait for this lease, at least 1. */
   waiting: z.number().int().min(1),
@@ -58,7 +59,7 @@ export const leaseSchema = z.object({
   warm: z.boolean().optional(),
 });
 
-export const gatewayHeartbeatSchema = z.object({
+export const holderHeartbeatSchema = z.object({
   leases: z.array(
     z.object({
       leaseId: z.string(),
@@ -75,13 +76,13 @@ export const gatewayHeartbeatSchema = z.object({
   ),
 });
 
-export const gatewayHeartbeatReplySchema = z.object({
-  /** Drain: no new requests. The gateway drops the lease from its next heartbeat once nothing is in flight. */
+export const holderHeartbeatReplySchema = z.object({
+  /** Drain: no new requests. The holder drops the lease from its next heartbeat once nothing is in flight. */
   revoked: z.array(z.string()),
 });
 
 export type Endpoint = z.infer<typeof endpointSchema>;
 export type AcquireRequest = z.infer<typeof acquireRequestSchema>;
 export type Lease = z.infer<typeof leaseSchema>;
-export type GatewayHeartbeat = z.infer<typeof gatewayHeartbeatSchema>;
-export type GatewayHeartbeatReply = z.infer<typeof gatewayHeartbeatReplySchema>;
+export type HolderHeartbeat = z.infer<typeof holderHeartbeatSchema>;
+export type HolderHeartbeatReply = z.infer<typeof holderHeartbeatReplySchema>;

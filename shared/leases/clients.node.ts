@@ -3,7 +3,7 @@ import { parseVersionId } from '../ids.ts';
 import { Shares } from '../shares.ts';
 import { z } from 'zod';
 import type { Address } from '../contracts/address.ts';
-import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
+import { holderHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
 import {
   exitReportSchema,
   SLOW_INSTANCES_MAX,
@@ -41,7 +41,7 @@ function forCallers(error: PlatformError): PlatformError {
 
 export function createSchedulerClient(options: {
   readonly address: Address;
-  readonly gatewayId: string;
+  readonly holderId: string;
   readonly timers: Timers;
 }): SchedulerPort & { close(): Promise<void> } {
   const acquires = new Shares('leases.acquires');
@@ -57,7 +57,7 @@ export function createSchedulerClient(options: {
       try {
         const lease = await peer.call('/v1/leases', leaseSchema, {
           method: 'POST',
-          body: { ...request, gatewayId: options.gatewayId },
+          body: { ...request, holderId: options.holderId },
           signal: limit.signal,
         });
         return { kind: 'lease', lease };
@@ -75,8 +75,8 @@ export function createSchedulerClient(options: {
       using limit = timeout(options.timers, HEARTBEAT_TIMEOUT_MS);
       try {
         return await heartbeats.call(
-          `/v1/gateways/${encodeURIComponent(options.gatewayId)}/heartbeat`,
-          gatewayHeartbeatReplySchema,
+          `/v1/holders/${encodeURIComponent(options.holderId)}/heartbeat`,
+          holderHeartbeatReplySchema,
           { method: 'POST', body: report, signal: limit.signal },
         );
       } catch {

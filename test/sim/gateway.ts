@@ -1,5 +1,5 @@
 /** A gateway of the simulated cluster: keeps the contract as a careful implementation would. */
-import type { GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
+import type { HolderHeartbeat, Lease } from '#shared/contracts/leases.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Effect } from '#scheduler/core/events.ts';
 import type { SimScheduler, SimVersion } from './actors.ts';
@@ -122,7 +122,7 @@ export class SimGateway {
         });
     };
     const request = {
-      gatewayId: this.id,
+      holderId: this.id,
       versionId: version.id,
       scaling: version.scaling,
       waiting,
@@ -183,7 +183,7 @@ export class SimGateway {
     }
   }
 
-  #report(): GatewayHeartbeat['leases'] {
+  #report(): HolderHeartbeat['leases'] {
     const named = [...this.leases.values()].map((held) => ({
       leaseId: held.lease.leaseId,
       inFlight: held.inFlight,
@@ -206,7 +206,7 @@ export class SimGateway {
     this.#beating = true;
     const { life } = this;
     const sentAtMs = this.#world.nowMs;
-    const heartbeat: GatewayHeartbeat = { leases: this.#report() };
+    const heartbeat: HolderHeartbeat = { leases: this.#report() };
     const named = [...this.leases.values()];
     const closing = [...this.#closing];
     for (const held of [...named, ...closing]) held.started = 0;

@@ -54,7 +54,7 @@ await runThread<ServiceTarget>((data, log, refused) => {
   const timers = systemTimers;
   const scheduler = createSchedulerClient({
     address: schedulerAddress,
-    gatewayId: `bindings-${nodeId}`,
+    holderId: `bindings-${nodeId}`,
     timers,
   });
   const agent = createAgentClient({ timers, log });
