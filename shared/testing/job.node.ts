@@ -191,7 +191,8 @@ export class World {
         },
         overdue: (_lease, { kind }) => void this.told.push(`overdue ${kind}`),
         broken: (_lease, requestId) => void this.told.push(`broken ${requestId}`),
-        slow: () => void this.told.push('slow'),
+        // On a busy machine any request may be slow.
+        slow: () => undefined,
       },
     };
     try {

@@ -36,9 +36,6 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/publish/upload.ts': 'one',
   'control/validation.ts': 'one',
   'gateway/auth/jwt.ts': 'text',
-  'shared/carry/exchange.node.ts': 'one',
-  'shared/carry/intake.node.ts': 'one',
-  'gateway/invoke.ts': 'one',
   'gateway/routing/router.ts': 'process: what a Host means, found again by a look-up in a map',
   'gateway/worker.ts': {
     BODY_BYTES_MAX: 'shared gateway.bodies',
@@ -56,7 +53,6 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
     CLAIMED_MAX: 'process: what is forgotten is written once more',
     WAITING_MAX: 'shared kv.requests',
   },
-  'nodes/bindings/services/caller.ts': 'one',
   'nodes/bindings/services/frames.ts': 'one',
   'nodes/bindings/host.node.ts': 'process: functions that run, counted between two reports',
   'nodes/bindings/thread.node.ts': {
@@ -92,6 +88,10 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/workerd/build.ts': 'one',
   'scheduler/core/life.ts': 'process: of one answer to control',
   'scheduler/http/app.ts': 'process: messages of planes',
+  'shared/carry/attempts.ts': 'one',
+  'shared/carry/ended.ts': 'one',
+  'shared/carry/intake.node.ts': 'one',
+  'shared/carry/server-sink.node.ts': 'one',
   'shared/contracts/cors.ts': 'one',
   'shared/contracts/feed.ts': 'process: of one acknowledgement',
   'shared/contracts/jwks.ts': 'one',
