@@ -138,26 +138,22 @@ export class NodeCall implements Call {
 
   forward(plan: ForwardPlan): Promise<ForwardOutcome> {
     const { incoming, outgoing, upgrade } = this.#bindings;
-    const carried = {
-      address: plan.lease.endpoint.instance,
-      method: this.method,
-      target: this.target.path + (plan.query ?? this.target.query),
-      headers: this.#headersFor(plan),
-    };
+    const { watch } = this.#runtime;
+    const address = plan.lease.endpoint.instance;
+    const { method, bodyBytes } = this;
+    const target = this.target.path + (plan.query ?? this.target.query);
+    const headers = this.#headersFor(plan);
     return new Promise((resolve) => {
       const settle = (outcome: CarryOutcome): void =>
         resolve(outcome.kind === 'answered' ? SENT[outcome.end] : outcome);
-      const { watch } = this.#runtime;
-      if (upgrade !== undefined)
-        return tunnel({ ...carried, ...upgrade, subprotocol: plan.subprotocol }, plan, watch, settle);
+      if (upgrade !== undefined) {
+        const { subprotocol } = plan;
+        return tunnel({ address, method, target, headers, subprotocol, ...upgrade }, plan, watch, settle);
+      }
       if (outgoing === undefined) return resolve({ kind: 'client_gone' });
       const sink = new ServerSink(incoming, outgoing);
-      exchange(
-        this.#runtime,
-        { ...carried, bodyBytes: this.bodyBytes, body: this.#intake, sink },
-        plan,
-        settle,
-      );
+      const body = this.#intake;
+      exchange(this.#runtime, { address, method, target, headers, bodyBytes, body, sink }, plan, settle);
     });
   }
 
