@@ -12,7 +12,9 @@ import {
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, FunctionName } from '#shared/ids.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import type { Address } from '#shared/contracts/address.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
+import type { Peer } from '#shared/runtime/peer.ts';
 
 export interface LogQuery {
   readonly account: AccountName;
@@ -52,8 +54,8 @@ export interface NodePort {
   close(): Promise<void>;
 }
 
-export function unixNode(nodeId: string, socketPath: string): NodePort {
-  const peer = new UnixPeer(socketPath);
+export function nodeAt(nodeId: string, address: Address): NodePort {
+  const peer = peerOf(address);
   return {
     nodeId,
     check: (runnable, signal) =>
@@ -76,7 +78,7 @@ export function unixNode(nodeId: string, socketPath: string): NodePort {
 /** As large as a value may be. */
 const KV_VALUE_BYTES_MAX = 25 * 1_048_576;
 
-function kvOf(peer: UnixPeer): NodeKv {
+function kvOf(peer: Peer): NodeKv {
   const path = (id: string, key: string): string =>
     `/v1/kv/${encodeURIComponent(id)}/values?${new URLSearchParams({ key }).toString()}`;
   return {

@@ -7,7 +7,8 @@ import {
 } from '#shared/contracts/scheduling.ts';
 import type { AccountName, FunctionName } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import type { Address } from '#shared/contracts/address.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
 
 /** undefined: the scheduler does not answer in time. */
 export interface SchedulerReports {
@@ -18,8 +19,8 @@ export interface SchedulerReports {
 
 const ANSWER_MS = 1_000;
 
-export function unixScheduler(socketPath: string, log: Log): SchedulerReports {
-  const peer = new UnixPeer(socketPath);
+export function schedulerAt(address: Address, log: Log): SchedulerReports {
+  const peer = peerOf(address);
   const ask = async <T>(call: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> => {
     try {
       return await call(AbortSignal.timeout(ANSWER_MS));

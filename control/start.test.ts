@@ -13,7 +13,7 @@ import type { PublishReply, VersionView } from '#shared/contracts/api.ts';
 import { credentialsSchema } from '#shared/contracts/credentials.ts';
 import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
 import { planeMessageSchema, type PlaneMessage } from '#shared/runtime/plane.node.ts';
-import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { closeServer, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
 import { importSigningKey, signRequest, type SigningKey } from '#shared/signatures/sign.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { multipart, publishParts } from './testing/world.ts';
@@ -89,9 +89,7 @@ async function call(
 async function agreeingNode(dataDir: string): Promise<AsyncDisposable> {
   const layout = layoutOf(dataDir);
   await ensurePrivateFolder(layout.runDir);
-  const server = await serveUnix(layout.sockets.node('node-1'), () =>
-    Response.json({ ok: true, startMs: 1 }),
-  );
+  const server = await serveAt(layout.sockets.node('node-1'), () => Response.json({ ok: true, startMs: 1 }));
   return { [Symbol.asyncDispose]: () => closeServer(server, 0) };
 }
 
@@ -135,7 +133,7 @@ describe('the control process', () => {
       expect([number, stored.get(number)]).toEqual([number, digest]);
     const numbers = [...stored.keys()].sort((left, right) => left - right);
     expect(numbers).toEqual(numbers.map((_, index) => index + 1));
-    const peer = new UnixPeer(layoutOf(dataDir).sockets.control);
+    const peer = peerOf(layoutOf(dataDir).sockets.control);
     for (const version of items)
       for (const module of version.modules)
         expect((await peer.bytes(`/internal/blobs/${module.digest}`, 10_000)).byteLength).toBe(module.bytes);

@@ -13,7 +13,7 @@ import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { Shares } from '#shared/shares.ts';
-import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
+import { closeServer, keyOf, serveAt } from '#shared/runtime/transport.node.ts';
 import type { ApiDeps } from './api/deps.ts';
 import { createControl } from './app.ts';
 import { AssetStore } from './assets/store.ts';
@@ -27,10 +27,10 @@ import { Consumers } from './feed/consumers.ts';
 import { FeedHub } from './feed/hub.ts';
 import { createInternal } from './internal.ts';
 import { StackMapper } from './logs/merge.ts';
-import { unixNode, type NodePort } from './nodes.ts';
+import { nodeAt, type NodePort } from './nodes.ts';
 import { LATEST_COMPATIBILITY_DATE } from '#shared/compatibility/flags.ts';
 import { sealStoredSecrets } from './publish/stored-secrets.ts';
-import { unixScheduler } from './scheduler.ts';
+import { schedulerAt } from './scheduler.ts';
 import { newShares, newTrials } from './shares.ts';
 import { UsageLedger } from './usage/ledger.ts';
 
@@ -107,9 +107,9 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   const nodeKey = await loadKeyEncryptionKey(layout.nodeKey);
   await ensureOwner(layout, db, kek, log);
   await sealStoredSecrets(db, kek);
-  const nodes = overrides.nodes ?? config.nodeIds.map((id) => unixNode(id, layout.sockets.node(id)));
+  const nodes = overrides.nodes ?? config.nodeIds.map((id) => nodeAt(id, layout.sockets.node(id)));
   opened.defer(() => Promise.all(nodes.map((node) => node.close())).then(() => undefined));
-  const scheduler = unixScheduler(layout.sockets.scheduler, log);
+  const scheduler = schedulerAt(layout.sockets.scheduler, log);
   opened.defer(() => scheduler.close());
   const consumers = new Consumers(clock, timers);
   const hub = new FeedHub({ db, consumers, timers, log });
@@ -140,7 +140,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     disk: () => diskRoom(layout.dataDir),
     requestId: () => crypto.randomUUID(),
   };
-  const internal = await serveUnix(
+  const internal = await serveAt(
     layout.sockets.control,
     createInternal({ ...deps, hub, usage: new UsageLedger(db, clock) }).fetch,
   );
@@ -149,7 +149,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
   port = await listenOn(server.server, config, 'choose another with ISOPLANE_CONTROL_PORT.');
   const resources = opened.move();
   return {
-    addresses: { api: `http://${config.host}:${port}`, internal: layout.sockets.control },
+    addresses: { api: `http://${config.host}:${port}`, internal: keyOf(layout.sockets.control) },
     close: async (graceMs) => {
       hub.close();
       await server.close(graceMs);

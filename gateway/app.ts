@@ -15,6 +15,7 @@ import type { Shares } from '#shared/shares.ts';
 import type { NonceCache } from '#shared/signatures/replay.ts';
 import { assetStep, isOpen } from './assets/step.ts';
 import { addChallenge, createAuthenticator, type Authenticate } from './auth/authenticator.ts';
+import { authFor } from './auth/by-path.ts';
 import type { KeyRing } from './auth/keys.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
 import { addCors, preflight } from './cors.ts';
@@ -177,7 +178,7 @@ function createApp<E extends Env>(
 }
 
 function servingOf<E extends Env>(
-  { leases, agent, timers, newSessionId }: GatewayDeps<E>,
+  deps: GatewayDeps<E>,
   parts: {
     readonly metrics: Metrics;
     readonly usage: UsageMeters;
@@ -185,18 +186,34 @@ function servingOf<E extends Env>(
     readonly findKey: (keyId: string) => KeyItem | undefined;
   },
 ): InvokeDeps {
+  const { leases, agent, clock, timers, newSessionId } = deps;
   const { metrics, usage, router, findKey } = parts;
   return {
     leases,
     agent,
+    clock,
     timers,
     newSessionId,
     metrics,
     usage,
+    retarget: (call, before) => {
+      const found = router.lookup(call.host, call.target);
+      if (found.kind !== 'found')
+        throw missing(found.kind === 'bare' ? 'not_found' : found.kind, deps.state());
+      return asksTheSame(call, before, found.target) ? found.target : before;
+    },
     isOurKey: (keyId) => findKey(keyId) !== undefined,
     confineCookie: (value, host, account) =>
       confineCookie(value, hostName(host), (domain) => router.ownsDomain(account, domain)),
   };
+}
+
+/** Whoever was let in by the rules of one version may be sent to another only if it would have asked him the same. */
+function asksTheSame(call: Call, before: Target, now: Target): boolean {
+  if (before.version === now.version) return true;
+  const rulesOf = ({ functionItem, version }: Target): string =>
+    JSON.stringify([functionItem.account, functionItem.name, authFor(version, call.target)]);
+  return rulesOf(before) === rulesOf(now);
 }
 
 function goneResponse(metrics: Metrics): Response {

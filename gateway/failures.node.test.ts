@@ -1,12 +1,11 @@
 /** What callers see when instances, the scheduler, or the callers themselves go away. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'vitest';
 import { WebSocket, WebSocketServer, type RawData } from 'ws';
 import { PlatformError } from '#shared/errors.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
+import { busyInstance } from '#shared/testing/instance.node.ts';
 import { startHarness, type Harness } from './testing/harness.node.ts';
 import { functionItems, type FunctionParts } from './testing/items.ts';
 
@@ -285,27 +284,30 @@ describe('streams through the gateway', () => {
   }) => {
     await start();
     const path = join(harness.folder, 'busy.sock');
-    // It listens and never accepts, until it is told to go on.
-    const child = spawn(process.execPath, [
-      '-e',
-      `require('node:http').createServer((_, response) => response.end('at last')).listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => { process.stdout.write('up'); });`,
-    ]);
-    try {
-      await once(child.stdout, 'data');
-      child.kill('SIGSTOP');
-      const fillers = await fillQueue(path);
-      harness.grant(path);
-      const acquires = harness.script.acquires.length;
-      const answering = harness.request('hello.localhost');
-      await waitFor('a try', () => harness.plane.gateway.metrics.snapshot().retries > 0);
-      child.kill('SIGCONT');
-      for (const socket of fillers) socket.destroy();
-      expect(await (await answering).text()).toBe('at last');
-      // One lease was granted, and it was enough.
-      expect(harness.script.acquires.length - acquires).toBe(1);
-    } finally {
-      child.kill('SIGKILL');
-    }
+    using busy = await busyInstance(path);
+    harness.grant(path);
+    const answering = harness.request('hello.localhost');
+    // Longer than what an instance that is gone would be looked for.
+    await waitFor('tries', () => harness.plane.gateway.metrics.snapshot().retries >= 8);
+    busy.goOn();
+    expect(await (await answering).text()).toBe('at last');
+    // One lease was granted, and it was enough.
+    expect(harness.script.acquires).toHaveLength(1);
+  });
+
+  test('a call that nothing was sent of within its wait is told that the instance is busy', async ({
+    expect,
+  }) => {
+    await start({ scaling: { queueTimeoutMs: 100 } });
+    const path = join(harness.folder, 'busy.sock');
+    using busy = await busyInstance(path);
+    harness.grant(path);
+    const answer = await harness.request('hello.localhost');
+    const { code } = (await answer.json()) as { code: string };
+    expect([answer.status, code, answer.headers.get('retry-after')]).toEqual([503, 'instance_busy', '1']);
+    busy.goOn();
+    expect(await outcome(harness.request('hello.localhost'))).toEqual([200, 'at last']);
+    expect(harness.script.acquires).toHaveLength(1);
   });
 
   test('a slow client holds the instance back', async ({ expect }) => {
@@ -335,17 +337,3 @@ describe('streams through the gateway', () => {
     expect(received).toBeGreaterThan(400 * 65_536);
   });
 });
-
-/** Connects until the kernel says that there is no room. */
-async function fillQueue(path: string): Promise<Socket[]> {
-  const sockets: Socket[] = [];
-  for (;;) {
-    const socket = connect(path);
-    sockets.push(socket);
-    const full = await new Promise<boolean>((resolve) => {
-      socket.once('connect', () => resolve(false));
-      socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN'));
-    });
-    if (full) return sockets;
-  }
-}

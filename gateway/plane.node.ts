@@ -12,7 +12,8 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
+import type { Peer } from '#shared/runtime/peer.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
 import { Shares } from '#shared/shares.ts';
@@ -21,7 +22,7 @@ import { createGateway, type Gateway, type GatewayDeps } from './app.ts';
 import { assetPort } from './assets/serve.node.ts';
 import { createKeyRing } from './auth/keys.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
-import { Watch } from '#shared/leases/watch.ts';
+import { Watch } from '#shared/carry/deadlines.ts';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
 import type { TrustedProxies } from './forward/proxies.node.ts';
@@ -66,8 +67,8 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   await ensurePrivateFolder(dirname(journalPath));
 
   const scheduler = createSchedulerClient({
-    socketPath: layout.sockets.scheduler,
-    gatewayId,
+    address: layout.sockets.scheduler,
+    holderId: gatewayId,
     timers: systemTimers,
   });
   const agent = createAgentClient({ timers: systemTimers, log });
@@ -75,7 +76,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   const client = new SocketClient(systemClock);
   let state = new FeedState();
   const shares = newShares(options.connectionsMax);
-  const controlPeer = new UnixPeer(layout.sockets.control);
+  const controlPeer = peerOf(layout.sockets.control);
   const library = await openLibrary(options, controlPeer);
   const gateway = createGateway<NodeEnv>({
     state: () => state,
@@ -133,7 +134,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
 function reportUsage(
   { gatewayId, log }: GatewayPlaneOptions,
   gateway: Gateway<NodeEnv>,
-  control: UnixPeer,
+  control: Peer,
 ): UsageReporter {
   return new UsageReporter({
     source: `gateway/${gatewayId}/${randomUUID()}`,
@@ -185,10 +186,7 @@ function newShares(connectionsMax?: number): GatewayPlane['shares'] {
 }
 
 /** Beside the journal: what was served once is served without control, as the rest is. */
-function openLibrary(
-  { layout, gatewayId, log }: GatewayPlaneOptions,
-  control: UnixPeer,
-): Promise<AssetLibrary> {
+function openLibrary({ layout, gatewayId, log }: GatewayPlaneOptions, control: Peer): Promise<AssetLibrary> {
   return AssetLibrary.open({
     folder: join(dirname(layout.gatewaySnapshot(gatewayId)), `${gatewayId}-assets`),
     diskBytesMax: ASSET_DISK_BYTES_MAX,

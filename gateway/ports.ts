@@ -3,11 +3,11 @@
  * it; nothing here names either.
  */
 import type { ServedAssets } from '#shared/contracts/assets.ts';
-import type { FeedItem, VersionItem } from '#shared/contracts/feed.ts';
+import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { PlatformError } from '#shared/errors.ts';
 import type { Lease } from '#shared/contracts/leases.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
-import type { ResponseRules } from '#shared/upstream/pass.ts';
+import type { Answered, CarryRules, Unanswered } from '#shared/carry/ports.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 import type { Target } from './routing/router.ts';
 
@@ -80,43 +80,19 @@ export interface AssetPort {
   changed(items: readonly FeedItem[]): void;
 }
 
-export interface ForwardPlan extends ResponseRules {
+export interface ForwardPlan extends CarryRules {
   readonly lease: Lease;
-  readonly version: VersionItem;
   /** Names and values in turn, added to the client's own headers. */
   readonly requestHeaders: readonly string[];
   /** Lower-case names of the client's headers that must not pass. */
   readonly requestDropped: ReadonlySet<string> | undefined;
   /** Instead of the client's own, when part of it must not pass. */
   readonly query: string | undefined;
-  /** Names and values in turn, added to the instance's response. */
-  readonly responseHeaders: readonly string[];
   /** Subprotocol of a WebSocket that is answered when the instance chooses none. */
   readonly subprotocol: string | undefined;
-  /** Bytes of the bodies are counted here. */
-  readonly meter: Meter;
-  /** No response head for a while, and again at limits.cpuMs and after: the agent looks at the process. */
-  readonly onSlow: (ageMs: number) => void;
-  /** The runtime ended the request, and the function's log knows nothing of it. */
-  readonly onBroken: () => void;
 }
 
-export type ForwardOutcome =
-  /** A response head reached the client. `cut`: the stream broke after it; `client_gone`: the client left. */
-  | {
-      readonly kind: 'answered';
-      readonly response: Response;
-      readonly end: 'complete' | 'cut' | 'client_gone';
-    }
-  /** Nothing was sent: the instance does not listen any more. */
-  /** Its queue of connections is full: it lives, and has more to do than it takes. */
-  | { readonly kind: 'unreachable' | 'busy' }
-  /** The instance closed before a response head. `replayable`: the body can be sent again. */
-  | { readonly kind: 'reset'; readonly replayable: boolean }
-  | { readonly kind: 'timeout'; readonly ageMs: number }
-  | { readonly kind: 'function_error' }
-  /** What the instance answered cannot be passed on. */
-  | { readonly kind: 'response_invalid'; readonly cause: unknown }
-  | { readonly kind: 'body_too_large' }
-  | { readonly kind: 'body_failed'; readonly error: PlatformError }
-  | { readonly kind: 'client_gone' };
+/** `response`: what the app returns. */
+export type CallAnswered = Answered & { readonly response: Response };
+
+export type ForwardOutcome = CallAnswered | Unanswered;

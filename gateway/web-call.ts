@@ -1,4 +1,5 @@
 /** {@link Call} over web standards: the gateway in front of another gateway. */
+import { addressAt } from '#shared/contracts/address.ts';
 import { HEADER_PREFIX } from '#shared/contracts/invoke.ts';
 import type { Shares } from '#shared/shares.ts';
 import { asPlatformError } from '#shared/errors.ts';
@@ -107,7 +108,7 @@ export const unlimitedLeases: LeaseSource = {
         leaseId: 'origin',
         versionId: version.id,
         instanceId: 'origin',
-        endpoint: { instance: { kind: 'unix', path: '' }, agent: { kind: 'unix', path: '' } },
+        endpoint: { instance: addressAt(''), agent: addressAt('') },
         slots: 1,
         ttlMs: 1,
       },

@@ -7,12 +7,14 @@ import { join } from 'node:path';
 import { Hono } from 'hono';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { gatewayHeartbeatReplySchema, leaseSchema } from '#shared/contracts/leases.ts';
+import { addressAt } from '#shared/contracts/address.ts';
+import { holderHeartbeatReplySchema, leaseSchema } from '#shared/contracts/leases.ts';
 import { nodeHeartbeatReplySchema, startRequestSchema, type NodeHeartbeat } from '#shared/contracts/nodes.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
-import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { closeServer, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
+import type { Peer } from '#shared/runtime/peer.ts';
 import { memoryLog, seededRandom, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { scalingSchema } from '#shared/contracts/config.ts';
@@ -30,7 +32,7 @@ class ScriptedAgent {
   readonly stopped: string[] = [];
   onStart: StartAnswer = () => undefined;
   readonly #path: string;
-  #server: Awaited<ReturnType<typeof serveUnix>> | undefined;
+  #server: Awaited<ReturnType<typeof serveAt>> | undefined;
 
   constructor(path: string) {
     this.#path = path;
@@ -38,8 +40,8 @@ class ScriptedAgent {
 
   endpointOf(instanceId: string): NodeHeartbeat['instances'][number]['endpoint'] {
     return {
-      instance: { kind: 'unix', path: `${this.#path}.${instanceId}` },
-      agent: { kind: 'unix', path: this.#path },
+      instance: addressAt(`${this.#path}.${instanceId}`),
+      agent: addressAt(this.#path),
     };
   }
 
@@ -57,12 +59,12 @@ class ScriptedAgent {
       this.instances.delete(c.req.param('id'));
       return c.body(null, 204);
     });
-    this.#server = await serveUnix(this.#path, app.fetch);
+    this.#server = await serveAt(addressAt(this.#path), app.fetch);
   }
 
   heartbeat(): unknown {
     return {
-      endpoint: { kind: 'unix', path: this.#path },
+      endpoint: addressAt(this.#path),
       capacity: 20,
       freeSlots: 2,
       draining: false,
@@ -82,7 +84,7 @@ class ScriptedAgent {
 
 function acquireBody(overrides: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
   return {
-    gatewayId: 'gw-1',
+    holderId: 'gw-1',
     versionId: 'default/hello@1',
     scaling: scalingSchema.parse({}),
     waiting: 1,
@@ -96,7 +98,7 @@ describe('startScheduler()', () => {
   let socket: string;
   let plane: RunningPlane;
   let agent: ScriptedAgent;
-  let gateway: UnixPeer;
+  let gateway: Peer;
 
   const beat = (): Promise<unknown> =>
     gateway.call('/v1/nodes/n1/heartbeat', nodeHeartbeatReplySchema, {
@@ -112,14 +114,14 @@ describe('startScheduler()', () => {
     folder = await tempFolder();
     socket = join(folder.path, 's.sock');
     plane = await startScheduler(
-      socket,
+      addressAt(socket),
       { clock: systemClock, timers: systemTimers, random: seededRandom(1), log: memoryLog() },
       // Nobody listens there: the scheduler works without control.
-      { controlSocket: join(folder.path, 'c.sock'), journalPath: join(folder.path, 'feed.json') },
+      { controlAddress: addressAt(join(folder.path, 'c.sock')), journalPath: join(folder.path, 'feed.json') },
     );
     agent = new ScriptedAgent(join(folder.path, 'n1.sock'));
     await agent.listen();
-    gateway = new UnixPeer(socket);
+    gateway = peerOf(addressAt(socket));
   });
 
   afterEach(async () => {
@@ -164,7 +166,7 @@ describe('startScheduler()', () => {
     const journalPath = join(folder.path, 'written.json');
     await writeFile(journalPath, journalLine(readLineSchema.parse(line)));
     plane = await startScheduler(
-      socket,
+      addressAt(socket),
       {
         clock: systemClock,
         timers: systemTimers,
@@ -172,7 +174,7 @@ describe('startScheduler()', () => {
         log: memoryLog(),
         config: { ...CORE_CONFIG, memberDeadMs: 500, confirmMs: 100 },
       },
-      { controlSocket: join(folder.path, 'c.sock'), journalPath },
+      { controlAddress: addressAt(join(folder.path, 'c.sock')), journalPath },
     );
     await waitFor('the start', async () => {
       await beat();
@@ -227,7 +229,7 @@ describe('startScheduler()', () => {
     await beat();
     const lease = await acquire({ scaling: scalingSchema.parse({ idleTimeoutMs: 100 }) });
     const name = (leases: readonly string[]): Promise<{ revoked: string[] }> =>
-      gateway.call('/v1/gateways/gw-1/heartbeat', gatewayHeartbeatReplySchema, {
+      gateway.call('/v1/holders/gw-1/heartbeat', holderHeartbeatReplySchema, {
         method: 'POST',
         body: { leases: leases.map((leaseId) => ({ leaseId, inFlight: 0 })) },
       });
@@ -264,7 +266,7 @@ describe('startScheduler()', () => {
 
   test('refuses a body over the bound and a member name with odd characters', async () => {
     expect((await post(socket, '/v1/leases', ' '.repeat(70_000))).code).toBe('body_too_large');
-    expect((await post(socket, '/v1/gateways/a%2F..%0Ab/heartbeat', '{"leases":[]}')).code).toBe(
+    expect((await post(socket, '/v1/holders/a%2F..%0Ab/heartbeat', '{"leases":[]}')).code).toBe(
       'bad_request',
     );
   });

@@ -5,16 +5,18 @@
 import { PlatformError, asPlatformError } from '#shared/errors.ts';
 import type {
   AcquireRequest,
-  GatewayHeartbeat,
-  GatewayHeartbeatReply,
+  HolderHeartbeat,
+  HolderHeartbeatReply,
   Lease,
 } from '#shared/contracts/leases.ts';
 import { startReplySchema, type NodeHeartbeat, type NodeHeartbeatReply } from '#shared/contracts/nodes.ts';
+import type { Address } from '#shared/contracts/address.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { FunctionLife, HeldList } from '#shared/contracts/scheduling.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import type { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { keyOf } from '#shared/runtime/transport.node.ts';
+import type { Peer } from '#shared/runtime/peer.ts';
 import { z } from 'zod';
 import { CORE_CONFIG, assertConfig, type CoreConfig } from './core/config.ts';
 import type { Effect, Fault, SchedulerEvent } from './core/events.ts';
@@ -27,7 +29,7 @@ const TICK_MS = 100;
 const START_CALL_MS = 15_000;
 const STOP_CALL_MS = 10_000;
 
-type Peer = Pick<UnixPeer, 'call' | 'close'>;
+type AgentPeer = Pick<Peer, 'call' | 'close'>;
 type Outcome =
   | { readonly kind: 'granted'; readonly lease: Lease }
   | { readonly kind: 'refused'; readonly error: PlatformError }
@@ -40,8 +42,8 @@ export interface DriverOptions {
   /** Numbers in [0, 1) that nobody can guess. */
   readonly random: () => number;
   readonly log: Log;
-  /** Opens a connection to the agent that listens on a Unix socket. */
-  readonly connect: (socketPath: string) => Peer;
+  /** The agent that listens there. */
+  readonly connect: (address: Address) => AgentPeer;
   readonly config?: CoreConfig;
 }
 
@@ -51,7 +53,7 @@ export class SchedulerDriver {
   readonly #state: State;
   readonly #ticker: Timer;
   readonly #waiting = new Map<string, (outcome: Outcome) => void>();
-  readonly #peers = new Map<string, { readonly path: string; readonly peer: Peer }>();
+  readonly #peers = new Map<string, { readonly key: string; readonly peer: AgentPeer }>();
   readonly #calls = new Set<Promise<void>>();
   readonly #closing = new AbortController();
   #nextRequest = 1;
@@ -88,7 +90,7 @@ export class SchedulerDriver {
     return { kind: 'cancelled' };
   }
 
-  gatewayHeartbeat(gatewayId: string, heartbeat: GatewayHeartbeat): GatewayHeartbeatReply {
+  gatewayHeartbeat(gatewayId: string, heartbeat: HolderHeartbeat): HolderHeartbeatReply {
     const effects = this.#dispatch({ type: 'gatewayHeartbeat', atMs: this.#nowMs(), gatewayId, heartbeat });
     for (const effect of effects) if (effect.type === 'gatewayReply') return { revoked: [...effect.revoked] };
     throw new PlatformError('scheduler_unavailable', `more than ${this.#config.gatewaysMax} gateways`);
@@ -97,7 +99,7 @@ export class SchedulerDriver {
   nodeHeartbeat(nodeId: string, heartbeat: NodeHeartbeat): NodeHeartbeatReply {
     // The effects of this very event may already start an instance there.
     if (this.#state.nodes.has(nodeId) || this.#state.nodes.size < this.#config.nodesMax)
-      this.#usePeer(nodeId, heartbeat.endpoint.path);
+      this.#usePeer(nodeId, heartbeat.endpoint);
     const effects = this.#dispatch({ type: 'nodeHeartbeat', atMs: this.#nowMs(), nodeId, heartbeat });
     for (const effect of effects) if (effect.type === 'nodeReply') return { stop: [...effect.stop] };
     throw new PlatformError('scheduler_unavailable', `more than ${this.#config.nodesMax} nodes`);
@@ -176,10 +178,11 @@ export class SchedulerDriver {
     resolve?.(outcome);
   }
 
-  #usePeer(nodeId: string, path: string): void {
+  #usePeer(nodeId: string, address: Address): void {
     const known = this.#peers.get(nodeId);
-    if (known?.path === path) return;
-    this.#peers.set(nodeId, { path, peer: this.#options.connect(path) });
+    const key = keyOf(address);
+    if (known?.key === key) return;
+    this.#peers.set(nodeId, { key, peer: this.#options.connect(address) });
     if (known !== undefined) this.#track(known.peer.close());
   }
 
@@ -219,7 +222,7 @@ export class SchedulerDriver {
     }
   }
 
-  #peerOf(nodeId: string): Peer {
+  #peerOf(nodeId: string): AgentPeer {
     const known = this.#peers.get(nodeId);
     if (known === undefined) throw new PlatformError('internal', `node ${nodeId} is not known any more`);
     return known.peer;

@@ -22,7 +22,7 @@ async function start(log: Log): Promise<RunningPlane> {
       random: () => randomBytes(4).readUInt32LE() / 4_294_967_296,
       log,
     },
-    { controlSocket: layout.sockets.control, journalPath: layout.schedulerSnapshot },
+    { controlAddress: layout.sockets.control, journalPath: layout.schedulerSnapshot },
   );
 }
 

@@ -1,7 +1,8 @@
 /** Puts driver, feed and HTTP app together on a Unix socket. */
+import type { Address } from '#shared/contracts/address.ts';
 import { startFeedConsumer } from '#shared/feed/consumer.node.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
-import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { closeServer, keyOf, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
 import { SchedulerDriver, type DriverOptions } from './driver.ts';
 import { createSchedulerApp } from './http/app.ts';
 
@@ -10,7 +11,7 @@ const AGENT_CONNECTIONS = 96;
 
 /** Where desired state comes from. */
 export interface SchedulerFeed {
-  readonly controlSocket: string;
+  readonly controlAddress: Address;
   /** Its folder must exist. */
   readonly journalPath: string;
 }
@@ -18,15 +19,15 @@ export interface SchedulerFeed {
 const CONSUMER_ID = 'scheduler';
 
 export async function startScheduler(
-  socketPath: string,
+  address: Address,
   options: Omit<DriverOptions, 'connect'>,
   feed: SchedulerFeed,
 ): Promise<RunningPlane> {
   const driver = new SchedulerDriver({
     ...options,
-    connect: (path) => new UnixPeer(path, { connections: AGENT_CONNECTIONS }),
+    connect: (agent) => peerOf(agent, { connections: AGENT_CONNECTIONS }),
   });
-  const control = new UnixPeer(feed.controlSocket);
+  const control = peerOf(feed.controlAddress);
   // Before anyone is served: the journal says what versions an alias has left.
   const consumer = await startFeedConsumer({
     peer: control,
@@ -38,9 +39,9 @@ export async function startScheduler(
     onChange: (items) => driver.desired(items),
   });
   const app = createSchedulerApp(driver, options.log);
-  const server = await serveUnix(socketPath, app.fetch);
+  const server = await serveAt(address, app.fetch);
   return {
-    addresses: { scheduler: socketPath },
+    addresses: { scheduler: keyOf(address) },
     close: async (graceMs) => {
       await consumer.close();
       await control.close();

@@ -121,6 +121,11 @@ export const ERRORS = {
     retry: 'later',
     message: 'No instance became free in time. Retry after the given time.',
   },
+  instance_busy: {
+    status: 503,
+    retry: 'later',
+    message: 'The instance has more to do than it takes. Nothing was sent to it; retry after the given time.',
+  },
   no_capacity: {
     status: 503,
     retry: 'later',

@@ -35,7 +35,7 @@ export const SHARED = {
   /** Held by client addresses: whose a connection is shows only with its first request. */
   'gateway.connections': entries(32_768, 'connections of this address'),
   'gateway.requests': entries(32_768, 'requests in hand at a gateway'),
-  /** With what Node keeps unread of them (gateway/forward/intake.node.ts). */
+  /** With what Node keeps unread of them (shared/carry/intake.node.ts); and of nodes for calls between functions. */
   'gateway.bodies': bytes(128 * MIB, 'bytes of request bodies that a gateway holds'),
   'gateway.nonces': {
     ...entries(2_000_000, 'signatures that are remembered so that none is used twice'),

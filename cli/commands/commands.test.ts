@@ -5,7 +5,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
-import { ceilingsSchema } from '#shared/contracts/provision.ts';
+import { ceilingsSchema } from '#shared/contracts/ceilings.ts';
 import { createProgram } from '../program.ts';
 import { fakeControl, type Answer, type SeenCall } from '../testing/fake-control.ts';
 import { isoplane } from '../testing/run-command.ts';

@@ -7,7 +7,7 @@ import process from 'node:process';
 import { nodeStatusSchema, type NodeStatus } from '#shared/contracts/nodes.ts';
 import type { PlatformError } from '#shared/errors.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
 import { releaseBallast } from './ballast.ts';
 import { forget, makeDataFolder, refuseMisplaced, stateOf } from './data-folder.ts';
 import { lockDataFolder, type DataLock } from './data-lock.ts';
@@ -121,7 +121,7 @@ function placesOf(options: PlatformOptions): readonly Place[] {
 }
 
 async function readNodeStatus(layout: Layout): Promise<NodeStatus> {
-  const peer = new UnixPeer(layout.sockets.node(NODE_ID), { connections: 1 });
+  const peer = peerOf(layout.sockets.node(NODE_ID), { connections: 1 });
   try {
     return await peer.call('/v1/status', nodeStatusSchema, { signal: AbortSignal.timeout(5_000) });
   } finally {

@@ -1,16 +1,19 @@
 /** {@link Call} over Node's request and response objects. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { BodyRead, BodyWanted, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
-import { Exchange } from './exchange.node.ts';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import type { BodyRead, BodyWanted, Call, CallAnswered, ForwardOutcome, ForwardPlan } from '../ports.ts';
+import { exchange } from '#shared/carry/exchange.node.ts';
+import { bodyBytesOf, Intake } from '#shared/carry/intake.node.ts';
+import type { Answered, CarryOutcome } from '#shared/carry/ports.ts';
+import { ServerSink } from '#shared/carry/server-sink.node.ts';
+import { tunnel } from '#shared/carry/tunnel.node.ts';
 import { fieldOf, readHead } from '#shared/http/head.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
-import { requestHeaders } from '#shared/upstream/pass.ts';
-import { Intake } from './intake.node.ts';
+import { requestHeaders } from '#shared/carry/headers.ts';
 import type { TrustedProxies } from './proxies.node.ts';
-import { tunnel, UPGRADE } from './tunnel.node.ts';
 import type { UpstreamClient } from '#shared/upstream/upstream.ts';
-import type { Watch } from '#shared/leases/watch.ts';
+import type { Watch } from '#shared/carry/deadlines.ts';
 import type { Shares } from '#shared/shares.ts';
 
 export interface NodeRuntime {
@@ -29,11 +32,12 @@ export interface NodeBindings {
   readonly upgrade?: { readonly socket: Duplex; readonly head: Buffer };
 }
 
-function bodyBytesOf(incoming: IncomingMessage): number | undefined {
-  const length = incoming.headers['content-length'];
-  if (length !== undefined) return Number(length);
-  return incoming.headers['transfer-encoding'] === undefined ? 0 : undefined;
-}
+const sent = (end: Answered['end']): CallAnswered => ({
+  kind: 'answered',
+  end,
+  response: RESPONSE_ALREADY_SENT,
+});
+const SENT = { complete: sent('complete'), cut: sent('cut'), client_gone: sent('client_gone') } as const;
 
 const HOST: ReadonlySet<string> = new Set(['host']);
 
@@ -134,38 +138,32 @@ export class NodeCall implements Call {
 
   forward(plan: ForwardPlan): Promise<ForwardOutcome> {
     const { incoming, outgoing, upgrade } = this.#bindings;
+    const { watch } = this.#runtime;
+    const address = plan.lease.endpoint.instance;
+    const { method, bodyBytes } = this;
     const target = this.target.path + (plan.query ?? this.target.query);
-    const headers = this.#headersFor(plan, upgrade === undefined ? NO_UPGRADE : UPGRADE);
-    if (upgrade !== undefined)
-      return tunnel({ incoming, ...upgrade, target, headers }, plan, this.#runtime.watch);
+    const headers = this.#headersFor(plan);
     return new Promise((resolve) => {
-      if (outgoing === undefined || outgoing.destroyed) return resolve({ kind: 'client_gone' });
-      new Exchange(
-        {
-          incoming,
-          outgoing,
-          target,
-          headers,
-          bodyBytes: this.bodyBytes,
-          intake: this.#intake,
-        },
-        plan,
-        this.#runtime.watch,
-        resolve,
-      ).start(this.#runtime.client);
+      const settle = (outcome: CarryOutcome): void =>
+        resolve(outcome.kind === 'answered' ? SENT[outcome.end] : outcome);
+      if (upgrade !== undefined) {
+        const { subprotocol } = plan;
+        return tunnel({ address, method, target, headers, subprotocol, ...upgrade }, plan, watch, settle);
+      }
+      if (outgoing === undefined) return resolve({ kind: 'client_gone' });
+      const sink = new ServerSink(incoming, outgoing);
+      const body = this.#intake;
+      exchange(this.#runtime, { address, method, target, headers, bodyBytes, body, sink }, plan, settle);
     });
   }
 
   /** The function sees the host that was routed. */
-  #headersFor({ requestHeaders: added, requestDropped }: ForwardPlan, more: readonly string[]): string[] {
+  #headersFor({ requestHeaders: added, requestDropped }: ForwardPlan): string[] {
     const raw = this.#bindings.incoming.rawHeaders;
     const host = this.#forwardedHost;
     const dropped = host === undefined ? requestDropped : new Set([...HOST, ...(requestDropped ?? [])]);
     const headers = requestHeaders(raw, added, dropped);
     if (host !== undefined) headers.push('host', host);
-    for (const part of more) headers.push(part);
     return headers;
   }
 }
-
-const NO_UPGRADE: readonly string[] = [];

@@ -8,8 +8,9 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
+import { addressAt, type Address } from '#shared/contracts/address.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
-import { acquireRequestSchema, gatewayHeartbeatSchema, type Lease } from '#shared/contracts/leases.ts';
+import { acquireRequestSchema, holderHeartbeatSchema, type Lease } from '#shared/contracts/leases.ts';
 import {
   overdueReportSchema,
   slowReportSchema,
@@ -18,7 +19,7 @@ import {
 } from '#shared/contracts/nodes.ts';
 import { FeedJournal } from '#shared/feed/journal.node.ts';
 import { layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
-import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
+import { closeServer, serveAt } from '#shared/runtime/transport.node.ts';
 import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { request } from 'undici';
 import { versionIdSchema } from '#shared/ids.ts';
@@ -48,8 +49,8 @@ export interface Script {
   assets: string[];
 }
 
-function serveScheduler(path: string, script: Script): Promise<Server> {
-  return serveUnix(path, async (request) => {
+function serveScheduler(address: Address, script: Script): Promise<Server> {
+  return serveAt(address, async (request) => {
     const body: unknown = await request.json();
     if (new URL(request.url).pathname === '/v1/leases') {
       const { versionId, waiting } = acquireRequestSchema.parse(body);
@@ -57,13 +58,13 @@ function serveScheduler(path: string, script: Script): Promise<Server> {
       const lease = script.grants.shift();
       return lease === undefined ? problemResponse(script.grantError) : Response.json(lease);
     }
-    script.heartbeats.push(gatewayHeartbeatSchema.parse(body).leases.map(({ leaseId }) => leaseId));
+    script.heartbeats.push(holderHeartbeatSchema.parse(body).leases.map(({ leaseId }) => leaseId));
     return Response.json({ revoked: script.revoked });
   });
 }
 
-function serveAgent(path: string, script: Script): Promise<Server> {
-  return serveUnix(path, async (request) => {
+function serveAgent(address: Address, script: Script): Promise<Server> {
+  return serveAt(address, async (request) => {
     if (request.method === 'GET') return Response.json(script.exitReport);
     if (new URL(request.url).pathname === '/v1/slow') {
       script.slow.push(...slowReportSchema.parse(await request.json()).instances);
@@ -88,11 +89,11 @@ export interface HarnessOptions {
 
 /** Says that the journal is all there is, hands out files of assets, and takes reports. */
 function serveControl(
-  path: string,
+  address: Address,
   revision: number,
   { blobs, asked }: { readonly blobs: ReadonlyMap<string, Uint8Array>; readonly asked: string[] },
 ): Promise<Server> {
-  return serveUnix(path, (request) => {
+  return serveAt(address, (request) => {
     const { pathname } = new URL(request.url);
     const wanted = /^\/internal\/assets\/(.+)$/.exec(pathname)?.[1];
     if (wanted !== undefined) {
@@ -142,7 +143,7 @@ export async function startHarness(
         ]
       : []),
     await serveScheduler(layout.sockets.scheduler, script),
-    await serveAgent(join(folder.path, 'agent.sock'), script),
+    await serveAgent(addressAt(join(folder.path, 'agent.sock')), script),
   ];
   const log = memoryLog();
   const plane = await startGateway({
@@ -200,8 +201,8 @@ export class Harness implements AsyncDisposable {
       versionId: versionIdSchema.parse(options.versionId ?? 'default/hello@1'),
       instanceId: options.instanceId ?? `instance-${this.#leases}`,
       endpoint: {
-        instance: { kind: 'unix', path },
-        agent: { kind: 'unix', path: join(this.folder, 'agent.sock') },
+        instance: addressAt(path),
+        agent: addressAt(join(this.folder, 'agent.sock')),
       },
       slots: options.slots ?? 64,
       ttlMs: 10_000,

@@ -10,7 +10,8 @@ import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
-import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
+import type { Address } from '#shared/contracts/address.ts';
+import { closeServer, keyOf, serveAt } from '#shared/runtime/transport.node.ts';
 import { KV } from '../bindings/kv/kind.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
@@ -89,7 +90,7 @@ function tellInspectable(
 }
 
 /** Each part knows those before it; what instances do is told to those after them. */
-function assemble(parts: Parts, socket: string): Running {
+function assemble(parts: Parts, address: Address): Running {
   const { options, pools, runnables, usage } = parts;
   let draining = false;
   const launchOptions: LaunchOptions = {
@@ -106,7 +107,7 @@ function assemble(parts: Parts, socket: string): Running {
     log: options.log,
     capacity: options.capacity,
     memory: { freeBytes, reserveBytes: options.memoryReserveBytes ?? 0 },
-    agentSocket: socket,
+    agentAddress: address,
     isOutdated: (runnable) => runnables.isOutdated(runnable),
     findRunnable: (versionId: VersionId) => findRunnable(parts, versionId),
   });
@@ -123,7 +124,7 @@ function assemble(parts: Parts, socket: string): Running {
     timers: systemTimers,
     log: options.log,
     describe: () => ({
-      endpoint: { kind: 'unix', path: socket },
+      endpoint: address,
       capacity: options.capacity,
       freeSlots: pools.standard.waiting,
       draining,
@@ -139,7 +140,7 @@ function assemble(parts: Parts, socket: string): Running {
     started: ({ id, slot, runnable }) => {
       usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
       tellInspectable(options, slot, runnable);
-      watchdog.watch({ id, pid: () => slot.pid, socketPath: slot.socketPath, limits: runnable.limits });
+      watchdog.watch({ id, pid: () => slot.pid, address: slot.address, limits: runnable.limits });
     },
     stopping: (instanceId) => watchdog.look(instanceId),
     ended: ({ id }) => {
@@ -157,8 +158,8 @@ function assemble(parts: Parts, socket: string): Running {
 export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
   const parts = await openParts(options);
   const { layout, pools, logs, sandbox, programs } = parts;
-  const socket = layout.sockets.node(options.nodeId);
-  const running = assemble(parts, socket);
+  const address = layout.sockets.node(options.nodeId);
+  const running = assemble(parts, address);
   const { instances, watchdog, heartbeat, launchOptions } = running;
   await pools.standard.fill(SLOTS_FIRST);
   const feed = await followFeed(parts, running);
@@ -183,7 +184,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     kv: (question) => parts.bindings.ask(KV, question),
     log: options.log,
   });
-  const server = await serveUnix(socket, (request) => app.fetch(request));
+  const server = await serveAt(address, (request) => app.fetch(request));
   heartbeat.beat();
   const reporter = new UsageReporter({
     source: `node/${options.nodeId}/${randomUUID()}`,
@@ -193,7 +194,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     log: options.log,
   });
   return {
-    addresses: { socket },
+    addresses: { socket: keyOf(address) },
     close: async (graceMs) => {
       running.drain();
       await instances.close(Math.floor(graceMs / 2));

@@ -15,7 +15,7 @@ import {
 } from '#shared/contracts/nodes.ts';
 import { versionIdSchema } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
+import { closeServer, serveAt } from '#shared/runtime/transport.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
 import { boxFolder } from './parts.node.ts';
@@ -183,7 +183,7 @@ test('an agent that closes says whom it evicted, and the next begins with an emp
 }) => {
   world = await World.start();
   const beats: NodeHeartbeat[] = [];
-  const scheduler = await serveUnix(world.layout.sockets.scheduler, async (request) => {
+  const scheduler = await serveAt(world.layout.sockets.scheduler, async (request) => {
     beats.push(nodeHeartbeatSchema.parse(await request.json()));
     return Response.json({ stop: [] });
   });
@@ -339,7 +339,7 @@ test('the scheduler hears of an end at once, and again until it has answered', a
   );
   let refuse = true;
   let stop: string[] = [];
-  const scheduler = await serveUnix(world.layout.sockets.scheduler, async (request) => {
+  const scheduler = await serveAt(world.layout.sockets.scheduler, async (request) => {
     beats.push(nodeHeartbeatSchema.parse(await request.json()));
     if (refuse) return new Response('{}', { status: 500 });
     return Response.json({ stop });

@@ -6,11 +6,11 @@ import { nodeHeartbeatReplySchema, type NodeHeartbeat } from '#shared/contracts/
 import { LIMITS } from '#shared/limits.ts';
 import type { Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import type { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import type { Peer } from '#shared/runtime/peer.ts';
 
 export interface HeartbeatOptions {
   readonly nodeId: string;
-  readonly scheduler: UnixPeer;
+  readonly scheduler: Peer;
   readonly timers: Timers;
   readonly log: Log;
   readonly describe: () => NodeHeartbeat;

@@ -11,7 +11,8 @@ import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
+import type { Peer } from '#shared/runtime/peer.ts';
 import { assetBindings } from '../bindings/assets/kind.ts';
 import { BindingHost } from '../bindings/host.node.ts';
 import { cacheBindings } from '../bindings/cache/kind.ts';
@@ -130,8 +131,8 @@ export interface Parts {
   /** Whether control is heard: its feed is silent when it hangs. */
   readonly link: { heard: boolean };
   readonly bindings: BindingHost;
-  readonly control: UnixPeer;
-  readonly scheduler: UnixPeer;
+  readonly control: Peer;
+  readonly scheduler: Peer;
 }
 
 /** Paths of sockets have 107 bytes. Two lives in a row are the same in one of 60 million cases. */
@@ -180,7 +181,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
   const { log } = options;
   await tellHostLimits(options);
   const sandbox = await prepareSandbox(options, layout);
-  const control = new UnixPeer(layout.sockets.control);
+  const control = peerOf(layout.sockets.control);
   const link = { heard: false };
   const code = await BlobCache.open({
     folder: join(nodeDir, 'code'),
@@ -223,7 +224,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
     runnables: new RunnableIndex(systemTimers),
     bindings,
     control,
-    scheduler: new UnixPeer(layout.sockets.scheduler),
+    scheduler: peerOf(layout.sockets.scheduler),
   };
 }
 
@@ -237,7 +238,7 @@ async function makePrivate(database: string): Promise<void> {
 }
 
 /** @throws {PlatformError} what control answers; `code_unavailable` when it does not, or not in time. */
-async function fetchBlob(control: UnixPeer, digest: Digest, timeoutMs: number): Promise<Uint8Array> {
+async function fetchBlob(control: Peer, digest: Digest, timeoutMs: number): Promise<Uint8Array> {
   try {
     return await control.bytes(`/internal/blobs/${digest}`, LIMITS.bundleBytesMax, {
       signal: AbortSignal.timeout(timeoutMs),
@@ -262,7 +263,7 @@ async function openBindings(options: AgentOptions, layout: Layout, rpcHost: stri
     kinds: [
       egressKind({ allowPrivate, dnsServers, extraCa, nodeKeyFile: layout.nodeKey }),
       cacheBindings(),
-      serviceBindings({ nodeId, schedulerSocket: layout.sockets.scheduler, rpcHost }),
+      serviceBindings({ nodeId, schedulerAddress: layout.sockets.scheduler, rpcHost }),
       kvBindings({
         url: options.kv?.url ?? `file:${database}`,
         authToken: options.kv?.authToken,
@@ -270,7 +271,7 @@ async function openBindings(options: AgentOptions, layout: Layout, rpcHost: stri
       }),
       assetBindings({
         folder: join(layout.nodeDir(nodeId), 'assets'),
-        controlSocket: layout.sockets.control,
+        controlAddress: layout.sockets.control,
       }),
     ],
     log,

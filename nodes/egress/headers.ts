@@ -1,26 +1,18 @@
 /** Which headers cross the proxy. Pure, on flat lists of names and values as they stood on the wire. */
-import { HOP_BY_HOP } from '#shared/upstream/hop-by-hop.ts';
+import { connectionListed, HOP_BY_HOP } from '#shared/carry/headers.ts';
 
 /** `expect` is answered by the proxy itself. */
 const DROPPED: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'expect']);
 
-function namedByConnection(raw: readonly string[]): ReadonlySet<string> {
-  const names = new Set<string>();
-  for (let index = 0; index < raw.length; index += 2)
-    if (raw[index]?.toLowerCase() === 'connection')
-      for (const name of (raw[index + 1] ?? '').split(',')) names.add(name.trim().toLowerCase());
-  return names;
-}
-
 function keep(raw: readonly string[], drops: (name: string) => boolean): string[] {
-  const connection = namedByConnection(raw);
+  const connection = connectionListed(raw);
   const kept: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] ?? '';
     const lower = name.toLowerCase();
     // Nobody outside the platform speaks or hears its own headers.
     const internal = lower.startsWith('isoplane-') || lower.startsWith('proxy-');
-    if (internal || DROPPED.has(lower) || connection.has(lower) || drops(lower)) continue;
+    if (internal || DROPPED.has(lower) || connection?.has(lower) === true || drops(lower)) continue;
     kept.push(name, raw[index + 1] ?? '');
   }
   return kept;

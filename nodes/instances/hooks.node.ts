@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Hooks } from '#shared/contracts/config.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
+import { addressAt } from '#shared/contracts/address.ts';
+import { connectTo } from '#shared/runtime/transport.node.ts';
 import { HOOKS_SOCKET } from '../slots/sockets.ts';
 
 type HookName = keyof Hooks;
@@ -47,11 +49,10 @@ export function callHook({ folder, name, secret, timeoutMs, timers }: HookCall):
     const timer = timers.after(timeoutMs, () => failed(`\`${name}\` did not finish within ${timeoutMs} ms`));
     const outgoing = request(
       {
-        socketPath: join(folder, HOOKS_SOCKET),
+        createConnection: () => connectTo(addressAt(join(folder, HOOKS_SOCKET))),
         method: 'POST',
         path: `/${secret}/${name}`,
         headers: { host: 'hooks', 'content-length': 0 },
-        agent: false,
       },
       (incoming) => readAnswer(incoming, name, finish),
     );

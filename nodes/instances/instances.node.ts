@@ -1,4 +1,5 @@
 /** The instances of this node: started on request, listed, stopped, and remembered for a while after their end. */
+import type { Address } from '#shared/contracts/address.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { Endpoint } from '#shared/contracts/leases.ts';
 import type {
@@ -26,7 +27,7 @@ export interface InstancesOptions {
   readonly capacity: number;
   /** No start takes memory below the reserve: what runs already needs it. */
   readonly memory: { readonly freeBytes: () => number; readonly reserveBytes: number };
-  readonly agentSocket: string;
+  readonly agentAddress: Address;
   /** Its secrets have changed since it was started. */
   readonly isOutdated: (runnable: Runnable) => boolean;
   /** Waits a while for the feed to bring the version. */
@@ -246,8 +247,8 @@ export class Instances {
       });
     }
     const endpoint: Endpoint = {
-      instance: { kind: 'unix', path: outcome.slot.socketPath },
-      agent: { kind: 'unix', path: this.#options.agentSocket },
+      instance: outcome.slot.address,
+      agent: this.#options.agentAddress,
     };
     const running = {
       id: instanceId,

@@ -2,13 +2,14 @@
  * Asks a workerd process whether its event loop turns, without running user code: a line that is not HTTP
  * is answered `400` by the HTTP parser itself. No second socket, no second service.
  */
-import { connect } from 'node:net';
+import type { Address } from '#shared/contracts/address.ts';
+import { connectTo } from '#shared/runtime/transport.node.ts';
 
 const NOT_HTTP = '?\r\n\r\n';
 
 /** Calls `answered` once: on the answer, or when the process is gone (its end is reported elsewhere). */
-export function probe(socketPath: string, answered: () => void): () => void {
-  const socket = connect(socketPath);
+export function probe(address: Address, answered: () => void): () => void {
+  const socket = connectTo(address);
   let open = true;
   const finish = (): void => {
     if (!open) return;

@@ -1,4 +1,5 @@
 /** Drives watch.ts for all instances of the node with one timer. */
+import type { Address } from '#shared/contracts/address.ts';
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import type { OverdueReport, SlowReport } from '#shared/contracts/nodes.ts';
 import { transitMs } from '#shared/runtime/machine-clock.node.ts';
@@ -21,7 +22,7 @@ import {
 export interface WatchedInstance {
   readonly id: string;
   readonly pid: () => number | undefined;
-  readonly socketPath: string;
+  readonly address: Address;
   readonly limits: Pick<FunctionLimits, 'cpuMs' | 'memoryMb'>;
 }
 
@@ -136,7 +137,7 @@ export class Watchdog {
       case 'none':
         break;
       case 'probe':
-        watched.cancelProbe = probe(watched.instance.socketPath, () => this.#yielded(watched));
+        watched.cancelProbe = probe(watched.instance.address, () => this.#yielded(watched));
         break;
       case 'lower':
       case 'restore': {

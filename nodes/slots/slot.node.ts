@@ -4,6 +4,7 @@ import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
 import { nextSlotState, type SlotEvent, type SlotState } from './lifecycle.ts';
 import type { Guest, GuestEnd, GuestEvents, GuestIdentity, SlotRunner } from './runner.ts';
+import { addressAt, type Address } from '#shared/contracts/address.ts';
 import { INSTANCE_SOCKET_FILE } from './sockets.ts';
 import { saysOutOfMemory } from './stderr.ts';
 
@@ -64,7 +65,7 @@ class Heard implements GuestEvents {
 }
 
 export class Slot {
-  readonly socketPath: string;
+  readonly address: Address;
   /** Resolves when the process is gone, its pipes are read to the end and its folder is removed. */
   readonly ended: Promise<ExitReason>;
   readonly #options: SlotOptions;
@@ -78,7 +79,7 @@ export class Slot {
     this.#options = options;
     this.#guest = guest;
     this.#heard = heard;
-    this.socketPath = join(options.folder, INSTANCE_SOCKET_FILE);
+    this.address = addressAt(join(options.folder, INSTANCE_SOCKET_FILE));
     heard.onListening = () => this.#apply({ kind: 'listening' });
     this.#spawned = guest.ready.then((ready) => {
       if (ready.kind === 'waiting') return this.#apply({ kind: 'spawned' });

@@ -13,7 +13,8 @@ import type { ModuleType } from '#shared/contracts/modules.ts';
 import { startReplySchema, type StartReply } from '#shared/contracts/nodes.ts';
 import { digestSchema, versionIdSchema, type VersionId } from '#shared/ids.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
-import { closeServer, serveUnix, UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { closeServer, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
+import type { Peer } from '#shared/runtime/peer.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { memoryLog, type LoggedLine } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
@@ -44,7 +45,7 @@ class FakeControl {
   #server: Server | undefined;
 
   async listen(layout: Layout): Promise<void> {
-    this.#server = await serveUnix(layout.sockets.control, (request) => this.#answer(request));
+    this.#server = await serveAt(layout.sockets.control, (request) => this.#answer(request));
   }
 
   async close(): Promise<void> {
@@ -182,7 +183,7 @@ export class World implements AsyncDisposable {
   readonly control = new FakeControl();
   readonly lines: LoggedLine[] = [];
   readonly layout: Layout;
-  readonly peer: UnixPeer;
+  readonly peer: Peer;
   readonly #folder: TempFolder;
   #agent: RunningPlane | undefined;
   #next = 0;
@@ -190,7 +191,7 @@ export class World implements AsyncDisposable {
   private constructor(folder: TempFolder) {
     this.#folder = folder;
     this.layout = layoutOf(folder.path);
-    this.peer = new UnixPeer(this.layout.sockets.node('node-1'));
+    this.peer = peerOf(this.layout.sockets.node('node-1'));
   }
 
   static async start(options: Partial<AgentOptions> = {}): Promise<World> {

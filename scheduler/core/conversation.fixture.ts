@@ -8,7 +8,7 @@ import {
 } from '#shared/ids.ts';
 import { scalingSchema, type Scaling } from '#shared/contracts/config.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
-import type { Endpoint, GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
+import type { Endpoint, HolderHeartbeat, Lease } from '#shared/contracts/leases.ts';
 import { type Ceilings } from '#shared/contracts/ceilings.ts';
 import { provisionSchema, type Provision } from '#shared/contracts/provision.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
@@ -78,7 +78,7 @@ export class Conversation {
       type: 'acquire',
       requestId: `r${this.#requests}`,
       request: {
-        gatewayId: options.gateway ?? 'g1',
+        holderId: options.gateway ?? 'g1',
         versionId: versionIdOf(functionName),
         scaling: scalingSchema.parse(options.scaling ?? {}),
         waiting: options.waiting ?? 1,
@@ -109,7 +109,7 @@ export class Conversation {
   }
 
   /** Reports of a gateway in the words of the contract. */
-  report(gatewayId: string, leases: GatewayHeartbeat['leases']): readonly Effect[] {
+  report(gatewayId: string, leases: HolderHeartbeat['leases']): readonly Effect[] {
     return this.say({ type: 'gatewayHeartbeat', gatewayId, heartbeat: { leases } });
   }
 

@@ -4,7 +4,7 @@
  */
 import type { VersionId } from '#shared/ids.ts';
 import type { ErrorCode } from '#shared/errors.ts';
-import type { AcquireRequest, Endpoint, GatewayHeartbeat, Lease } from '#shared/contracts/leases.ts';
+import type { AcquireRequest, Endpoint, HolderHeartbeat, Lease } from '#shared/contracts/leases.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { NodeHeartbeat } from '#shared/contracts/nodes.ts';
 
@@ -19,7 +19,7 @@ export type SchedulerEvent = { readonly atMs: number } & (
   | { readonly type: 'acquire'; readonly requestId: string; readonly request: AcquireRequest }
   /** The client is gone; with `leaseId`, after the grant that it therefore never got. */
   | { readonly type: 'acquireCancelled'; readonly requestId: string; readonly leaseId?: string }
-  | { readonly type: 'gatewayHeartbeat'; readonly gatewayId: string; readonly heartbeat: GatewayHeartbeat }
+  | { readonly type: 'gatewayHeartbeat'; readonly gatewayId: string; readonly heartbeat: HolderHeartbeat }
   | { readonly type: 'nodeHeartbeat'; readonly nodeId: string; readonly heartbeat: NodeHeartbeat }
   | { readonly type: 'startSucceeded'; readonly instanceId: string; readonly endpoint: Endpoint }
   | { readonly type: 'startFailed'; readonly instanceId: string; readonly fault: Fault }

@@ -1,5 +1,5 @@
 /** Heartbeats: what gateways hold and what nodes run, against what the scheduler believes. */
-import type { GatewayHeartbeat } from '#shared/contracts/leases.ts';
+import type { HolderHeartbeat } from '#shared/contracts/leases.ts';
 import type { NodeHeartbeat } from '#shared/contracts/nodes.ts';
 import { noteExit, noteStarted } from './health.ts';
 import {
@@ -25,7 +25,7 @@ import {
   type NodeRecord,
 } from './state.ts';
 
-export function onGatewayHeartbeat(m: Machine, gatewayId: string, heartbeat: GatewayHeartbeat): void {
+export function onGatewayHeartbeat(m: Machine, gatewayId: string, heartbeat: HolderHeartbeat): void {
   const gateway = gatewayOf(m, gatewayId);
   if (gateway === undefined) return;
   const named = new Set<string>();
@@ -56,7 +56,7 @@ export function onGatewayHeartbeat(m: Machine, gatewayId: string, heartbeat: Gat
   m.effects.push({ type: 'gatewayReply', gatewayId, revoked });
 }
 
-type LeaseReport = GatewayHeartbeat['leases'][number];
+type LeaseReport = HolderHeartbeat['leases'][number];
 
 function finish(m: Machine, lease: LeaseRecord, report: LeaseReport): void {
   noteStarted(m, lease.instance.version, report.started ?? 0);

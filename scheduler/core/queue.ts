@@ -35,7 +35,7 @@ const AT_CEILING: Fault = {
 };
 
 export function onAcquire(m: Machine, requestId: string, request: AcquireRequest): void {
-  const gateway = gatewayOf(m, request.gatewayId);
+  const gateway = gatewayOf(m, request.holderId);
   const version = versionOf(m, request.versionId);
   if (gateway === undefined || version === undefined || !m.state.places.take(version.account, 1)) {
     const code = gateway === undefined || version === undefined ? 'scheduler_unavailable' : 'queue_full';

@@ -5,7 +5,7 @@
 import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { z } from 'zod';
-import { acquireRequestSchema, gatewayHeartbeatSchema } from '#shared/contracts/leases.ts';
+import { acquireRequestSchema, holderHeartbeatSchema } from '#shared/contracts/leases.ts';
 import { nodeHeartbeatSchema } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
 import { accountNameSchema, functionNameSchema } from '#shared/ids.ts';
@@ -47,9 +47,9 @@ export function createSchedulerApp(driver: Driver, log: Log): Hono {
     }
   });
 
-  app.post('/v1/gateways/:id/heartbeat', bounded(HEARTBEAT_BYTES_MAX), async function gatewayBeat(c) {
+  app.post('/v1/holders/:id/heartbeat', bounded(HEARTBEAT_BYTES_MAX), async function gatewayBeat(c) {
     const id = memberId(c.req.param('id'));
-    return c.json(driver.gatewayHeartbeat(id, await readBody(c, gatewayHeartbeatSchema)));
+    return c.json(driver.gatewayHeartbeat(id, await readBody(c, holderHeartbeatSchema)));
   });
 
   app.post('/v1/nodes/:id/heartbeat', bounded(HEARTBEAT_BYTES_MAX), async function nodeBeat(c) {

@@ -1,39 +1,41 @@
 /**
- * Gateway ↔ scheduler: the right to send requests to instances.
+ * Holder ↔ scheduler: the right to send requests to instances. Holders are gateways, and nodes for calls between
+ * functions.
  *
  *   POST /v1/leases            AcquireRequest → 200 Lease, or a problem document
  *        (queue_full, queue_timeout, no_capacity, quarantined, startup_failed, …). Long-polls until a
- *        lease is granted or `deadlineMs` has passed. A gateway keeps at most one outstanding acquire
+ *        lease is granted or `deadlineMs` has passed. A holder keeps at most one outstanding acquire
  *        per version; `waiting` says how many requests stand behind it.
- *   POST /v1/gateways/ID/heartbeat   GatewayHeartbeat → GatewayHeartbeatReply, every
+ *   POST /v1/holders/ID/heartbeat   HolderHeartbeat → HolderHeartbeatReply, every
  *        LIMITS.heartbeatMs. Renews the listed leases; those in `revoked` must take no new request.
- *        A lease that the gateway leaves out is released.
+ *        A lease that the holder leaves out is released.
  *
  * A lease with `requests` is a budget beside: so many may be sent on it in all, and what is left comes back
- * only with an exact count, so the gateway names such a lease once more with `done`, until that was answered.
+ * only with an exact count, so the holder names such a lease once more with `done`, until that was answered.
  *
  * A lease allows `slots` concurrent requests to one instance for `ttlMs`, anew with each heartbeat. When the scheduler is
- * gone, gateways go on using instances they know until these refuse connections (docs/ARCHITECTURE.md).
+ * gone, holders go on using instances they know until these refuse connections (docs/ARCHITECTURE.md).
  */
 import { z } from 'zod';
 import { versionIdSchema } from '../ids.ts';
+import { addressSchema } from './address.ts';
 import { scalingSchema } from './config.ts';
 
-/** Where a gateway reaches an instance and the agent that owns it. One machine: Unix socket paths. */
+/** Where a holder reaches an instance and the agent that owns it. */
 export const endpointSchema = z.object({
   /** Socket of the instance: HTTP/1.1 requests of the function go here. */
-  instance: z.object({ kind: z.literal('unix'), path: z.string() }),
+  instance: addressSchema,
   /** Socket of the node agent (shared/contracts/nodes.ts). */
-  agent: z.object({ kind: z.literal('unix'), path: z.string() }),
+  agent: addressSchema,
 });
 
 /** Names a session of a function with isolation `session`. From clients, so nothing but a look-up key. */
 export const sessionIdSchema = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 
 export const acquireRequestSchema = z.object({
-  gatewayId: z.string().min(1).max(200),
+  holderId: z.string().min(1).max(200),
   versionId: versionIdSchema,
-  /** From the gateway's feed: it may know the version before the scheduler does. */
+  /** From the holder's feed: it may know the version before the scheduler does. */
   scaling: scalingSchema,
   /** Requests that wait for this lease, at least 1. */
   waiting: z.number().int().min(1),
@@ -57,7 +59,7 @@ export const leaseSchema = z.object({
   warm: z.boolean().optional(),
 });
 
-export const gatewayHeartbeatSchema = z.object({
+export const holderHeartbeatSchema = z.object({
   leases: z.array(
     z.object({
       leaseId: z.string(),
@@ -74,13 +76,13 @@ export const gatewayHeartbeatSchema = z.object({
   ),
 });
 
-export const gatewayHeartbeatReplySchema = z.object({
-  /** Drain: no new requests. The gateway drops the lease from its next heartbeat once nothing is in flight. */
+export const holderHeartbeatReplySchema = z.object({
+  /** Drain: no new requests. The holder drops the lease from its next heartbeat once nothing is in flight. */
   revoked: z.array(z.string()),
 });
 
 export type Endpoint = z.infer<typeof endpointSchema>;
 export type AcquireRequest = z.infer<typeof acquireRequestSchema>;
 export type Lease = z.infer<typeof leaseSchema>;
-export type GatewayHeartbeat = z.infer<typeof gatewayHeartbeatSchema>;
-export type GatewayHeartbeatReply = z.infer<typeof gatewayHeartbeatReplySchema>;
+export type HolderHeartbeat = z.infer<typeof holderHeartbeatSchema>;
+export type HolderHeartbeatReply = z.infer<typeof holderHeartbeatReplySchema>;

@@ -37,13 +37,14 @@
  *   DELETE /v1/kv/ID              → 204. The namespace was deleted: its values are removed in the background.
  */
 import { z } from 'zod';
+import { addressSchema } from './address.ts';
 import { versionIdSchema } from '../ids.ts';
 import { runnableItemSchema } from './feed.ts';
 import { endpointSchema } from './leases.ts';
 
 /**
  * Why an instance ended. `stopped`: on request, drained. `evicted`: by the platform before its requests were
- * done (grace over, node closing). `bystander` is decided by the gateway, not here.
+ * done (grace over, node closing). `bystander` is decided by the holder of the lease, not here.
  */
 const EXIT_REASONS = [
   'stopped',
@@ -67,7 +68,7 @@ export const exitReportSchema = z.object({
   reason: exitReasonSchema.optional(),
   /**
    * Request that the agent blames, when a report told it which one burnt the budget. Empty: none of those
-   * that a gateway reported. Absent: unknown.
+   * that a holder reported. Absent: unknown.
    */
   blamedRequestId: z.string().optional(),
 });
@@ -77,7 +78,7 @@ export const overdueReportSchema = z.object({
   kind: z.enum(['cpu', 'timeout']),
   /** How long the request has been running, in ms. */
   ageMs: z.number().min(0),
-  /** Requests in flight on the instance from this gateway. */
+  /** Requests in flight on the instance from this holder. */
   inFlight: z.number().int().min(0),
   /** When it was sent, by the clock of the machine that both are on: what it took to arrive is added to the age. */
   sentAtMs: z.number().optional(),
@@ -85,7 +86,7 @@ export const overdueReportSchema = z.object({
 
 export const brokenReportSchema = z.object({ requestId: z.string().min(1).max(200) });
 
-/** Instances in one report; a gateway sends the rest with its next one. */
+/** Instances in one report; a holder sends the rest with its next one. */
 export const SLOW_INSTANCES_MAX = 256;
 export const slowReportSchema = z.object({
   instances: z
@@ -96,7 +97,7 @@ export const slowReportSchema = z.object({
 });
 
 export const nodeHeartbeatSchema = z.object({
-  endpoint: z.object({ kind: z.literal('unix'), path: z.string() }),
+  endpoint: addressSchema,
   /** Instances the node can hold, and slots that wait ready. */
   capacity: z.number().int().min(0),
   freeSlots: z.number().int().min(0),

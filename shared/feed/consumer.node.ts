@@ -14,14 +14,14 @@ import {
 import { LIMITS } from '../limits.ts';
 import type { Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
-import type { UnixPeer } from '../runtime/unix-http.node.ts';
+import type { Peer } from '../runtime/peer.ts';
 import { z } from 'zod';
 import { FeedJournal } from './journal.node.ts';
 import { readLineSchema } from './read.ts';
 import type { FeedState } from './state.ts';
 
 export interface FeedConsumerOptions {
-  readonly peer: UnixPeer;
+  readonly peer: Peer;
   readonly role: FeedRole;
   readonly consumerId: string;
   /** File of the journal; its folder must exist. */

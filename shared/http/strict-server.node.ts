@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { PlatformError, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { closeServer } from '../runtime/unix-http.node.ts';
+import { closeServer } from '../runtime/transport.node.ts';
 import { refuseOn, responseOn } from './answer.node.ts';
 import type { Shares } from '../shares.ts';
 import { holderOf } from './connections.ts';

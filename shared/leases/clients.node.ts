@@ -1,9 +1,9 @@
-/** The scheduler and the agents over their Unix sockets, as a holder of leases calls them. */
-import { connect } from 'node:net';
+/** The scheduler and the agents as a holder of leases calls them. */
 import { parseVersionId } from '../ids.ts';
 import { Shares } from '../shares.ts';
 import { z } from 'zod';
-import { gatewayHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
+import type { Address } from '../contracts/address.ts';
+import { holderHeartbeatReplySchema, leaseSchema, type Lease } from '../contracts/leases.ts';
 import {
   exitReportSchema,
   SLOW_INSTANCES_MAX,
@@ -14,7 +14,8 @@ import { asPlatformError, PlatformError } from '../errors.ts';
 import type { Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import { machineMs } from '../runtime/machine-clock.node.ts';
-import { UnixPeer } from '../runtime/unix-http.node.ts';
+import { keyOf, listens, peerOf } from '../runtime/transport.node.ts';
+import type { Peer } from '../runtime/peer.ts';
 import type { AgentPort } from './ports.ts';
 import type { SchedulerPort } from './manager.ts';
 
@@ -39,14 +40,14 @@ function forCallers(error: PlatformError): PlatformError {
 }
 
 export function createSchedulerClient(options: {
-  readonly socketPath: string;
-  readonly gatewayId: string;
+  readonly address: Address;
+  readonly holderId: string;
   readonly timers: Timers;
 }): SchedulerPort & { close(): Promise<void> } {
   const acquires = new Shares('leases.acquires');
-  const peer = new UnixPeer(options.socketPath, { connections: acquires.total });
+  const peer = peerOf(options.address, { connections: acquires.total });
   // Its own connection: acquires that wait must not keep leases from being renewed.
-  const heartbeats = new UnixPeer(options.socketPath, { connections: 1 });
+  const heartbeats = peerOf(options.address, { connections: 1 });
   return {
     async acquire(request) {
       const { account } = parseVersionId(request.versionId);
@@ -56,7 +57,7 @@ export function createSchedulerClient(options: {
       try {
         const lease = await peer.call('/v1/leases', leaseSchema, {
           method: 'POST',
-          body: { ...request, gatewayId: options.gatewayId },
+          body: { ...request, holderId: options.holderId },
           signal: limit.signal,
         });
         return { kind: 'lease', lease };
@@ -74,8 +75,8 @@ export function createSchedulerClient(options: {
       using limit = timeout(options.timers, HEARTBEAT_TIMEOUT_MS);
       try {
         return await heartbeats.call(
-          `/v1/gateways/${encodeURIComponent(options.gatewayId)}/heartbeat`,
-          gatewayHeartbeatReplySchema,
+          `/v1/holders/${encodeURIComponent(options.holderId)}/heartbeat`,
+          holderHeartbeatReplySchema,
           { method: 'POST', body: report, signal: limit.signal },
         );
       } catch {
@@ -122,48 +123,36 @@ class SlowReports {
   }
 }
 
-function listens(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    const answer = (found: boolean): void => {
-      socket.destroy();
-      resolve(found);
-    };
-    socket.once('connect', () => answer(true));
-    socket.once('error', () => answer(false));
-  });
-}
-
 export function createAgentClient(options: {
   readonly timers: Timers;
   readonly log: Log;
 }): AgentPort & { close(): Promise<void> } {
   /** One per node of this machine, so the number is small. */
-  const peers = new Map<string, UnixPeer>();
-  const peerOf = (lease: Lease): UnixPeer => {
-    const { path } = lease.endpoint.agent;
-    const known = peers.get(path) ?? new UnixPeer(path);
-    peers.set(path, known);
+  const peers = new Map<string, Peer>();
+  const agentOf = (lease: Lease): Peer => {
+    const { agent } = lease.endpoint;
+    const known = peers.get(keyOf(agent)) ?? peerOf(agent);
+    peers.set(keyOf(agent), known);
     return known;
   };
   const slowReports = new Map<string, SlowReports>();
   const slowReportsOf = (lease: Lease): SlowReports => {
-    const { path } = lease.endpoint.agent;
-    const known = slowReports.get(path);
+    const key = keyOf(lease.endpoint.agent);
+    const known = slowReports.get(key);
     if (known !== undefined) return known;
     const fresh = new SlowReports(options.timers, async (body) => {
       using limit = timeout(options.timers, AGENT_TIMEOUT_MS);
-      await peerOf(lease)
+      await agentOf(lease)
         .call('/v1/slow', z.unknown(), { method: 'POST', body, signal: limit.signal })
         .catch((thrown: unknown) => options.log.debug('slow_not_reported', { error: thrown }));
     });
-    slowReports.set(path, fresh);
+    slowReports.set(key, fresh);
     return fresh;
   };
   const instancePath = (lease: Lease): string => `/v1/instances/${encodeURIComponent(lease.instanceId)}`;
   const tell = (lease: Lease, what: 'overdue' | 'broken', body: object): void => {
     const limit = timeout(options.timers, AGENT_TIMEOUT_MS);
-    peerOf(lease)
+    agentOf(lease)
       .call(`${instancePath(lease)}/${what}`, z.unknown(), { method: 'POST', body, signal: limit.signal })
       .catch((thrown: unknown) =>
         options.log.warn(`${what}_not_reported`, { instance: lease.instanceId, error: thrown }),
@@ -174,13 +163,13 @@ export function createAgentClient(options: {
     async exit(lease, waitMs) {
       using limit = timeout(options.timers, waitMs + AGENT_TIMEOUT_MS);
       try {
-        return await peerOf(lease).call(`${instancePath(lease)}/exit?waitMs=${waitMs}`, exitReportSchema, {
+        return await agentOf(lease).call(`${instancePath(lease)}/exit?waitMs=${waitMs}`, exitReportSchema, {
           signal: limit.signal,
         });
       } catch (thrown) {
         options.log.warn('agent_unreachable', { instance: lease.instanceId, error: thrown });
         // The instance itself can be asked: what still listens has not ended.
-        return (await listens(lease.endpoint.instance.path)) ? { ended: false } : undefined;
+        return (await listens(lease.endpoint.instance)) ? { ended: false } : undefined;
       }
     },
     overdue(lease, report) {

@@ -1,7 +1,7 @@
 /** Slots, queues and leases on a clock that stands: every conversation with the scheduler is scripted. */
 import { describe, test } from 'vitest';
 import { scalingSchema, type Scaling } from '../contracts/config.ts';
-import type { GatewayHeartbeat, Lease } from '../contracts/leases.ts';
+import type { HolderHeartbeat, Lease } from '../contracts/leases.ts';
 import { PlatformError } from '../errors.ts';
 import { versionId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
@@ -18,7 +18,7 @@ function setUp(scaling: Partial<Scaling> = {}) {
     session: string | undefined;
     answer: (outcome: AcquireOutcome) => void;
   }[] = [];
-  const heartbeats: GatewayHeartbeat[] = [];
+  const heartbeats: HolderHeartbeat[] = [];
   const script = { revoked: [] as string[], heard: true };
   const manager = new LeaseManager({
     clock,

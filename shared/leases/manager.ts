@@ -11,7 +11,7 @@
  * Without the scheduler the leases in hand stay good past their end, until their instances refuse:
  * serving on is better than failing. A request that needs a new one waits SCHEDULER_WAIT_MS for its return.
  */
-import type { AcquireRequest, GatewayHeartbeat, GatewayHeartbeatReply, Lease } from '../contracts/leases.ts';
+import type { AcquireRequest, HolderHeartbeat, HolderHeartbeatReply, Lease } from '../contracts/leases.ts';
 import { PlatformError } from '../errors.ts';
 import type { VersionId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
@@ -29,9 +29,9 @@ export type AcquireOutcome =
 
 /** Conversation of shared/contracts/leases.ts. */
 export interface SchedulerPort {
-  acquire(request: Omit<AcquireRequest, 'gatewayId'>): Promise<AcquireOutcome>;
+  acquire(request: Omit<AcquireRequest, 'holderId'>): Promise<AcquireOutcome>;
   /** undefined: nobody answered. */
-  heartbeat(report: GatewayHeartbeat): Promise<GatewayHeartbeatReply | undefined>;
+  heartbeat(report: HolderHeartbeat): Promise<HolderHeartbeatReply | undefined>;
 }
 
 export interface LeaseSourceOptions {
@@ -166,8 +166,8 @@ export class LeaseManager implements LeaseSource {
     return new HeldPermit(this.#left, pool, held, coldStart);
   }
 
-  readonly #left = (pool: VersionPool, held: HeldLease): void => {
-    pool.left(held, this.#options.clock.monotonicMs());
+  readonly #left = (pool: VersionPool, held: HeldLease, sent: boolean): void => {
+    pool.left(held, this.#options.clock.monotonicMs(), sent);
     const { requests } = held.lease;
     if (requests !== undefined && held.sent >= requests && held.inFlight === 0) void this.#heartbeat();
   };
@@ -297,9 +297,9 @@ export class LeaseManager implements LeaseSource {
     }
   }
 
-  #report(): GatewayHeartbeat['leases'] {
+  #report(): HolderHeartbeat['leases'] {
     const beforeMs = this.#options.clock.monotonicMs() - KEEP_MS;
-    const leases: GatewayHeartbeat['leases'] = [];
+    const leases: HolderHeartbeat['leases'] = [];
     const closing = [...this.#closing];
     for (const [key, pool] of this.#pools) {
       pool.releaseIdle(beforeMs);
@@ -323,7 +323,7 @@ export class LeaseManager implements LeaseSource {
   }
 }
 
-function doneReport(held: HeldLease): GatewayHeartbeat['leases'][number] {
+function doneReport(held: HeldLease): HolderHeartbeat['leases'][number] {
   const { started, sent } = held;
   held.started = 0;
   return { leaseId: held.lease.leaseId, inFlight: 0, started, sent, done: true };
@@ -338,14 +338,14 @@ function queueFull(operatorDetail: string): Admitted {
 
 class HeldPermit implements Permit {
   readonly coldStart: boolean;
-  readonly #left: (pool: VersionPool, held: HeldLease) => void;
+  readonly #left: (pool: VersionPool, held: HeldLease, sent: boolean) => void;
   readonly #pool: VersionPool;
   readonly #held: HeldLease;
   #released = false;
 
   // oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
   constructor(
-    left: (pool: VersionPool, held: HeldLease) => void,
+    left: (pool: VersionPool, held: HeldLease, sent: boolean) => void,
     pool: VersionPool,
     held: HeldLease,
     coldStart: boolean,
@@ -368,10 +368,10 @@ class HeldPermit implements Permit {
     return this.#pool.again(this.#held);
   }
 
-  release(): void {
+  release(sent = true): void {
     if (this.#released) return;
     this.#released = true;
-    this.#left(this.#pool, this.#held);
+    this.#left(this.#pool, this.#held, sent);
   }
 
   lost(): void {

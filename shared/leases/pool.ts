@@ -136,9 +136,14 @@ export class VersionPool {
     return true;
   }
 
-  /** An exchange is over. */
-  left(held: HeldLease, nowMs: number): void {
+  /** An exchange is over. @param sent - false: its instance got nothing of it. */
+  left(held: HeldLease, nowMs: number, sent: boolean): void {
     held.inFlight -= 1;
+    if (!sent) {
+      held.sent -= 1;
+      // A heartbeat may have told of it.
+      held.started = Math.max(0, held.started - 1);
+    }
     held.lastUsedMs = nowMs;
     if (isOver(held)) this.#dropOver();
     else if (this.#waiting.size > 0) this.#admitWaiting(undefined);

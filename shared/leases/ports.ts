@@ -16,7 +16,8 @@ export interface Permit {
   inFlight(): number;
   /** One more request within this exchange. False: the budget of the lease is used up. */
   again(): boolean;
-  release(): void;
+  /** @param sent - false: nothing was sent to the instance, so that it costs no budget. */
+  release(sent?: boolean): void;
   /** The instance does not answer: take no more permits from its lease. */
   lost(): void;
 }

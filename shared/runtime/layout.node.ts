@@ -7,6 +7,7 @@ import { chmod, lstat, mkdir, readdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
+import { addressAt, type Address } from '../contracts/address.ts';
 import { PlatformError } from '../errors.ts';
 
 export interface Layout {
@@ -35,9 +36,9 @@ export interface Layout {
   readonly schedulerSnapshot: string;
   nodeDir(nodeId: string): string;
   readonly sockets: {
-    readonly control: string;
-    readonly scheduler: string;
-    node(nodeId: string): string;
+    readonly control: Address;
+    readonly scheduler: Address;
+    node(nodeId: string): Address;
   };
 }
 
@@ -64,9 +65,9 @@ export function layoutOf(dataDir: string): Layout {
     schedulerSnapshot: join(root, 'scheduler', 'feed.json'),
     nodeDir: (nodeId) => join(root, 'nodes', nodeId),
     sockets: {
-      control: join(runDir, 'control.sock'),
-      scheduler: join(runDir, 'scheduler.sock'),
-      node: (nodeId) => join(runDir, `${nodeId}.sock`),
+      control: addressAt(join(runDir, 'control.sock')),
+      scheduler: addressAt(join(runDir, 'scheduler.sock')),
+      node: (nodeId) => addressAt(join(runDir, `${nodeId}.sock`)),
     },
   };
 }

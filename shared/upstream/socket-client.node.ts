@@ -9,8 +9,10 @@
  * connection is dropped before workerd would close it (5 s), so that a request does not meet a
  * connection that is just being closed.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
+import type { Address } from '../contracts/address.ts';
 import type { Clock } from '../runtime/clock.ts';
+import { connectTo, keyOf } from '../runtime/transport.node.ts';
 import { MalformedResponse, ResponseParser, type ParserSink } from './response-parser.ts';
 import type {
   UpstreamClient,
@@ -67,7 +69,7 @@ interface Idle {
 class Connection implements ParserSink, UpstreamExchange {
   readonly #socket: Socket;
   readonly #owner: SocketClient;
-  readonly #path: string;
+  readonly #key: string;
   readonly #parser = new ResponseParser();
   #handler: UpstreamHandler | undefined;
   #connected = false;
@@ -80,10 +82,10 @@ class Connection implements ParserSink, UpstreamExchange {
   #writeFailed = false;
   idleSinceMs = 0;
 
-  constructor(owner: SocketClient, path: string) {
+  constructor(owner: SocketClient, address: Address) {
     this.#owner = owner;
-    this.#path = path;
-    const socket = connect(path);
+    this.#key = keyOf(address);
+    const socket = connectTo(address);
     this.#socket = socket;
     surviveFailedWrites(socket);
     socket.on('connect', () => {
@@ -211,7 +213,7 @@ class Connection implements ParserSink, UpstreamExchange {
     // A response before the end of the request leaves the rest of the body on the connection.
     if (this.#reusable && this.#requestEnded && !this.#writeFailed && this.#socket.writable) {
       if (this.#socket.isPaused()) this.#socket.resume();
-      this.#owner.release(this.#path, this);
+      this.#owner.release(this.#key, this);
     } else this.#socket.destroy();
     handler.onEnd();
   }
@@ -222,7 +224,7 @@ class Connection implements ParserSink, UpstreamExchange {
   }
 
   #failed(error: unknown): void {
-    this.#owner.forget(this.#path, this);
+    this.#owner.forget(this.#key, this);
     const handler = this.#handler;
     this.#handler = undefined;
     this.#socket.destroy();
@@ -242,7 +244,8 @@ export class SocketClient implements UpstreamClient {
   }
 
   send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamExchange {
-    const connection = this.#take(request.socketPath) ?? new Connection(this, request.socketPath);
+    const { address } = request;
+    const connection = this.#take(keyOf(address)) ?? new Connection(this, address);
     connection.begin(request, handler);
     return connection;
   }
@@ -255,8 +258,8 @@ export class SocketClient implements UpstreamClient {
   }
 
   /** The youngest first: the others grow old and are dropped. */
-  #take(path: string): Connection | undefined {
-    const idle = this.#idle.get(path)?.connections;
+  #take(key: string): Connection | undefined {
+    const idle = this.#idle.get(key)?.connections;
     const connection = idle?.pop();
     if (idle === undefined || connection === undefined) return undefined;
     const oldestMs = this.#clock.monotonicMs() - IDLE_MS_MAX;
@@ -266,28 +269,28 @@ export class SocketClient implements UpstreamClient {
       return connection;
     }
     // The youngest is too old, so all are.
-    this.#idle.delete(path);
+    this.#idle.delete(key);
     connection.abort();
     for (const other of idle) other.abort();
     return undefined;
   }
 
-  release(path: string, connection: Connection): void {
-    let idle = this.#idle.get(path);
+  release(key: string, connection: Connection): void {
+    let idle = this.#idle.get(key);
     if (idle === undefined) {
       idle = { connections: [] };
-      this.#idle.set(path, idle);
+      this.#idle.set(key, idle);
     }
     if (idle.connections.length >= IDLE_MAX) return connection.abort();
     connection.idleSinceMs = this.#clock.monotonicMs();
     idle.connections.push(connection);
   }
 
-  forget(path: string, connection: Connection): void {
-    const idle = this.#idle.get(path);
+  forget(key: string, connection: Connection): void {
+    const idle = this.#idle.get(key);
     if (idle === undefined) return;
     const at = idle.connections.indexOf(connection);
     if (at >= 0) idle.connections.splice(at, 1);
-    if (idle.connections.length === 0) this.#idle.delete(path);
+    if (idle.connections.length === 0) this.#idle.delete(key);
   }
 }

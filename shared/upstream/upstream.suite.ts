@@ -1,5 +1,6 @@
 /** What every {@link UpstreamClient} must do, against real servers on Unix sockets. */
 /* oxlint-disable max-lines-per-function -- one suite, whichever the implementation */
+import { addressAt } from '../contracts/address.ts';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -97,7 +98,7 @@ export function upstreamSuite(name: string, create: () => UpstreamClient): void 
       const recording = record(options);
       const exchange = client.send(
         {
-          socketPath,
+          address: addressAt(socketPath),
           method: 'GET',
           target: '/',
           headers: ['host', 'hello.localhost'],

@@ -8,8 +8,10 @@
  * its connection may already carry another request.
  */
 
+import type { Address } from '../contracts/address.ts';
+
 export interface UpstreamRequest {
-  readonly socketPath: string;
+  readonly address: Address;
   readonly method: string;
   /** Path and query. */
   readonly target: string;

@@ -46,7 +46,7 @@ function resolveInside(from: string, specifier: string): string | undefined {
 
 const topOf = (path: string): string => path.split('/')[0] ?? '';
 /** Tests, what they share, and their worlds: none of it runs in production. */
-const isTest = (path: string): boolean =>
+export const isTest = (path: string): boolean =>
   /\.(?:test|suite|fixture)\.ts$/.test(path) || /(?:^|\/)testing\//.test(path) || topOf(path) === 'test';
 
 /** Sentences that say what is wrong; empty when the borders hold. */

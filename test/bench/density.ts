@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { callSocket } from '#nodes/testing/world.node.ts';
-import { closeServer, serveUnix } from '#shared/runtime/unix-http.node.ts';
+import { closeServer, serveAt } from '#shared/runtime/transport.node.ts';
 import { AgentProcess } from '../support/agent.ts';
 import { processTree, treeMemory } from '../support/proc.ts';
 import { mib, type Row } from './report.ts';
@@ -52,7 +52,7 @@ export async function benchDensity(scale: BenchScale): Promise<Row[]> {
     ISOPLANE_SANDBOX: scale.sandbox,
     ISOPLANE_LOG_LEVEL: 'info',
   });
-  const scheduler: Server = await serveUnix(agent.world.layout.sockets.scheduler, async (request) => {
+  const scheduler: Server = await serveAt(agent.world.layout.sockets.scheduler, async (request) => {
     await request.arrayBuffer();
     return Response.json({ stop: [] });
   });

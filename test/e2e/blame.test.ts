@@ -14,6 +14,12 @@ export default {
       case '/loop': for (;;) {}
       case '/late-loop': await scheduler.wait(600); for (;;) {}
       case '/wait': waiting += 1; await scheduler.wait(1_500); return new Response('waited');
+      case '/echo': {
+        const text = await request.text();
+        waiting += 1;
+        await scheduler.wait(1_500);
+        return new Response(text);
+      }
       case '/waiting': return new Response(String(waiting));
       default: return new Response('fine');
     }
@@ -74,6 +80,28 @@ test('a request that cannot be repeated hears that it was not to blame', async (
   expect((await platform.call('posted', { path: '/loop' })).code).toBe('cpu_exceeded');
   expect((await posted).code).toBe('instance_lost');
   expect((await waiting)?.text).toBe('waited');
+});
+
+test('a request of another function with an idempotency key is sent again, with its body', async ({
+  expect,
+}) => {
+  await deploy('paid');
+  await platform.api.deploy('payer', {
+    modules: {
+      'index.js': `export default { fetch: (request, env) => env.PAID.fetch('http://paid/echo', {
+        method: 'POST', body: 'paid once', headers: { 'idempotency-key': 'k-1' },
+      }) };`,
+    },
+    config: { auth: { mode: 'public' }, services: [{ binding: 'PAID', function: 'paid' }] },
+  });
+  const paying = platform.call('payer');
+  await waitFor(
+    'it to be in flight',
+    async () => (await platform.call('paid', { path: '/waiting' })).text === '1',
+  );
+  await apart();
+  expect((await platform.call('paid', { path: '/loop' })).code).toBe('cpu_exceeded');
+  expect((await paying).text).toBe('paid once');
 });
 
 test('the log of the function names the request that was stopped', async ({ expect }) => {

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, test, type ExpectStatic } from 'vitest';
 import { COLD_START, VERSION } from '#shared/contracts/invoke.ts';
 import { functionLifeSchema, type FunctionLife } from '#shared/contracts/scheduling.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
+import type { Peer } from '#shared/runtime/peer.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import { TestPlatform, type CallAnswer, type CallOptions } from '../support/platform.ts';
@@ -28,11 +29,11 @@ export default {
 const DRAIN_MS_MAX = 20_000;
 
 let platform: TestPlatform;
-let scheduler: UnixPeer;
+let scheduler: Peer;
 
 beforeAll(async () => {
   platform = await TestPlatform.start();
-  scheduler = new UnixPeer(layoutOf(platform.dataDir).sockets.scheduler);
+  scheduler = peerOf(layoutOf(platform.dataDir).sockets.scheduler);
 });
 afterAll(async () => {
   await scheduler?.close();

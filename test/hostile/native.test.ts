@@ -7,6 +7,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { keyOf } from '#shared/runtime/transport.node.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { TestPlatform } from '../support/platform.ts';
 import { confinementOf, runInside, type InsideResult } from './inside.ts';
@@ -54,9 +55,9 @@ async function preyOf(platform: TestPlatform, openFolder: string): Promise<Prey>
     database: layout.database,
     runDir: layout.runDir,
     sockets: {
-      control: layout.sockets.control,
-      scheduler: layout.sockets.scheduler,
-      node: layout.sockets.node('n1'),
+      control: keyOf(layout.sockets.control),
+      scheduler: keyOf(layout.sockets.scheduler),
+      node: keyOf(layout.sockets.node('n1')),
     },
     ports: {
       control: Number(new URL(platform.platform.controlUrl).port),

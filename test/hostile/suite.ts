@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import type { PlatformOptions } from '#cli/up/options.ts';
+import { keyOf } from '#shared/runtime/transport.node.ts';
 import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import { logEntrySchema, type LogEntry, type NodeStatus } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
@@ -37,7 +38,7 @@ function factsOf({ platform }: TestPlatform): Readonly<Record<string, unknown>> 
     database: layout.database,
     kek: layout.keyEncryptionKey,
     runDir: layout.runDir,
-    sockets: [layout.sockets.control, layout.sockets.scheduler, layout.sockets.node('n1')],
+    sockets: [layout.sockets.control, layout.sockets.scheduler, layout.sockets.node('n1')].map(keyOf),
     pids: platform.pids(),
   };
 }

@@ -2,7 +2,7 @@
  * A gateway of the simulated cluster: the real LeaseManager on the world's time, between the scheduler over a
  * link that may fail and requests that behave as those of gateway/invoke.ts do.
  */
-import type { GatewayHeartbeat, GatewayHeartbeatReply, Lease } from '#shared/contracts/leases.ts';
+import type { HolderHeartbeat, HolderHeartbeatReply, Lease } from '#shared/contracts/leases.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { LeaseManager, type AcquireOutcome, type SchedulerPort } from '#shared/leases/manager.ts';
 import type { Admitted, Permit } from '#shared/leases/ports.ts';
@@ -234,7 +234,7 @@ export class SimGateway {
   }
 
   /** What the report leaves out is given back from now on. @returns what it names. */
-  #giveBack(rights: Map<string, Right>, report: GatewayHeartbeat): readonly Right[] {
+  #giveBack(rights: Map<string, Right>, report: HolderHeartbeat): readonly Right[] {
     const named = new Set(report.leases.filter(({ done }) => done !== true).map(({ leaseId }) => leaseId));
     for (const [leaseId, right] of rights) {
       if (named.has(leaseId)) continue;
@@ -278,7 +278,7 @@ export class SimGateway {
     });
     this.link.send(() => {
       if (process.ended) return;
-      const request = { ...wanted, gatewayId: this.id };
+      const request = { ...wanted, holderId: this.id };
       this.#scheduler.acquire(
         { type: 'acquire', requestId, request },
         (effect) =>
@@ -293,12 +293,12 @@ export class SimGateway {
 
   #beat(
     process: { readonly ended: boolean },
-    heartbeat: GatewayHeartbeat,
-    answer: (reply: GatewayHeartbeatReply | undefined, sentAtMs: number) => void,
+    heartbeat: HolderHeartbeat,
+    answer: (reply: HolderHeartbeatReply | undefined, sentAtMs: number) => void,
   ): void {
     const sentAtMs = this.#world.nowMs;
     let over = false;
-    const end = (reply: GatewayHeartbeatReply | undefined): void => {
+    const end = (reply: HolderHeartbeatReply | undefined): void => {
       if (over || process.ended) return;
       over = true;
       answer(reply, sentAtMs);

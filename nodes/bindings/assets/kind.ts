@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { ServedAssets } from '#shared/contracts/assets.ts';
 import { parseVersionId } from '#shared/ids.ts';
+import type { Address } from '#shared/contracts/address.ts';
 import { ASSETS_SOCKET } from '../../slots/sockets.ts';
 import { threadModule, type BindingKind } from '../kind.ts';
 
@@ -14,7 +15,7 @@ export interface AssetsTarget {
 
 export interface AssetsData {
   readonly folder: string;
-  readonly controlSocket: string;
+  readonly controlAddress: Address;
 }
 
 export function assetBindings(data: AssetsData): BindingKind {

@@ -1,14 +1,14 @@
 /** Thread of the assets bindings. */
 import { LIMITS } from '#shared/limits.ts';
 import { ASSET_DISK_BYTES_MAX, ASSET_MEMORY_BYTES_MAX, AssetLibrary } from '#shared/assets/library.node.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
 import { runThread } from '../run-thread.node.ts';
 import type { AssetsData, AssetsTarget } from './kind.ts';
 import { assetServer } from './serve.node.ts';
 
 await runThread<AssetsTarget>(async (data, log) => {
-  const { folder, controlSocket } = data as AssetsData;
-  const control = new UnixPeer(controlSocket);
+  const { folder, controlAddress } = data as AssetsData;
+  const control = peerOf(controlAddress);
   const library = await AssetLibrary.open({
     folder,
     diskBytesMax: ASSET_DISK_BYTES_MAX,

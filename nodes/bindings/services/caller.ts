@@ -1,29 +1,26 @@
 /** What the parts that carry calls have in common: whom a socket leads to, and a place there. */
 import { randomUUID } from 'node:crypto';
-import { dirname, join } from 'node:path';
-import type { AgentPort, LeaseSource, Permit } from '#shared/leases/ports.ts';
-import type { Watch } from '#shared/leases/watch.ts';
+import type { ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Attempt, Carriage, CarryDeps } from '#shared/carry/attempts.ts';
+import type { CarryTools } from '#shared/carry/exchange.node.ts';
+import type { Answered, Unanswered } from '#shared/carry/ports.ts';
+import type { Address } from '#shared/contracts/address.ts';
 import { PlatformError } from '#shared/errors.ts';
-import type { UsageMeters } from '#shared/usage/meter.ts';
-import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import type { UpstreamClient } from '#shared/upstream/upstream.ts';
+import { beside } from '#shared/runtime/transport.node.ts';
+import type { Shares } from '#shared/shares.ts';
 import type { BindingSocket } from '../protocol.ts';
 import type { Call, CallDepths } from './depth.ts';
 import type { CallerSessions } from './sessions.ts';
-import type { Resolved, ServiceTarget, Targets } from './targets.ts';
+import type { Resolved, ServiceTarget, Targets, TargetVersion } from './targets.ts';
 
-export interface ServiceDeps {
+export interface ServiceDeps extends CarryDeps, CarryTools {
   readonly targets: Targets;
   readonly depths: CallDepths;
   readonly sessions: CallerSessions;
-  readonly leases: LeaseSource;
-  readonly agent: AgentPort;
-  readonly client: UpstreamClient;
-  readonly usage: UsageMeters;
-  readonly watch: Watch;
-  readonly clock: Clock;
-  readonly timers: Timers;
+  /** Bytes of bodies in hand. */
+  readonly bodies: Shares;
   readonly log: Log;
   /** CONNECT target that begins RPC; any other is refused. */
   readonly rpcHost: string;
@@ -33,71 +30,87 @@ export type ServiceSocket = BindingSocket<ServiceTarget>;
 
 export const newRequestId = (): string => randomUUID();
 
-/** A place on an instance, held until {@link leave}. */
+/** Where one attempt goes. */
 export interface Place {
-  readonly permit: Permit;
-  readonly call: Call;
   /** Socket of the entrypoint on the instance. */
-  readonly socketPath: string;
-  leave(): void;
+  readonly address: Address;
+  readonly call: Call;
 }
 
-function depthOf(deps: Pick<ServiceDeps, 'depths'>, socket: ServiceSocket): number {
-  const depth = deps.depths.next(socket.instanceId);
-  if (depth === undefined)
-    throw new PlatformError('call_depth_exceeded', `calls that leave ${socket.instanceId} are too deep`);
-  return depth;
+/** What differs between the things that a binding carries. */
+interface Carrying<A extends Answered> {
+  readonly requestId: string;
+  readonly repeatable: boolean;
+  readonly countsItself?: boolean;
+  /** Whoever waits for the answer goes when this closes. */
+  readonly receiver: ServerResponse | Duplex;
+  send(attempt: Attempt<TargetVersion>, place: Place): Promise<A | Unanswered>;
 }
 
-/**
- * Waits for a place as a request at a gateway does.
- *
- * @returns undefined when `gone` fired before.
- * @throws {PlatformError} `call_depth_exceeded`, or what the queue or the scheduler refused with.
- */
-export async function enter(
-  deps: ServiceDeps,
-  { socket, resolved }: { readonly socket: ServiceSocket; readonly resolved: Resolved },
-  gone: AbortSignal,
-): Promise<Place | undefined> {
-  const { version, socketFile } = resolved;
-  const depth = depthOf(deps, socket);
-  const waiting: { cancel?: () => void } = {};
-  const cancel = (): void => waiting.cancel?.();
-  gone.addEventListener('abort', cancel);
-  try {
-    const admitting = deps.leases.admit(
-      version,
-      waiting,
-      deps.sessions.of(socket.instanceId, version.scaling),
-    );
-    if (gone.aborted) waiting.cancel?.();
-    const admitted = admitting instanceof Promise ? await admitting : admitting;
-    if (admitted.kind === 'refused') throw admitted.error;
-    if (admitted.kind === 'cancelled') return undefined;
-    const { permit } = admitted;
-    const call = deps.depths.entered(permit.lease.instanceId, depth);
-    return {
-      permit,
-      call,
-      socketPath: join(dirname(permit.lease.endpoint.instance.path), socketFile),
-      leave: () => {
-        deps.depths.left(call);
-        permit.release();
-      },
-    };
-  } finally {
-    gone.removeEventListener('abort', cancel);
+/** A call through a binding: its target follows the alias, and it stands one below the deepest call of its caller. */
+export class Calling<A extends Answered> implements Carriage<TargetVersion, A> {
+  readonly #deps: ServiceDeps;
+  readonly #socket: ServiceSocket;
+  readonly #carrying: Carrying<A>;
+  #resolved: Resolved | undefined;
+  #depth = 0;
+  #listener: (() => void) | undefined;
+
+  constructor(deps: ServiceDeps, socket: ServiceSocket, carrying: Carrying<A>) {
+    this.#deps = deps;
+    this.#socket = socket;
+    this.#carrying = carrying;
   }
-}
 
-/** Each may meet an instance that has just ended: the scheduler hears of it a moment after us. */
-const UNREACHABLE_RETRIES_MAX = 5;
-const UNREACHABLE_PAUSE_MS = 10;
+  get requestId(): string {
+    return this.#carrying.requestId;
+  }
 
-/** After an instance could not be reached. @throws {PlatformError} `instance_lost` when it was once too often. */
-export async function pauseBefore(timers: Timers, attempt: number): Promise<void> {
-  if (attempt > UNREACHABLE_RETRIES_MAX)
-    throw new PlatformError('instance_lost', 'no instance could be reached', { retryAfterMs: 1_000 });
-  await new Promise<void>((resolve) => timers.after(UNREACHABLE_PAUSE_MS * 2 ** (attempt - 1), resolve));
+  get repeatable(): boolean {
+    return this.#carrying.repeatable;
+  }
+
+  get countsItself(): boolean {
+    return this.#carrying.countsItself === true;
+  }
+
+  get gone(): boolean {
+    return this.#carrying.receiver.destroyed;
+  }
+
+  onGone(listener: (() => void) | undefined): void {
+    const { receiver } = this.#carrying;
+    if (this.#listener !== undefined) receiver.off('close', this.#listener);
+    this.#listener = listener;
+    if (listener !== undefined) receiver.on('close', listener);
+  }
+
+  /** @throws {PlatformError} what {@link Targets.resolve} does, and `call_depth_exceeded`. */
+  version(): TargetVersion {
+    const { targets, depths } = this.#deps;
+    const { target, instanceId } = this.#socket;
+    const resolved = targets.resolve(target);
+    const depth = depths.next(instanceId);
+    if (depth === undefined)
+      throw new PlatformError('call_depth_exceeded', `calls that leave ${instanceId} are too deep`);
+    this.#resolved = resolved;
+    this.#depth = depth;
+    return resolved.version;
+  }
+
+  session({ scaling }: TargetVersion): string | undefined {
+    return this.#deps.sessions.of(this.#socket.instanceId, scaling);
+  }
+
+  async deliver(attempt: Attempt<TargetVersion>): Promise<A | Unanswered> {
+    const { depths } = this.#deps;
+    const { instanceId, endpoint } = attempt.permit.lease;
+    const call = depths.entered(instanceId, this.#depth);
+    try {
+      const address = beside(endpoint.instance, this.#resolved?.socketFile ?? '');
+      return await this.#carrying.send(attempt, { call, address });
+    } finally {
+      depths.left(call);
+    }
+  }
 }

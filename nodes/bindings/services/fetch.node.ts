@@ -1,9 +1,14 @@
-/**
- * Carries a `fetch` from a service binding to an instance, and decides what a failure means. The rules are
- * those of the gateway (shared/leases/ended.ts): sent again only when nothing of the request can have been
- * done, or once when it may be repeated, has no body and is not to blame for the end of its instance.
- */
+/** A `fetch` or WebSocket of a service binding: what of it the target is sent, and how the caller hears of a failure. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { attempts, type Attempt } from '#shared/carry/attempts.ts';
+import { IDEMPOTENCY_KEY, isKept, isRepeatable, KEPT_BODY_BYTES_MAX } from '#shared/carry/ended.ts';
+import { exchange } from '#shared/carry/exchange.node.ts';
+import { requestHeaders } from '#shared/carry/headers.ts';
+import { bodyBytesOf, Intake } from '#shared/carry/intake.node.ts';
+import type { Carried, CarryOutcome, CarryRules } from '#shared/carry/ports.ts';
+import { ServerSink } from '#shared/carry/server-sink.node.ts';
+import { tunnel } from '#shared/carry/tunnel.node.ts';
 import {
   BINDING_ERROR,
   DEADLINE_MS,
@@ -12,40 +17,25 @@ import {
   REQUEST_ID,
   SCHEME,
 } from '#shared/contracts/invoke.ts';
-import { afterReset, afterTimeout, IDEMPOTENCY_KEY, isRepeatable } from '#shared/leases/ended.ts';
-import { LIMITS } from '#shared/limits.ts';
-import type { Meter } from '#shared/usage/meter.ts';
-import { asPlatformError, PlatformError, problemParts } from '#shared/errors.ts';
-import {
-  enter,
-  newRequestId,
-  pauseBefore,
-  type Place,
-  type ServiceDeps,
-  type ServiceSocket,
-} from './caller.ts';
-import { exchange, type ExchangeOutcome, type ExchangePlan } from './exchange.node.ts';
-import type { TargetVersion } from './targets.ts';
+import { asPlatformError, problemParts, type PlatformError } from '#shared/errors.ts';
 import { headText } from '#shared/http/answer.node.ts';
-import { upgrade, type UpgradeInbound } from './upgrade.node.ts';
+import { fieldOf } from '#shared/http/head.ts';
+import { LIMITS } from '#shared/limits.ts';
+import { Calling, newRequestId, type Place, type ServiceDeps, type ServiceSocket } from './caller.ts';
+import type { TargetVersion } from './targets.ts';
 
 /** The scheme of the URL that the caller fetches, which workerd tells in a header. */
 const HTTPS = [SCHEME, 'https', FORWARDED_PROTO, 'https'] as const;
 
-/** Where the response goes: a response object, or the bare connection of an upgrade. */
+/** Where the response goes: a response object, or the bare connection of an upgrade, with what came behind its head. */
 export type Inbound =
   | { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse }
-  | ({ readonly outgoing: undefined } & UpgradeInbound);
-
-interface Forwarding {
-  readonly deps: ServiceDeps;
-  readonly socket: ServiceSocket;
-  readonly inbound: Inbound;
-  readonly requestId: string;
-  readonly gone: AbortSignal;
-  /** An instance got the call: it is counted once, however often it is sent. */
-  reached: boolean;
-}
+  | {
+      readonly incoming: IncomingMessage;
+      readonly outgoing: undefined;
+      readonly socket: Duplex;
+      readonly head: Buffer;
+    };
 
 const ID = /^[\w.:-]{1,200}$/;
 
@@ -61,125 +51,99 @@ export async function forwardFetch(
   socket: ServiceSocket,
   inbound: Inbound,
 ): Promise<void> {
-  const requestId = requestIdOf(inbound.incoming);
-  const gone = new AbortController();
-  const sink = inbound.outgoing ?? inbound.socket;
-  const leave = (): void => gone.abort();
-  sink.on('close', leave);
+  const { incoming, outgoing } = inbound;
+  const requestId = requestIdOf(incoming);
+  const body = outgoing === undefined ? undefined : bodyOf(deps, socket, incoming);
   try {
-    await forward({ deps, socket, inbound, requestId, gone: gone.signal, reached: false });
+    const key = fieldOf(incoming.rawHeaders, IDEMPOTENCY_KEY);
+    if (body !== undefined && isKept(bodyBytesOf(incoming), key) && !(await isHere(body))) return;
+    const calling = new Calling(deps, socket, {
+      requestId,
+      repeatable: isRepeatable(incoming.method ?? '', key),
+      receiver: outgoing ?? inbound.socket,
+      send: (attempt, place) => send(deps, { socket, inbound, requestId, body }, attempt, place),
+    });
+    await attempts(deps, calling);
   } catch (thrown) {
     const error = asPlatformError(thrown);
     if (error.code === 'internal') deps.log.error('service_call_failed', { requestId, error: thrown });
     if (error.code === 'response_invalid') deps.log.warn('response_refused', { requestId, error });
     answerProblem(inbound, error, requestId);
   } finally {
-    sink.off('close', leave);
-  }
-}
-
-async function forward(forwarding: Forwarding): Promise<void> {
-  const { deps, socket, gone } = forwarding;
-  let resent = false;
-  for (let unreachable = 0; ;) {
-    // Each time anew: between two attempts the alias may have moved.
-    const resolved = deps.targets.resolve(socket.target);
-    const place = await enter(deps, { socket, resolved }, gone);
-    if (place === undefined) return;
-    let next: 'done' | 'resend' | 'unreachable';
-    const meter = deps.usage.of(resolved.version.id);
-    meter.open += 1;
-    try {
-      next = await attempt(forwarding, resolved.version, { place, meter, resent });
-    } catch (thrown) {
-      meter.errors += 1;
-      throw thrown;
-    } finally {
-      meter.open -= 1;
-      place.leave();
-    }
-    if (next === 'done') return;
-    if (next === 'resend') resent = true;
-    else {
-      unreachable += 1;
-      await pauseBefore(deps.timers, unreachable);
+    if (body !== undefined) {
+      body.stop();
+      drain(incoming);
     }
   }
 }
 
-async function attempt(
-  forwarding: Forwarding,
-  version: TargetVersion,
-  { place, meter, resent }: { readonly place: Place; readonly meter: Meter; readonly resent: boolean },
-): Promise<'done' | 'resend' | 'unreachable'> {
-  const { deps, socket, inbound, requestId } = forwarding;
-  const { lease } = place.permit;
+function bodyOf(
+  { watch, bodies }: ServiceDeps,
+  { target }: ServiceSocket,
+  incoming: IncomingMessage,
+): Intake | undefined {
+  if (bodyBytesOf(incoming) === 0) return undefined;
+  return new Intake({ incoming, watch, shares: bodies, account: target.account, mayTrickle: true });
+}
+
+/** Reads it whole. False: its sender has gone. @throws {PlatformError} */
+async function isHere(body: Intake): Promise<boolean> {
+  const read = await body.read(KEPT_BODY_BYTES_MAX);
+  if (read.kind === 'failed') throw read.error;
+  return read.kind !== 'gone';
+}
+
+interface Forwarding {
+  readonly socket: ServiceSocket;
+  readonly inbound: Inbound;
+  readonly requestId: string;
+  /** undefined: there is none. */
+  readonly body: Intake | undefined;
+}
+
+// oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
+function send(
+  deps: ServiceDeps,
+  { socket, inbound, requestId, body }: Forwarding,
+  { version, meter, onSlow, onBroken }: Attempt<TargetVersion>,
+  { address }: Place,
+): Promise<CarryOutcome> {
+  const { incoming } = inbound;
   const { account, caller } = socket.target;
-  const plan: ExchangePlan = {
-    socketPath: place.socketPath,
+  const added = [
+    REQUEST_ID,
     requestId,
-    headers: [
-      REQUEST_ID,
-      requestId,
-      DEADLINE_MS,
-      String(version.limits.timeoutMs),
-      PRINCIPAL,
-      `function:${account}/${caller}`,
-      ...(inbound.incoming.headers[SCHEME] === 'https' ? HTTPS : []),
-    ],
+    DEADLINE_MS,
+    String(version.limits.timeoutMs),
+    PRINCIPAL,
+    `function:${account}/${caller}`,
+    ...(incoming.headers[SCHEME] === 'https' ? HTTPS : []),
+  ];
+  const carried: Carried = {
+    address,
+    method: incoming.method ?? 'GET',
+    target: incoming.url ?? '/',
+    headers: requestHeaders(incoming.rawHeaders, added),
+  };
+  const rules: CarryRules = {
     limits: version.limits,
     meter,
-    watch: deps.watch,
-    onBroken: () => deps.agent.broken(lease, requestId),
-    onSlow: (ageMs) => {
-      if (ageMs < version.limits.cpuMs) deps.agent.slow(lease, ageMs);
-      else deps.agent.overdue(lease, { requestId, kind: 'cpu', ageMs, inFlight: place.permit.inFlight() });
-    },
+    responseHeaders: [REQUEST_ID, requestId],
+    filter: undefined,
+    // Whoever called may read the answer as slowly as it likes.
+    stalledMsMax: Number.POSITIVE_INFINITY,
+    onSlow,
+    onBroken,
   };
-  const outcome = await (inbound.outgoing === undefined
-    ? upgrade(inbound, plan)
-    : exchange(deps.client, inbound, plan));
-  if (!forwarding.reached && outcome.kind !== 'unreachable' && outcome.kind !== 'busy') {
-    forwarding.reached = true;
-    meter.requests += 1;
-  }
-  return settle(forwarding, place, outcome, resent);
-}
-
-async function settle(
-  { deps, inbound, requestId }: Forwarding,
-  { permit }: Place,
-  outcome: ExchangeOutcome,
-  resent: boolean,
-): Promise<'done' | 'resend' | 'unreachable'> {
-  switch (outcome.kind) {
-    case 'answered':
-    case 'caller_gone':
-      return 'done';
-    case 'busy':
-      return 'unreachable';
-    case 'unreachable':
-      permit.lost();
-      return 'unreachable';
-    case 'function_error':
-      throw new PlatformError('function_error', 'the handler threw');
-    case 'response_invalid':
-      throw new PlatformError('response_invalid', 'the head of the response was refused', {
-        cause: outcome.cause,
-      });
-    case 'body_too_large':
-      throw new PlatformError('body_too_large', 'the body passed the bound of the target');
-    case 'timeout':
-      throw afterTimeout(deps.agent, permit, { requestId, ageMs: outcome.ageMs });
-    case 'reset': {
-      const { method = '', headers } = inbound.incoming;
-      const key = headers[IDEMPOTENCY_KEY];
-      return afterReset(deps.agent, permit, {
-        requestId,
-        maySend: !resent && outcome.replayable && isRepeatable(method, key === undefined ? key : String(key)),
-      });
+  return new Promise((resolve) => {
+    if (inbound.outgoing === undefined) {
+      const { socket: duplex, head } = inbound;
+      tunnel({ ...carried, socket: duplex, head, subprotocol: undefined }, rules, deps.watch, resolve);
+    } else {
+      const sink = new ServerSink(incoming, inbound.outgoing);
+      exchange(deps, { ...carried, bodyBytes: bodyBytesOf(incoming), body, sink }, rules, resolve);
     }
-  }
+  });
 }
 
 interface Problem {
@@ -209,13 +173,10 @@ function answerProblem(inbound: Inbound, error: PlatformError, requestId: string
   const { status, flat, body } = problemOf(error, requestId);
   if (inbound.outgoing === undefined) inbound.socket.end(problemText(error, requestId));
   else if (inbound.outgoing.headersSent) inbound.outgoing.destroy();
-  else {
-    inbound.outgoing.writeHead(status, [...flat]).end(body);
-    drain(inbound.incoming);
-  }
+  else inbound.outgoing.writeHead(status, [...flat]).end(body);
 }
 
-/** workerd hears of an answer only after it has sent its body, so a body that is refused is read, within reason. */
+/** workerd hears of an answer only after it has sent its body, so a body that nobody wants is read, within reason. */
 function drain(incoming: IncomingMessage): void {
   let bytes = 0;
   incoming.on('data', (chunk: Uint8Array) => {

@@ -1,4 +1,5 @@
 /** Service bindings, as the agent plugs them in. */
+import type { Address } from '#shared/contracts/address.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import { serviceSocket } from '../../slots/sockets.ts';
 import { threadModule, type BindingKind } from '../kind.ts';
@@ -6,7 +7,7 @@ import { serviceState, type ServiceTarget } from './targets.ts';
 
 export interface ServicesData {
   readonly nodeId: string;
-  readonly schedulerSocket: string;
+  readonly schedulerAddress: Address;
   readonly rpcHost: string;
 }
 

@@ -5,9 +5,10 @@ import type { Duplex } from 'node:stream';
 import { PlatformError } from '#shared/errors.ts';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
-import { Watch } from '#shared/leases/watch.ts';
+import { Watch } from '#shared/carry/deadlines.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { Shares } from '#shared/shares.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
 import { RefusalMeter } from '../../egress/refusal-meter.ts';
@@ -48,12 +49,12 @@ function refuseHead(error: NodeJS.ErrnoException, duplex: Duplex): void {
 }
 
 await runThread<ServiceTarget>((data, log, refused) => {
-  const { nodeId, schedulerSocket, rpcHost } = data as ServicesData;
+  const { nodeId, schedulerAddress, rpcHost } = data as ServicesData;
   const clock = systemClock;
   const timers = systemTimers;
   const scheduler = createSchedulerClient({
-    socketPath: schedulerSocket,
-    gatewayId: `bindings-${nodeId}`,
+    address: schedulerAddress,
+    holderId: `bindings-${nodeId}`,
     timers,
   });
   const agent = createAgentClient({ timers, log });
@@ -67,6 +68,7 @@ await runThread<ServiceTarget>((data, log, refused) => {
     agent,
     client,
     usage: new UsageMeters(),
+    bodies: new Shares('gateway.bodies'),
     watch: new Watch(clock, timers),
     clock,
     timers,

@@ -8,17 +8,15 @@
  */
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { attempts, type Attempt } from '#shared/carry/attempts.ts';
+import { unsent } from '#shared/carry/ended.ts';
+import type { Answered, CarryOutcome } from '#shared/carry/ports.ts';
+import type { Address } from '#shared/contracts/address.ts';
+import { connectTo } from '#shared/runtime/transport.node.ts';
 import type { Meter } from '#shared/usage/meter.ts';
 import { asPlatformError, ERRORS, PlatformError } from '#shared/errors.ts';
-import { nextReportMs, SLOW_MS, type Watched } from '#shared/leases/watch.ts';
-import {
-  enter,
-  newRequestId,
-  pauseBefore,
-  type Place,
-  type ServiceDeps,
-  type ServiceSocket,
-} from './caller.ts';
+import { nextReportMs, SLOW_MS, type Watched } from '#shared/carry/deadlines.ts';
+import { Calling, newRequestId, type Place, type ServiceDeps, type ServiceSocket } from './caller.ts';
 import { headText } from '#shared/http/answer.node.ts';
 import { ReadAlong } from './frames.ts';
 import type { TargetVersion } from './targets.ts';
@@ -35,16 +33,32 @@ interface Inbound {
   readonly tell: (message: string) => void;
 }
 
-/** Accepts the CONNECT and pipes, or refuses it: the call rejects. */
+/** Accepts the CONNECT and pipes until the connection is over, or refuses it: the call rejects. */
 export async function connectRpc(deps: ServiceDeps, socket: ServiceSocket, inbound: Inbound): Promise<void> {
-  const gone = new AbortController();
-  inbound.socket.on('error', () => gone.abort());
-  inbound.socket.on('close', () => gone.abort());
+  inbound.socket.on('error', () => inbound.socket.destroy());
   try {
     // Whoever could choose the target would speak to us as workerd does to workerd.
     if (inbound.incoming.url !== deps.rpcHost)
       throw new PlatformError('forbidden', 'CONNECT to anything but the RPC host');
-    await open(deps, socket, inbound, gone.signal);
+    const calling = new Calling(deps, socket, {
+      requestId: newRequestId(),
+      repeatable: false,
+      // Each event on it is a request.
+      countsItself: true,
+      receiver: inbound.socket,
+      send: async (attempt, place): Promise<CarryOutcome> => {
+        const instance = await dial(place.address, deps.rpcHost);
+        if (typeof instance === 'string') return { kind: instance };
+        if (inbound.socket.destroyed) {
+          instance.destroy();
+          return { kind: 'client_gone' };
+        }
+        return new Promise((resolve) =>
+          new Session({ deps, socket, attempt, place }, inbound, instance, resolve).start(),
+        );
+      },
+    });
+    await attempts(deps, calling);
   } catch (thrown) {
     const error = asPlatformError(thrown);
     const fields = { instance: socket.instanceId, code: error.code, error: thrown };
@@ -57,50 +71,27 @@ export async function connectRpc(deps: ServiceDeps, socket: ServiceSocket, inbou
   }
 }
 
-async function open(
-  deps: ServiceDeps,
-  socket: ServiceSocket,
-  inbound: Inbound,
-  gone: AbortSignal,
-): Promise<void> {
-  for (let unreachable = 0; ;) {
-    const resolved = deps.targets.resolve(socket.target);
-    const place = await enter(deps, { socket, resolved }, gone);
-    if (place === undefined) return;
-    const instance = await dial(place.socketPath, deps.rpcHost);
-    if (gone.aborted) {
-      instance?.destroy();
-      place.leave();
-      return;
-    }
-    if (instance !== undefined) {
-      new Session({ deps, socket, place, version: resolved.version }, inbound, instance).start();
-      return;
-    }
-    place.permit.lost();
-    place.leave();
-    unreachable += 1;
-    await pauseBefore(deps.timers, unreachable);
-  }
-}
-
-/** undefined: nobody listens, or it is not workerd's RPC. */
-function dial(socketPath: string, rpcHost: string): Promise<Duplex | undefined> {
+/** `unreachable`: nobody listens, or it is not workerd's RPC. */
+function dial(address: Address, rpcHost: string): Promise<Duplex | 'unreachable' | 'busy'> {
   return new Promise((resolve) => {
-    const request = httpRequest({ socketPath, method: 'CONNECT', path: rpcHost, agent: false });
+    const request = httpRequest({
+      createConnection: () => connectTo(address),
+      method: 'CONNECT',
+      path: rpcHost,
+    });
     request.on('connect', (response, connection, head) => {
       if (response.statusCode !== 200) {
         connection.destroy();
-        return resolve(undefined);
+        return resolve('unreachable');
       }
       if (head.byteLength > 0) connection.unshift(head);
       resolve(connection);
     });
     request.on('response', (response) => {
       response.destroy();
-      resolve(undefined);
+      resolve('unreachable');
     });
-    request.on('error', () => resolve(undefined));
+    request.on('error', (error) => resolve(unsent(error)));
     request.end();
   });
 }
@@ -108,8 +99,8 @@ function dial(socketPath: string, rpcHost: string): Promise<Duplex | undefined> 
 interface Between {
   readonly deps: ServiceDeps;
   readonly socket: ServiceSocket;
+  readonly attempt: Attempt<TargetVersion>;
   readonly place: Place;
-  readonly version: TargetVersion;
 }
 
 class Session implements Watched {
@@ -120,7 +111,7 @@ class Session implements Watched {
   readonly #instance: Duplex;
   readonly #readAlong = new ReadAlong();
   readonly #meter: Meter;
-  readonly #requestId = newRequestId();
+  readonly #settle: (outcome: Answered) => void;
   #lastByteMs = 0;
   /** Since when the instance has been silent with a call open. */
   #silentSinceMs = 0;
@@ -129,9 +120,16 @@ class Session implements Watched {
   #charged = 0;
   #over = false;
 
-  constructor(between: Between, { socket, head, tell }: Inbound, instance: Duplex) {
+  // oxlint-disable-next-line max-params -- the same shape as Exchange
+  constructor(
+    between: Between,
+    { socket, head, tell }: Inbound,
+    instance: Duplex,
+    settle: (outcome: Answered) => void,
+  ) {
     this.#between = between;
-    this.#meter = between.deps.usage.of(between.version.id);
+    this.#settle = settle;
+    this.#meter = between.attempt.meter;
     this.#meter.open += 1;
     this.#caller = socket;
     this.#head = head;
@@ -159,7 +157,7 @@ class Session implements Watched {
   }
 
   tick(nowMs: number): void {
-    const { deps, place, version } = this.#between;
+    const { onSlow, version } = this.#between.attempt;
     const { limits } = version;
     const quietMs = nowMs - this.#lastByteMs;
     if (quietMs >= limits.streamIdleMs) return this.#cut(`nothing was sent for ${limits.streamIdleMs} ms`);
@@ -171,14 +169,7 @@ class Session implements Watched {
     const ageMs = nowMs - this.#silentSinceMs;
     if (ageMs < this.#reportAtMs) return;
     this.#reportAtMs = nextReportMs(ageMs, limits.cpuMs);
-    const { permit } = place;
-    if (ageMs < limits.cpuMs) return deps.agent.slow(permit.lease, ageMs);
-    deps.agent.overdue(permit.lease, {
-      requestId: this.#requestId,
-      kind: 'cpu',
-      ageMs,
-      inFlight: permit.inFlight(),
-    });
+    onSlow(ageMs);
   }
 
   #fromCaller(chunk: Buffer): void {
@@ -214,9 +205,10 @@ class Session implements Watched {
    * event too many is refused, and all with it: none may meet what another left.
    */
   #charge(): boolean {
-    const { deps, socket, place, version } = this.#between;
+    const { deps, socket, attempt } = this.#between;
+    const { version, permit } = attempt;
     for (; this.#charged < this.#readAlong.events; this.#charged += 1) {
-      if (this.#charged === 0 || place.permit.again()) continue;
+      if (this.#charged === 0 || permit.again()) continue;
       if (version.scaling.isolation !== 'request') break;
       deps.log.debug('rpc_refused', { instance: socket.instanceId, code: 'instance_lost' });
       return false;
@@ -226,8 +218,8 @@ class Session implements Watched {
 
   /** How long it must be at rest. */
   get #restMs(): number {
-    const { place, version } = this.#between;
-    const { requests } = place.permit.lease;
+    const { version, permit } = this.#between.attempt;
+    const { requests } = permit.lease;
     if (requests === undefined || this.#readAlong.events < requests) return REST_MS;
     const goesOn = version.scaling.isolation !== 'request' && this.#readAlong.events < 2 * requests;
     return goesOn ? USED_UP_REST_MS : 0;
@@ -278,6 +270,6 @@ class Session implements Watched {
     this.#meter.open -= 1;
     // What either side sent last still goes out.
     for (const side of [this.#caller, this.#instance]) if (!side.destroyed) side.end(() => side.destroy());
-    this.#between.place.leave();
+    this.#settle({ kind: 'answered', end: 'complete' });
   }
 }

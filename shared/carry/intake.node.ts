@@ -6,10 +6,11 @@
  * counted too. A body slower than the least rate is given up, so that it holds neither memory nor an instance.
  */
 import type { IncomingMessage } from 'node:http';
-import { PlatformError } from '#shared/errors.ts';
-import { LIMITS } from '#shared/limits.ts';
-import type { Watch, Watched } from '#shared/leases/watch.ts';
-import type { Shares } from '#shared/shares.ts';
+import { PlatformError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import type { Watch, Watched } from './deadlines.ts';
+import type { Shares } from '../shares.ts';
+import type { BodySink, RequestBody } from './ports.ts';
 
 const CAPACITY_MIN = 4_096;
 /** A paused stream: what Node reads ahead, 64 KiB, and the read of 64 KiB that went over it. */
@@ -29,11 +30,11 @@ export type IntakeRead =
   | { readonly kind: 'too_large' | 'gone' }
   | { readonly kind: 'failed'; readonly error: PlatformError };
 
-export interface IntakeSink {
-  /** False: no more until {@link Intake.resume}. */
-  chunk(bytes: Buffer): boolean;
-  end(): void;
-  failed(error: PlatformError): void;
+/** 0: there is none; undefined: it is not said. */
+export function bodyBytesOf({ headers }: IncomingMessage): number | undefined {
+  const length = headers['content-length'];
+  if (length !== undefined) return Number(length);
+  return headers['transfer-encoding'] === undefined ? 0 : undefined;
 }
 
 export interface IntakeOptions {
@@ -42,6 +43,11 @@ export interface IntakeOptions {
   readonly shares: Shares;
   /** Whose function is called. */
   readonly account: string;
+  /**
+   * On its way to an instance it may be as slow as the limits of the function allow: its sender is a function of the
+   * same account, which may wait for the answer before it says more.
+   */
+  readonly mayTrickle?: boolean;
 }
 
 interface Wanted {
@@ -52,7 +58,7 @@ interface Wanted {
   readonly resolve: (read: IntakeRead) => void;
 }
 
-export class Intake implements Watched {
+export class Intake implements Watched, RequestBody {
   readonly #options: IntakeOptions;
   #kept: Buffer = Buffer.alloc(0);
   #length = 0;
@@ -60,11 +66,13 @@ export class Intake implements Watched {
   #chunks = 0;
   #bytes = 0;
   #unreadCharged = 0;
+  /** The stream is read. */
+  #begun = false;
   #ended = false;
   #over = false;
   #outcome: IntakeRead | undefined;
   #wanted: Wanted | undefined;
-  #sink: IntakeSink | undefined;
+  #sink: BodySink | undefined;
   #joined: Buffer | undefined;
   #joinedLength = 0;
   // The least rate is one over the time in which we wanted bytes.
@@ -74,12 +82,18 @@ export class Intake implements Watched {
 
   constructor(options: IntakeOptions) {
     this.#options = options;
-    const { incoming, watch } = options;
+    this.#sinceMs = options.watch.coarseMs;
+    this.#charge(CAPACITY_MIN);
+  }
+
+  #begin(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    const { incoming, watch } = this.#options;
     this.#sinceMs = watch.add(this);
     incoming.on('data', this.#onData);
     incoming.on('end', this.#onEnd);
     incoming.on('close', this.#onClose);
-    this.#charge(CAPACITY_MIN);
   }
 
   /** The body, when all of it is here. */
@@ -89,6 +103,7 @@ export class Intake implements Watched {
 
   /** Reads until `enough` bytes are here or the body ends; one read at a time. */
   read(bytesMax: number, enough = Number.POSITIVE_INFINITY): Promise<IntakeRead> {
+    this.#begin();
     return new Promise((resolve) => {
       this.#wanted = { bytesMax, enough, resolve };
       if (!this.#settleRead()) this.#unpause();
@@ -96,8 +111,10 @@ export class Intake implements Watched {
   }
 
   /** Hands on what is here, then the rest as it comes. Only once. */
-  flow(sink: IntakeSink): void {
+  flow(sink: BodySink): void {
     this.#sink = sink;
+    if (this.#outcome?.kind === 'failed') return sink.failed(this.#outcome.error);
+    this.#begin();
     this.#sinceMs = this.#options.watch.coarseMs;
     this.#counted = 0;
     const room = this.#length === 0 || sink.chunk(this.#kept.subarray(0, this.#length));
@@ -134,6 +151,7 @@ export class Intake implements Watched {
 
   tick(nowMs: number): void {
     if (this.#ended || this.#pausedSinceMs !== undefined) return;
+    if (this.#sink !== undefined && this.#options.mayTrickle === true) return;
     const [graceMs, bytesPerSecond] =
       this.#sink === undefined
         ? [LIMITS.bodyGraceMs, LIMITS.bodyBytesPerSecondMin]

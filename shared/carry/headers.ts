@@ -5,7 +5,19 @@
  * A request is stripped of everything that only the platform may say; values pass as the bytes they are.
  */
 import { HEADER_PREFIX } from '../contracts/invoke.ts';
-import { HOP_BY_HOP } from './hop-by-hop.ts';
+
+/** Names that concern one connection alone (RFC 9110 section 7.6.1), lower case. */
+export const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
 
 /** What callers could claim about where a request comes from: only the platform's word counts. */
 const FORGEABLE: ReadonlySet<string> = new Set([
@@ -29,7 +41,7 @@ const REQUEST_DROPPED: ReadonlySet<string> = new Set([
 ]);
 
 /** Names listed in Connection headers, lower case; undefined when there is none beyond the usual. */
-function connectionListed(raw: readonly string[]): Set<string> | undefined {
+export function connectionListed(raw: readonly string[]): Set<string> | undefined {
   let listed: Set<string> | undefined;
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? '';

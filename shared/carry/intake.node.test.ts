@@ -2,12 +2,13 @@
 import type { IncomingMessage } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { describe, test } from 'vitest';
-import type { PlatformError } from '#shared/errors.ts';
-import { LIMITS } from '#shared/limits.ts';
-import { Watch } from '#shared/leases/watch.ts';
-import { Shares } from '#shared/shares.ts';
-import { FakeClock } from '#shared/testing/fakes.ts';
-import { Intake, type IntakeRead, type IntakeSink } from './intake.node.ts';
+import type { PlatformError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { Watch } from './deadlines.ts';
+import { Shares } from '../shares.ts';
+import { FakeClock } from '../testing/fakes.ts';
+import { Intake, type IntakeRead } from './intake.node.ts';
+import type { BodySink } from './ports.ts';
 
 const KIB = 1_024;
 
@@ -26,7 +27,7 @@ const codeOf = (read: IntakeRead): string => (read.kind === 'failed' ? read.erro
 
 function sinkOf(room: () => boolean = () => true) {
   const seen = { chunks: [] as number[], text: '', ended: false, failed: undefined as string | undefined };
-  const sink: IntakeSink = {
+  const sink: BodySink = {
     chunk: (bytes) => {
       seen.chunks.push(bytes.byteLength);
       seen.text += bytes.toString('latin1');

@@ -3,7 +3,7 @@ import { describe, test } from 'vitest';
 import type { ExitReport } from '../contracts/nodes.ts';
 import { asPlatformError } from '../errors.ts';
 import { afterReset, isRepeatable } from './ended.ts';
-import type { AgentPort, Permit } from './ports.ts';
+import type { AgentPort, Permit } from '../leases/ports.ts';
 
 async function verdict(report: ExitReport | undefined, maySend: boolean): Promise<string> {
   const agent: AgentPort = {

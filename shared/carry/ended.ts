@@ -4,10 +4,11 @@
  */
 import type { ExitReason, ExitReport } from '../contracts/nodes.ts';
 import { PlatformError, type ErrorCode } from '../errors.ts';
-import type { AgentPort, Permit } from './ports.ts';
+import type { AgentPort, Permit } from '../leases/ports.ts';
 
 const EXIT_WAIT_MS = 300;
 const RETRY_AFTER_MS = 1_000;
+export const KEPT_BODY_BYTES_MAX = 64 * 1024;
 export const IDEMPOTENCY_KEY = 'idempotency-key';
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
 
@@ -24,6 +25,21 @@ const EXIT_CODES: Record<ExitReason, ErrorCode> = {
 /** Nothing was sent, for want of a listener or of room in its queue. */
 export function unsent(error: unknown): 'busy' | 'unreachable' {
   return (error as NodeJS.ErrnoException | undefined)?.code === 'EAGAIN' ? 'busy' : 'unreachable';
+}
+
+/**
+ * A body is read whole and kept while it is answered, so that it can be sent again, when the caller says how long it is,
+ * and that he will recognise a repetition.
+ *
+ * @param bodyBytes - undefined: it is not said.
+ */
+export function isKept(bodyBytes: number | undefined, idempotencyKey: string | undefined): boolean {
+  return (
+    bodyBytes !== undefined &&
+    bodyBytes > 0 &&
+    bodyBytes <= KEPT_BODY_BYTES_MAX &&
+    idempotencyKey !== undefined
+  );
 }
 
 /** By its method, or by the word of a caller that will recognise a repetition. */
@@ -73,6 +89,12 @@ export function afterTimeout(
 
 export function instanceLost(operatorDetail: string): PlatformError {
   return new PlatformError('instance_lost', operatorDetail, { retryAfterMs: RETRY_AFTER_MS });
+}
+
+export function instanceBusy(): PlatformError {
+  return new PlatformError('instance_busy', 'its queue of connections stayed full', {
+    retryAfterMs: RETRY_AFTER_MS,
+  });
 }
 
 /** Without a word on who is to blame, a process that ended by its own fault speaks for all its requests. */

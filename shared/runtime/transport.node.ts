@@ -1,32 +1,52 @@
 /**
- * HTTP between planes on one machine: Unix sockets in a folder that only the platform's user can enter,
- * which is what authenticates the peer.
+ * The one place that opens an {@link Address} or listens at one, and that knows what it is made of: Unix sockets in a
+ * folder that only the platform's user can enter, which is what authenticates the peer.
  */
 import { chmod, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import { Pool } from 'undici';
 import type { z } from 'zod';
+import { addressAt, type Address } from '../contracts/address.ts';
 import { fromProblem, PlatformError } from '../errors.ts';
 import { Lines } from '../lines.ts';
+import type { CallOptions, Peer } from './peer.ts';
 
-type FetchHandler = (request: Request) => Response | Promise<Response>;
+/** Another socket of whatever listens at `address`. */
+export function beside({ path }: Address, file: string): Address {
+  return addressAt(join(dirname(path), file));
+}
 
-function isListening(path: string): Promise<boolean> {
+/** Equal for equal addresses, and readable for people. */
+export function keyOf({ path }: Address): string {
+  return path;
+}
+
+/** @param allowHalfOpen - it stays writable when the other side has ended. */
+export function connectTo({ path }: Address, allowHalfOpen = false): Socket {
+  return connect({ path, allowHalfOpen });
+}
+
+export function listens(address: Address): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
+    const socket = connectTo(address);
+    const answer = (found: boolean): void => {
       socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
+      resolve(found);
+    };
+    socket.once('connect', () => answer(true));
+    socket.once('error', () => answer(false));
   });
 }
 
+type FetchHandler = (request: Request) => Response | Promise<Response>;
+
 /** Serves `handler` on a Unix socket with mode 0600. A stale socket file is replaced; a live one is refused. */
-export async function serveUnix(path: string, handler: FetchHandler): Promise<Server> {
-  if (await isListening(path))
+export async function serveAt(address: Address, handler: FetchHandler): Promise<Server> {
+  const { path } = address;
+  if (await listens(address))
     throw new PlatformError('data_folder_in_use', `another process listens on ${path}`);
   await unlink(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
@@ -54,25 +74,26 @@ export async function closeServer(server: Server, graceMs: number): Promise<void
   clearTimeout(force);
 }
 
-export interface CallOptions {
-  readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  readonly body?: unknown;
-  readonly signal?: AbortSignal;
-  /** Of {@link UnixPeer.lines}: something came, if not yet a whole line. */
-  readonly onBytes?: () => void;
+export interface PeerOptions {
+  /** At most; calls beyond wait. */
+  readonly connections?: number;
 }
 
-/** A peer plane behind a Unix socket. Failures to reach it are `internal` errors with the cause kept. */
-export class UnixPeer {
+/** The plane that listens there. */
+export function peerOf(address: Address, options: PeerOptions = {}): Peer {
+  return new UnixPeer(address, options);
+}
+
+class UnixPeer implements Peer {
   readonly #pool: Pool;
   readonly #path: string;
 
-  constructor(path: string, options: { readonly connections?: number } = {}) {
+  constructor({ path }: Address, { connections = 64 }: PeerOptions) {
     this.#path = path;
     // headersTimeout and bodyTimeout 0: long polls and feeds decide their own deadlines.
     this.#pool = new Pool('http://isoplane.internal', {
       socketPath: path,
-      connections: options.connections ?? 64,
+      connections,
       headersTimeout: 0,
       bodyTimeout: 0,
     });
@@ -93,7 +114,6 @@ export class UnixPeer {
     }
   }
 
-  /** JSON call. A problem document is rethrown as the PlatformError it describes. */
   async call<S extends z.ZodType>(path: string, schema: S, options: CallOptions = {}): Promise<z.infer<S>> {
     const response = await this.#request(path, options);
     const text = await response.body.text();
@@ -103,7 +123,6 @@ export class UnixPeer {
     return schema.parse(body);
   }
 
-  /** Bytes of a response, at most `bytesMax`. */
   async bytes(path: string, bytesMax: number, options: CallOptions = {}): Promise<Uint8Array> {
     const response = await this.#request(path, options);
     const chunks: Uint8Array[] = [];
@@ -119,7 +138,6 @@ export class UnixPeer {
     return body;
   }
 
-  /** Lines of an NDJSON response, parsed; ends when the peer ends or `signal` fires. */
   async *lines<S extends z.ZodType>(
     path: string,
     schema: S,

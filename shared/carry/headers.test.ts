@@ -1,6 +1,6 @@
 /** Which headers pass between callers and instances. */
 import { describe, test } from 'vitest';
-import { requestHeaders, responseHeaders } from './pass.ts';
+import { requestHeaders, responseHeaders } from './headers.ts';
 
 describe('requestHeaders()', () => {
   test('drops what belongs to one connection and what only the platform may say', ({ expect }) => {
