@@ -21,7 +21,7 @@ beforeAll(async () => {
   const scaling = { maxInstances: 1, queueTimeoutMs: 1_500 };
   await platform.api.deploy('target', {
     modules: {
-      'index.js': `const id = crypto.randomUUID(); export default { fetch: () => new Response(id) };`,
+      'index.js': `let id; export default { fetch: () => new Response((id ??= crypto.randomUUID())) };`,
     },
     config: { auth: { mode: 'public' }, scaling },
   });
