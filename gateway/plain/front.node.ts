@@ -19,7 +19,7 @@ export interface PlainFrontOptions {
   readonly serve: (request: PlainRequest) => void;
 }
 
-export class PlainFront implements Front, ConnectionOwner {
+class PlainFront implements Front, ConnectionOwner {
   readonly #options: PlainFrontOptions;
   readonly #http: HttpSide;
   readonly #plain = new Set<PlainConnection>();

@@ -75,7 +75,7 @@ beforeAll(() => {
     },
   });
 });
-afterAll(() => void seen.clear());
+afterAll(() => seen.clear());
 
 /** What Node makes of the bytes, and whether it answered anything else. */
 async function byNode(
