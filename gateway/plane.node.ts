@@ -47,6 +47,8 @@ export interface GatewayPlaneOptions {
   /** Signatures older than this are refused; default: now. Wall time, ms since the epoch. */
   readonly startedMs?: number;
   readonly admitting?: GatewayDeps<NodeEnv>['admitting'];
+  /** False: every request goes through Node's HTTP server, where it can be watched. Default: true. */
+  readonly plain?: boolean;
 }
 
 /** Control may be away: then the journal has to do. */
@@ -160,7 +162,7 @@ function callsBy({ proxies }: GatewayPlaneOptions, client: SocketClient, bodies:
 }
 
 function serverOf(
-  { proxies, headMsMax }: GatewayPlaneOptions,
+  { proxies, headMsMax, plain }: GatewayPlaneOptions,
   { app }: Gateway<NodeEnv>,
   connections: Shares,
 ): StrictServer {
@@ -169,6 +171,9 @@ function serverOf(
     newRequestId: randomUUID,
     connections,
     isProxy: (address) => proxies.trusts(address),
+    plain: plain ?? true,
+    clock: systemClock,
+    timers: systemTimers,
     ...(headMsMax === undefined ? {} : { headMsMax }),
   });
 }

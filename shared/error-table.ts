@@ -56,6 +56,11 @@ export const ERRORS = {
     retry: 'later',
     message: 'Too many connections are open. Close some, or retry after the given time.',
   },
+  expectation_failed: {
+    status: 417,
+    retry: 'never',
+    message: 'The header Expect asks for what is not offered. Send 100-continue, or leave it out.',
+  },
   method_not_allowed: { status: 405, retry: 'never', message: 'This resource does not accept that method.' },
   not_found: { status: 404, retry: 'never', message: 'There is nothing at this address.' },
 

@@ -11,6 +11,7 @@ import type { AssetQuestion, Decision, HeaderChange, Site } from '#shared/assets
 import type { Cors } from '#shared/contracts/cors.ts';
 import { addCors, corsHeaders } from '../cors.ts';
 import { NodeCall } from '../forward/node-call.node.ts';
+import { PlainCall } from '../plain/call.node.ts';
 import type { AssetAnswer, AssetPort, AssetsAbout, Call } from '../ports.ts';
 import { hostName } from '../routing/host.ts';
 import type { Target } from '../routing/router.ts';
@@ -62,7 +63,7 @@ class Answer implements AssetAnswer {
     call: Call,
     { account, meter, anyone }: AssetsAbout,
   ): Response | Promise<Response> {
-    const outgoing = call instanceof NodeCall ? call.response : undefined;
+    const outgoing = call instanceof NodeCall || call instanceof PlainCall ? call.response : undefined;
     if (outgoing === undefined) throw new PlatformError('bad_request', 'an upgrade of a file');
     const extra = this.#cors === undefined ? NO_HEADERS : lowered(corsHeaders(this.#cors, call));
     const sent = sendFile(this.#library, {

@@ -39,7 +39,24 @@ const sent = (end: Answered['end']): CallAnswered => ({
 });
 const SENT = { complete: sent('complete'), cut: sent('cut'), client_gone: sent('client_gone') } as const;
 
+/** The response has gone to the client already. */
+export function forwarded(outcome: CarryOutcome): ForwardOutcome {
+  return outcome.kind === 'answered' ? SENT[outcome.end] : outcome;
+}
+
 const HOST: ReadonlySet<string> = new Set(['host']);
+
+/** What the instance is sent. @param forwardedHost - of a trusted proxy: the function sees the host that was routed. */
+export function headersFor(
+  raw: readonly string[],
+  forwardedHost: string | undefined,
+  { requestHeaders: added, requestDropped }: ForwardPlan,
+): string[] {
+  if (forwardedHost === undefined) return requestHeaders(raw, added, requestDropped);
+  const headers = requestHeaders(raw, added, new Set([...HOST, ...(requestDropped ?? [])]));
+  headers.push('host', forwardedHost);
+  return headers;
+}
 
 export class NodeCall implements Call {
   readonly method: string;
@@ -142,10 +159,9 @@ export class NodeCall implements Call {
     const address = plan.lease.endpoint.instance;
     const { method, bodyBytes } = this;
     const target = this.target.path + (plan.query ?? this.target.query);
-    const headers = this.#headersFor(plan);
+    const headers = headersFor(incoming.rawHeaders, this.#forwardedHost, plan);
     return new Promise((resolve) => {
-      const settle = (outcome: CarryOutcome): void =>
-        resolve(outcome.kind === 'answered' ? SENT[outcome.end] : outcome);
+      const settle = (outcome: CarryOutcome): void => resolve(forwarded(outcome));
       if (upgrade !== undefined) {
         const { subprotocol } = plan;
         return tunnel({ address, method, target, headers, subprotocol, ...upgrade }, plan, watch, settle);
@@ -155,15 +171,5 @@ export class NodeCall implements Call {
       const body = this.#intake;
       exchange(this.#runtime, { address, method, target, headers, bodyBytes, body, sink }, plan, settle);
     });
-  }
-
-  /** The function sees the host that was routed. */
-  #headersFor({ requestHeaders: added, requestDropped }: ForwardPlan): string[] {
-    const raw = this.#bindings.incoming.rawHeaders;
-    const host = this.#forwardedHost;
-    const dropped = host === undefined ? requestDropped : new Set([...HOST, ...(requestDropped ?? [])]);
-    const headers = requestHeaders(raw, added, dropped);
-    if (host !== undefined) headers.push('host', host);
-    return headers;
   }
 }

@@ -75,12 +75,17 @@ function serveAgent(address: Address, script: Script): Promise<Server> {
   });
 }
 
+/** Of harnesses that do not say: whether connections are read by the gateway itself, or all by Node's server. */
+export const defaults = { plain: true };
+
 export interface HarnessOptions {
   readonly trustedProxies?: readonly string[];
   readonly forwardedHeader?: ForwardedKind;
   readonly connectionsMax?: number;
   readonly startedMs?: number;
   readonly headMsMax?: number;
+  /** False: every request goes through Node's HTTP server. */
+  readonly plain?: boolean;
   /** False: control is not there. */
   readonly control?: boolean;
   /** Blobs of assets that control has, by `ACCOUNT/DIGEST`. */
@@ -158,6 +163,7 @@ export async function startHarness(
     // Tests sign within the second of the start.
     startedMs: options.startedMs ?? 0,
     ...(options.headMsMax === undefined ? {} : { headMsMax: options.headMsMax }),
+    plain: options.plain ?? defaults.plain,
     log,
   });
   return new Harness({ plane, layout, folder, log, script, servers });

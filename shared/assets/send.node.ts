@@ -3,9 +3,9 @@
  * and one write.
  */
 import type { FileHandle } from 'node:fs/promises';
-import type { ServerResponse } from 'node:http';
-import { pipeline } from 'node:stream/promises';
+import { STATUS_CODES } from 'node:http';
 import type { AssetFile } from '../contracts/assets.ts';
+import type { ResponseWriter } from '../http/writer.ts';
 import { MEMORY_FILE_BYTES_MAX, type AssetLibrary, type Body } from './library.node.ts';
 import {
   cacheControlOf,
@@ -33,7 +33,7 @@ interface AssetRequest {
 export interface SendOptions {
   readonly account: string;
   readonly request: AssetRequest;
-  readonly outgoing: ServerResponse;
+  readonly outgoing: ResponseWriter;
   readonly decision: FileDecision;
   /** Anyone may read it. */
   readonly anyone: boolean;
@@ -102,6 +102,11 @@ function isOwnCoding({ changes }: FileDecision): boolean {
   return changes.some(({ set }) => set.some(([name]) => name === 'content-encoding'));
 }
 
+function begin({ outgoing }: SendOptions, status: number, head: string[]): ResponseWriter {
+  outgoing.writeHead(status, STATUS_CODES[status] ?? '', head);
+  return outgoing;
+}
+
 /** @returns bytes of the body; a promise only when something had to be read. @throws {PlatformError} */
 export function sendFile(library: AssetLibrary, options: SendOptions): number | Promise<number> {
   const { request, decision, account, mayCompress } = options;
@@ -112,7 +117,7 @@ export function sendFile(library: AssetLibrary, options: SendOptions): number | 
   const coding = vary && asked === undefined ? codingOf(request.header('accept-encoding')) : 'identity';
   const tag = matchedTag(file, coding, request.header('if-none-match'));
   if (tag !== undefined) {
-    options.outgoing.writeHead(304, withoutBody(headOf(decision, coding, options, vary), tag)).end();
+    begin(options, 304, withoutBody(headOf(decision, coding, options, vary), tag)).end();
     return 0;
   }
   if (asked !== undefined) {
@@ -146,7 +151,7 @@ function sendBody(library: AssetLibrary, options: SendOptions, whole: Whole): nu
   if (text === undefined && request.method !== 'HEAD' && !hold(library, options, bytes.byteLength))
     return sendFromDisk(library, options, { from: 0, to: decision.file.bytes - 1 });
   const head = [...headOf(decision, coding, options, vary), 'content-length', String(bytes.byteLength)];
-  outgoing.writeHead(decision.status, head);
+  begin(options, decision.status, head);
   if (request.method === 'HEAD') {
     outgoing.end();
     return 0;
@@ -179,7 +184,7 @@ async function sendRange(
   const { file } = decision;
   if (range.kind === 'unsatisfiable') {
     const head = withoutBody(headOf(decision, 'identity', options, false), tagOf(file, 'identity'));
-    outgoing.writeHead(416, [...head, 'content-range', `bytes */${file.bytes}`, 'content-length', '0']).end();
+    begin(options, 416, [...head, 'content-range', `bytes */${file.bytes}`, 'content-length', '0']).end();
     return 0;
   }
   const body = file.bytes > MEMORY_FILE_BYTES_MAX ? undefined : await library.body(account, file, 'identity');
@@ -187,7 +192,7 @@ async function sendRange(
   if (body === undefined || !hold(library, options, body.bytes.byteLength))
     return sendFromDisk(library, options, range, rangeHead(file, range));
   const vary = options.mayCompress && isCompressible(file);
-  outgoing.writeHead(206, [
+  begin(options, 206, [
     ...headOf(decision, 'identity', options, vary),
     ...rangeHead(file, range),
     'content-length',
@@ -214,22 +219,39 @@ async function sendFromDisk(
   const length = String(to - from + 1);
   const status = partial === undefined ? decision.status : 206;
   if (request.method === 'HEAD') {
-    outgoing.writeHead(status, [...head, 'content-length', length]).end();
+    begin(options, status, [...head, 'content-length', length]).end();
     return 0;
   }
   const handle = await library.handle(account, decision.file);
-  outgoing.writeHead(status, [...head, ...(partial ?? []), 'content-length', length]);
+  begin(options, status, [...head, ...(partial ?? []), 'content-length', length]);
   return pour(handle, outgoing, { from, to });
 }
 
-async function pour(handle: FileHandle, outgoing: ServerResponse, { from, to }: Piece): Promise<number> {
+async function pour(handle: FileHandle, outgoing: ResponseWriter, { from, to }: Piece): Promise<number> {
   outgoing.setTimeout(READER_IDLE_MS, () => outgoing.destroy());
   const source = handle.createReadStream({ start: from, end: to, highWaterMark: PIECE_BYTES });
   try {
-    await pipeline(source, outgoing);
+    for await (const piece of source as AsyncIterable<Buffer>) {
+      if (outgoing.destroyed) break;
+      if (!outgoing.write(piece)) await roomOrEnd(outgoing);
+    }
+    if (!outgoing.destroyed) outgoing.end();
   } catch {
-    // The reader has gone, or the disk failed in the middle: only the end of the connection says so.
+    // The disk failed in the middle: only the end of the connection says so.
     outgoing.destroy();
   }
   return source.bytesRead;
+}
+
+function roomOrEnd(outgoing: ResponseWriter): Promise<void> {
+  return new Promise((resolve) => {
+    if (outgoing.destroyed) return resolve();
+    const over = (): void => {
+      outgoing.off('drain', over);
+      outgoing.off('close', over);
+      resolve();
+    };
+    outgoing.on('drain', over);
+    outgoing.on('close', over);
+  });
 }

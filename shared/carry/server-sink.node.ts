@@ -1,19 +1,24 @@
-/** {@link ResponseSink} over the response object of a Node server. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+/** {@link ResponseSink} over the response of an HTTP server. */
+import type { ResponseWriter } from '../http/writer.ts';
 import type { ResponseSink, SinkListener } from './ports.ts';
 
 const ONE_WRITE_BYTES_MAX = 16_384;
 
+interface Asked {
+  /** Of the client. */
+  readonly socket: { readonly readableEnded: boolean };
+}
+
 export class ServerSink implements ResponseSink {
-  readonly #incoming: IncomingMessage;
-  readonly #outgoing: ServerResponse;
+  readonly #incoming: Asked;
+  readonly #outgoing: ResponseWriter;
   #listener: SinkListener | undefined;
   /** True until the read that brought the response head has been worked off: a body that came with it goes out with it. */
   #headFresh = false;
   /** Body bytes from that read. */
   #firstChunk: Buffer | undefined;
 
-  constructor(incoming: IncomingMessage, outgoing: ServerResponse) {
+  constructor(incoming: Asked, outgoing: ResponseWriter) {
     this.#incoming = incoming;
     this.#outgoing = outgoing;
   }

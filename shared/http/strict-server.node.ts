@@ -5,10 +5,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { PlatformError, type ErrorCode } from '../errors.ts';
+import { PlatformError, problemResponse, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { closeServer } from '../runtime/transport.node.ts';
-import { refuseOn, responseOn } from './answer.node.ts';
+import { answer, refuseOn, responseOn } from './answer.node.ts';
+import { askWhetherGone } from './gone.node.ts';
 import type { Shares } from '../shares.ts';
 import { holderOf } from './connections.ts';
 
@@ -25,6 +26,24 @@ export interface StrictServerOptions {
   readonly requestMsMax: number;
   /** How long a client has for a request head. */
   readonly headMsMax?: number;
+  /** Reads connections first, and gives over what it does not take. */
+  readonly front?: (http: HttpSide) => Front;
+}
+
+/** What stands behind a front. */
+export interface HttpSide {
+  readonly server: Server;
+  readonly headMsMax: number;
+  readonly keepAliveMs: number;
+  /** Serves a connection of which everything is still to be read. */
+  take(socket: Socket): void;
+}
+
+export interface Front {
+  /** A new connection, whose place is held until it closes. */
+  accept(socket: Socket): void;
+  /** Connections end when they are idle, those in use with what is under way or after `graceMs`. */
+  close(graceMs: number): void;
 }
 
 export interface StrictServer {
@@ -38,9 +57,6 @@ const KEEP_ALIVE_MS_MAX = 65_000;
 /** How often Node looks for requests that are late. */
 const LATE_CHECK_MS = 5_000;
 const REQUEST_LINE_EXTRA_BYTES = 64;
-/** A client that ended its side waits for the answer, or has gone: asked first after this, then ever more seldom. */
-const PROBE_MS = 250;
-const PROBE_MS_MAX = 8_000;
 const BUSY_RETRY_MS = 1_000;
 
 /** The parser's own complaints; everything else it finds is a malformed request. */
@@ -84,6 +100,10 @@ export function createStrictServer(options: StrictServerOptions): StrictServer {
   Object.assign(server, { httpAllowHalfOpen: true });
   // The app decides when the client may send its body: not before it was let in.
   server.on('checkContinue', onRequest);
+  server.on('checkExpectation', (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    const error = new PlatformError('expectation_failed', 'an Expect other than 100-continue');
+    void answer(incoming, outgoing, problemResponse(error, newRequestId()));
+  });
   server.on('connect', (_incoming, socket) =>
     refuseOn(socket, new PlatformError('method_not_allowed', 'CONNECT'), newRequestId()),
   );
@@ -93,13 +113,16 @@ export function createStrictServer(options: StrictServerOptions): StrictServer {
       return void socket.destroy();
     refuseOn(socket, parserError(error), newRequestId());
   });
+  const http = httpSide(server);
+  const front = options.front?.(http);
   let proxied = 0;
   server.on('connection', (socket: Socket) => {
     const address = socket.remoteAddress ?? '';
     const holder = options.isProxy?.(address) === true ? `proxied ${(proxied += 1)}` : holderOf(address);
     if (!options.connections.take(holder, 1)) return refuseConnection(socket, newRequestId());
     socket.once('close', () => options.connections.give(holder, 1));
-    socket.on('end', () => askWhetherGone(socket));
+    if (front === undefined) http.take(socket);
+    else front.accept(socket);
   });
   const upgraded = keepUpgraded(server, onUpgrade);
   return {
@@ -108,8 +131,30 @@ export function createStrictServer(options: StrictServerOptions): StrictServer {
       const force = setTimeout(() => {
         for (const socket of upgraded) socket.destroy();
       }, graceMs);
+      front?.close(graceMs);
       await closeServer(server, graceMs);
       clearTimeout(force);
+    },
+  };
+}
+
+/**
+ * Node's own listener to 'connection' is what makes one its: whoever is refused never gets there, and a front calls it
+ * later.
+ */
+function httpSide(server: Server): HttpSide {
+  const listeners = server.listeners('connection') as ((this: Server, socket: Socket) => void)[];
+  server.removeAllListeners('connection');
+  return {
+    server,
+    headMsMax: server.headersTimeout,
+    keepAliveMs: server.keepAliveTimeout,
+    take: (socket) => {
+      for (const listener of listeners) listener.call(server, socket);
+      socket.on('end', () => {
+        const response = responseOn(socket);
+        if (response?.req.httpVersion === '1.1') askWhetherGone(socket, response);
+      });
     },
   };
 }
@@ -138,22 +183,6 @@ function refuseConnection(socket: Socket, requestId: string): void {
   });
   socket.once('finish', () => socket.destroySoon());
   refuseOn(socket, error, requestId);
-}
-
-/**
- * The end of a client's side does not tell whether it still listens. Something must be written to learn that:
- * interim responses, which every HTTP/1.1 client reads past (RFC 9110 section 15.2). The work is cancelled when one
- * is answered by a reset.
- */
-function askWhetherGone(socket: Socket, afterMs = PROBE_MS): void {
-  const response = responseOn(socket);
-  if (response === undefined || response.headersSent || response.req.httpVersion !== '1.1') return;
-  const timer = setTimeout(() => {
-    if (response.headersSent || socket.destroyed) return;
-    response.writeProcessing();
-    askWhetherGone(socket, Math.min(afterMs * 2, PROBE_MS_MAX));
-  }, afterMs);
-  timer.unref();
 }
 
 type ParserError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer; readonly bytesParsed?: number };

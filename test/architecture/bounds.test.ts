@@ -36,6 +36,8 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/publish/upload.ts': 'one',
   'control/validation.ts': 'one',
   'gateway/auth/jwt.ts': 'text',
+  'gateway/plain/head.ts': 'one',
+  'gateway/plain/response.node.ts': 'one',
   'gateway/routing/router.ts': 'process: what a Host means, found again by a look-up in a map',
   'gateway/worker.ts': {
     BODY_BYTES_MAX: 'shared gateway.bodies',

@@ -22,6 +22,8 @@ await runPlane('gateway', async (log) => {
   const options = gatewayOptions(log);
   const plane = await startGateway({
     ...options,
+    // What is told of requests is seen at Node's server.
+    plain: false,
     admitting: (real) =>
       pretending(real, {
         settings: () => settings,
