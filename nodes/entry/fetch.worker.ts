@@ -14,14 +14,11 @@ const OUTCOME = 'isoplane-outcome';
 type Fetch = (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
 
 const outbound = globalThis.fetch;
-/** Kept: polyfills of the user may replace them, and the originals take none of theirs. */
-const NativeRequest = Request;
-const NativeResponse = Response;
 
 async function reasonOf(response: Response): Promise<string> {
   try {
     const { title, detail } = (await intact.readJson(response)) as { title?: unknown; detail?: unknown };
-    return String(detail ?? title);
+    return intact.toText(detail ?? title);
   } catch {
     return 'the request could not be made';
   }
@@ -29,7 +26,7 @@ async function reasonOf(response: Response): Promise<string> {
 
 /** What was given, as a request that carries the id of the current one and no other. */
 function tagged(input: RequestInfo | URL, init: RequestInit | undefined): Request {
-  const request = new NativeRequest(input, init);
+  const request = new intact.NativeRequest(input, init);
   const id = currentRequestId();
   const headers = intact.headersOf(request);
   if (id === '') intact.deleteHeader(headers, REQUEST_ID);
@@ -41,7 +38,7 @@ async function reach(input: RequestInfo | URL, init?: RequestInit): Promise<Resp
   const response = await outbound(tagged(input, init));
   const code = intact.responseHeader(response, EGRESS_ERROR);
   if (code === null) return response;
-  throw new TypeError(`${code}: ${await reasonOf(response)}`);
+  throw new intact.NativeTypeError(`${code}: ${await reasonOf(response)}`);
 }
 
 class BindingError extends Error {
@@ -71,7 +68,7 @@ async function call(
   const outcome = intact.responseHeader(response, OUTCOME);
   if (outcome === null) return response;
   if (outcome === 'function_error') throw new BindingError(outcome, 'the function threw');
-  const own = new NativeResponse(intact.bodyOf(response), response);
+  const own = new intact.NativeResponse(intact.bodyOf(response), response);
   intact.deleteHeader(intact.responseHeadersOf(own), OUTCOME);
   return own;
 }
@@ -88,7 +85,7 @@ export function watchBinding(binding: unknown): void {
     prototype !== null;
     prototype = intact.getPrototypeOf(prototype) as { fetch?: Fetch } | null
   ) {
-    const original = Object.getOwnPropertyDescriptor(prototype, 'fetch')?.value as Fetch | undefined;
+    const original = intact.ownValue(prototype, 'fetch') as Fetch | undefined;
     if (original === undefined) continue;
     watchesBindings = true;
     // A method of an object has, like the original, the name but neither prototype nor `new`.
@@ -98,7 +95,7 @@ export function watchBinding(binding: unknown): void {
       },
     };
     // Refused by the flag `immutable_api_prototypes`.
-    Reflect.defineProperty(prototype, 'fetch', Object.getOwnPropertyDescriptor(replacement, 'fetch') ?? {});
+    intact.define(prototype, 'fetch', intact.ownDescriptor(replacement, 'fetch') ?? {});
     return;
   }
 }

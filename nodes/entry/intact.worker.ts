@@ -7,19 +7,46 @@
 type Unbound<This, Args extends unknown[], Result> = (this: This, ...values: Args) => Result;
 
 const { bind, call } = Function.prototype;
-const uncurry = bind.bind(call) as <This, Args extends unknown[], Result>(
+export const uncurry = bind.bind(call) as <This, Args extends unknown[], Result>(
   method: Unbound<This, Args, Result>,
 ) => (self: This, ...values: Args) => Result;
 
-export const apply = Reflect.apply;
+export const { apply, construct, ownKeys, get: getOf, deleteProperty: deleteOwn } = Reflect;
 export const toText = String;
 export const toNumber = Number;
-export const { trunc } = Math;
-export const { isNaN } = Number;
+export const { trunc, max } = Math;
+export const { isNaN, isFinite } = Number;
 export const { isArray } = Array;
-export const { keys: keysOf, getPrototypeOf } = Object;
-export const { stringify } = JSON;
+export const { keys: keysOf, getPrototypeOf, setPrototypeOf, create, hasOwn } = Object;
+export const { parse: parseJson } = JSON;
 export const { now } = Date;
+/** Of text alone: of objects it would ask for a `toJSON` that the user may have put on a prototype. */
+export const quoted: (text: string) => string = JSON.stringify;
+export const stringify = JSON.stringify as (value: unknown) => string | undefined;
+export const NativeTypeError = TypeError;
+export const NativeRequest = Request;
+export const NativeResponse = Response;
+
+const defineOwn = Reflect.defineProperty;
+const descriptorOf = Object.getOwnPropertyDescriptor;
+
+/** A literal has the user's `get` and `set` where he put them on `Object.prototype`, and describes nothing then. */
+function bare(descriptor: PropertyDescriptor | undefined): PropertyDescriptor | undefined {
+  return descriptor === undefined ? undefined : (setPrototypeOf(descriptor, null) as PropertyDescriptor);
+}
+
+export const ownDescriptor = (target: object, name: PropertyKey): PropertyDescriptor | undefined =>
+  bare(descriptorOf(target, name));
+
+/** Undefined where it is an accessor: what the descriptor inherits is the user's. */
+export function ownValue(target: object, name: PropertyKey): unknown {
+  const descriptor = descriptorOf(target, name);
+  return descriptor !== undefined && hasOwn(descriptor, 'value') ? (descriptor.value as unknown) : undefined;
+}
+
+/** @returns false: the target does not allow it. */
+export const define = (target: object, name: PropertyKey, descriptor: PropertyDescriptor): boolean =>
+  defineOwn(target, name, bare(descriptor) ?? descriptor);
 
 /** `exec` of a regular expression; `test`, `replaceAll` and the like look it up on the prototype. */
 export const match = uncurry(RegExp.prototype.exec);
@@ -60,17 +87,21 @@ export { headersOf, responseHeadersOf };
 export const statusOf = getterOf(Response.prototype, 'status');
 export const bodyUsedOf = getterOf(Response.prototype, 'bodyUsed');
 export const bodyOf = getterOf(Response.prototype, 'body');
-const jsonOf = uncurry<Response, [], Promise<unknown>>(Response.prototype.json);
-export const readJson = (response: Response): Promise<unknown> => jsonOf(response);
+export const readJson = uncurry<Response, [], Promise<unknown>>(Response.prototype.json);
+export const readText = uncurry<Request, [], Promise<string>>(Request.prototype.text);
+export const urlOf = getterOf(Request.prototype, 'url');
 
-const thenOf = uncurry<
-  Promise<unknown>,
-  [((value: unknown) => unknown) | undefined, (thrown: unknown) => unknown],
-  unknown
->(Promise.prototype.then as never);
-
-export const whenRejected = (promise: Promise<unknown>, tell: (thrown: unknown) => void): void =>
-  void thenOf(promise, undefined, tell);
+/** `then` would ask the promise for a `constructor`, and what is found there for a class. */
+export async function whenRejected(
+  promise: Promise<unknown>,
+  tell: (thrown: unknown) => void,
+): Promise<void> {
+  try {
+    await promise;
+  } catch (thrown) {
+    tell(thrown);
+  }
+}
 
 export const mapSize = getterOf<Map<unknown, unknown>, 'size'>(Map.prototype, 'size');
 export const eachOfMap = uncurry<
@@ -84,7 +115,11 @@ export const eachOfSet = uncurry<Set<unknown>, [visit: (value: unknown) => void]
 );
 export const { isView } = ArrayBuffer;
 
-const hasInstance = uncurry(Function.prototype[Symbol.hasInstance]);
+/** `instanceof` asks the class, which the user may have taught what he likes. */
+export const hasInstance = uncurry(Function.prototype[Symbol.hasInstance]) as (
+  of: object,
+  value: unknown,
+) => boolean;
 const ErrorClass = Error;
 const DateClass = Date;
 const RegExpClass = RegExp;

@@ -127,6 +127,8 @@ export interface BuiltConfig {
   readonly config: WorkerdConfig;
   /** Begins the path of calls to the version's hooks. */
   readonly hookSecret: string;
+  /** Begins the lines of its entry code on stdout. */
+  readonly logMark: string;
 }
 
 export function buildWorkerdConfig(
@@ -167,5 +169,5 @@ export function buildWorkerdConfig(
     extension: packed.extension,
     v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...gcFlags(runnable.limits.memoryMb)],
   };
-  return { config, hookSecret: packed.secret };
+  return { config, hookSecret: packed.hookSecret, logMark: packed.logMark };
 }
