@@ -5,6 +5,7 @@ import { build } from 'esbuild';
 import { z } from 'zod';
 import type { Context } from '../context.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
+import { isScriptFile } from '../bundle/script.ts';
 import { modulesOf } from '../dev/layers.ts';
 import { readValues } from '../dev/values.ts';
 import { parseLayer } from './dev.ts';
@@ -32,6 +33,9 @@ export async function types(
   const path = resolve(project.root, file);
   const text = typesText({
     config: project.config,
+    isScript:
+      project.config.style === 'service-worker' ||
+      (project.main !== undefined && (await isScriptFile(project.main))),
     values: Object.keys(await readValues(project.root)),
     functions: await functionsAround(project, dirname(path)),
     layers: await layersOf(context, project, {

@@ -71,6 +71,23 @@ describe('startFunction()', () => {
     expect([await first.env.KV.get('k'), await second.env.KV.get('k')]).toEqual(['v', null]);
   });
 
+  test('runs scripts of the service-worker format, with bindings as globals', async ({ expect }) => {
+    await using folder = await tempProject({
+      'script/wrangler.toml':
+        'name = "script"\nmain = "index.js"\ncompatibility_date = "2026-11-01"\n[vars]\nGREETING = "hello"\n',
+      'script/index.js': `import text from './words.txt';
+        undeclared = 'sloppy';
+        addEventListener('fetch', (event) => {
+          if (event.request.url.endsWith('/throw')) throw new Error('thrown by a listener');
+          event.respondWith(new Response([GREETING, text, undeclared, event instanceof FetchEvent].join()));
+        });`,
+      'script/words.txt': 'words',
+    });
+    await using script = await startFunction(join(folder.path, 'script'));
+    expect(await (await script.fetch('/')).text()).toBe('hello,words,sloppy,true');
+    await expect(script.fetch('/throw')).rejects.toThrow('thrown by a listener');
+  });
+
   test('calls event functions and entrypoints, and says what is missing', async ({ expect }) => {
     await using folder = await tempProject({
       ...SHOP,

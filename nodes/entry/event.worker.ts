@@ -22,11 +22,7 @@ const decoder = new TextDecoder();
 const decode = decoder.decode.bind(decoder);
 const bytesOf = Uint8Array;
 const binaryOf = atob;
-const codeAt = intact.uncurry<string, [index: number], number>(String.prototype.charCodeAt);
-const replaceAll = intact.uncurry<string, [from: string, to: string], string>(
-  String.prototype.replaceAll as never,
-);
-const trim = intact.uncurry<string, [], string>(String.prototype.trim);
+const { codeAt, replaceAll, trim } = intact;
 
 /** Members that a response is made of, without those that the user may have put on `Object.prototype`. */
 const init = (members: ResponseInit): ResponseInit => intact.setPrototypeOf(members, null) as ResponseInit;

@@ -7,7 +7,7 @@
 type Unbound<This, Args extends unknown[], Result> = (this: This, ...values: Args) => Result;
 
 const { bind, call } = Function.prototype;
-export const uncurry = bind.bind(call) as <This, Args extends unknown[], Result>(
+const uncurry = bind.bind(call) as <This, Args extends unknown[], Result>(
   method: Unbound<This, Args, Result>,
 ) => (self: This, ...values: Args) => Result;
 
@@ -53,6 +53,12 @@ export const match = uncurry(RegExp.prototype.exec);
 export const regExpText = uncurry(RegExp.prototype.toString);
 export const slice = uncurry<string, [from: number, to?: number], string>(String.prototype.slice);
 export const indexOf = uncurry<string, [text: string], number>(String.prototype.indexOf);
+export const codeAt = uncurry<string, [index: number], number>(String.prototype.charCodeAt);
+export const trim = uncurry<string, [], string>(String.prototype.trim);
+export const replaceAll = uncurry<string, [from: string, to: string], string>(
+  String.prototype.replaceAll as never,
+);
+export const stopEvent = uncurry<Event, [], void>(Event.prototype.stopImmediatePropagation);
 export const isoTime = uncurry(Date.prototype.toISOString);
 export const timeOf = uncurry(Date.prototype.getTime);
 /** Compatibility dates before 2022-01-31 have no getters: there each object has the values itself, read-only. */

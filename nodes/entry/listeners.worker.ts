@@ -20,10 +20,12 @@ interface State {
 const NativeEvent = Event;
 const InvalidState = DOMException;
 const dispatch = dispatchEvent as (event: Event) => boolean;
-const stop = intact.uncurry<Event, [], void>(NativeEvent.prototype.stopImmediatePropagation);
 const { FetchEvent: NativeFetchEvent } = globalThis as unknown as { FetchEvent: { prototype: object } };
 
 const refusal = (words: string): Error => new InvalidState(words, 'InvalidStateError');
+
+/** Undefined: an event that the code itself made. */
+let stateOf: (event: unknown) => State | undefined;
 
 /** To `instanceof` and by its name it is workerd's, which nobody else can make. */
 class ServedEvent extends NativeEvent {
@@ -35,9 +37,9 @@ class ServedEvent extends NativeEvent {
     intact.define(this, 'request', { value: request, enumerable: true });
   }
 
-  /** Undefined: an event that the code itself made. */
-  static stateOf(event: unknown): State | undefined {
-    return typeof event === 'object' && event !== null && #state in event ? event.#state : undefined;
+  static {
+    stateOf = (event) =>
+      typeof event === 'object' && event !== null && #state in event ? event.#state : undefined;
   }
 
   respondWith(value: unknown): void {
@@ -62,7 +64,6 @@ class ServedEvent extends NativeEvent {
 }
 Object.setPrototypeOf(ServedEvent.prototype, NativeFetchEvent.prototype);
 Object.defineProperty(ServedEvent.prototype, 'constructor', { value: NativeFetchEvent });
-const { stateOf } = ServedEvent;
 
 const wrappers = new WeakMap<object, Listener>();
 const wrapperOf = wrappers.get.bind(wrappers);
@@ -80,7 +81,7 @@ function wrapperFor(listener: object): Listener {
       const state = stateOf(event);
       if (state === undefined) throw thrown;
       state.failure = { thrown };
-      stop(event as Event);
+      intact.stopEvent(event as Event);
     }
   };
   setWrapper(listener, wrapper);
@@ -101,7 +102,7 @@ function instead(original: Registration): Registration {
     const isListener = typeof listener === 'function' || (typeof listener === 'object' && listener !== null);
     if (type === SERVED && isListener) values[1] = wrapperFor(listener);
     return intact.apply(original, globalThis, values) as void;
-  } as Registration;
+  };
 }
 
 /** Before the script runs: its bindings are globals, and its listeners are known. */
