@@ -167,13 +167,21 @@ describe('a module that replaces builtins before the platform prepares its handl
   const FINE = `export default { async fetch() { console.log('own words', { a: [1] }); return new Response('fine'); } };`;
   const ALL = `for (const name of ['get', 'set', 'value', 'writable', 'configurable', 'status', 'headers', 'toJSON'])
     Object.defineProperty(Object.prototype, name, { __proto__: null, configurable: true, get() { return undefined; }, set() { throw new Error('set'); } });`;
+  /** The poison's own loops must not need what it has poisoned. */
+  const each = (
+    targets: string,
+  ): string => `const poison = () => { throw new Error('poison'); }; const { ownKeys } = Reflect; const targets = [${targets}];
+    for (let at = 0; at < targets.length; at += 1) { const names = ownKeys(targets[at]); for (let index = 0; index < names.length; index += 1) try { targets[at][names[index]] = poison; } catch {} }`;
   const POISONS = {
     'members of Object.prototype': ALL,
-    'methods of arrays, strings, maps and sets': `for (const target of [Array.prototype, String.prototype, Map.prototype, Set.prototype, WeakMap.prototype])
-      for (const name of Reflect.ownKeys(target)) try { target[name] = () => { throw new Error('poison'); }; } catch {}`,
-    'what objects and reflection do': `for (const target of [Object, Reflect, Function.prototype, JSON, Math, Number])
-      for (const name of Reflect.ownKeys(target)) try { target[name] = () => { throw new Error('poison'); }; } catch {}`,
-    promises: `Promise.prototype.then = Promise.prototype.constructor = Promise.resolve = () => { throw new Error('poison'); }; globalThis.Promise = class {};`,
+    'methods of arrays, strings, maps and sets': each(
+      'Array.prototype, String.prototype, Map.prototype, Set.prototype, WeakMap.prototype, RegExp.prototype',
+    ),
+    'what objects and reflection do': each('Object, Reflect, Function.prototype, JSON, Math, Number, Date'),
+    'requests, responses and headers': each(
+      'Request.prototype, Headers.prototype, Event.prototype, EventTarget.prototype',
+    ),
+    promises: `Promise.prototype.then = Promise.resolve = () => { throw new Error('poison'); }; globalThis.Promise = class {};`,
     'its own globals by deleting them': `for (const name of Object.getOwnPropertyNames(globalThis)) if (name !== 'Response' && name !== 'console') try { delete globalThis[name]; } catch {}`,
   };
 

@@ -216,7 +216,7 @@ describe('workerd formats each line with methods that user code can replace, who
         {
           name: 'index.js',
           content: `export default { fetch() {
-              Object.defineProperty(Array.prototype, 'pop', { value: function () { this[0] = '~xeother forged'; return false; } });
+              Object.defineProperty(Array.prototype, 'pop', { configurable: false, writable: false, value: function () { this[0] = '~xeother forged'; return false; } });
               console.log('own words');
               return new Response('answered');
             } };`,

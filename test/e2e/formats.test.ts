@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { tempProject } from '#cli/testing/temp-project.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
 import { DevProcess } from '../support/dev.ts';
 import { TestPlatform } from '../support/platform.ts';
 
@@ -107,7 +108,7 @@ describe('a script of the service-worker format', () => {
     await using dev = await DevProcess.start(folder.path);
     expect(await (await dev.fetch('/')).json()).toEqual(['hello', 'kept', 'words', true, 'ca978112']);
     await writeFile(join(folder.path, 'src/words.txt'), 'other words');
-    await dev.event('served');
+    await waitFor('the save', async () => (await (await dev.fetch('/')).text()).includes('other words'));
     expect(await (await dev.fetch('/')).json()).toEqual(['hello', 'kept', 'other words', true, 'ca978112']);
   });
 });
