@@ -3,7 +3,16 @@ import entrypoints from 'cloudflare-internal:workers';
 import { logException } from './console.worker.ts';
 import { guard } from './guard.worker.ts';
 import * as intact from './intact.worker.ts';
-import { currentScope, newRequestId, Pending, resolvePending, runIn, type Scope } from './scope.worker.ts';
+import {
+  Called,
+  currentScope,
+  isPending,
+  newRequestId,
+  Pending,
+  resolvePending,
+  runIn,
+  type Scope,
+} from './scope.worker.ts';
 import { seen } from './context.worker.ts';
 
 const { WorkerEntrypoint } = entrypoints;
@@ -28,18 +37,18 @@ const pendings = new WeakMap<object, Pending>();
 const pendingOf = pendings.get.bind(pendings);
 const remember = pendings.set.bind(pendings);
 
-function begin(instance: unknown, scope: Request | string): void {
+function begin(instance: unknown, scope: Request | Called): void {
   const pending = pendingOf(instance as object);
-  if (pending !== undefined && pending.scope === undefined) resolvePending(pending, scope);
+  if (pending !== undefined && !pending.isOver) resolvePending(pending, scope);
 }
 
 /** A call from outside has no scope yet and gets an id of its own; one from the class itself stays in its own. */
 function scopeOf(instance: unknown): Scope {
   const current = currentScope();
-  if (current !== undefined && !(current instanceof Pending)) return current;
-  const id = newRequestId();
-  begin(instance, id);
-  return id;
+  if (current !== undefined && !isPending(current)) return current;
+  const called = new Called(newRequestId());
+  begin(instance, called);
+  return called;
 }
 
 /** As the method was, except that what it throws is logged. Synchronous stays synchronous: code may call itself. */

@@ -5,6 +5,7 @@
  * Evaluated before the user's module. A function that never fetches pays nothing for it.
  */
 import * as intact from './intact.worker.ts';
+import { outbound, towardsBinding, watchMethods } from './open.worker.ts';
 import { currentRequestId, REQUEST_ID } from './scope.worker.ts';
 
 const EGRESS_ERROR = 'isoplane-egress-error';
@@ -13,7 +14,7 @@ const OUTCOME = 'isoplane-outcome';
 
 type Fetch = (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
 
-const outbound = globalThis.fetch;
+const nativeFetch = globalThis.fetch;
 
 async function reasonOf(response: Response): Promise<string> {
   try {
@@ -35,7 +36,8 @@ function tagged(input: RequestInfo | URL, init: RequestInit | undefined): Reques
 }
 
 async function reach(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
-  const response = await outbound(tagged(input, init));
+  const request = tagged(input, init);
+  const response = (await outbound(() => nativeFetch(request))) as Response;
   const code = intact.responseHeader(response, EGRESS_ERROR);
   if (code === null) return response;
   throw new intact.NativeTypeError(`${code}: ${await reasonOf(response)}`);
@@ -58,9 +60,8 @@ async function call(
   binding: unknown,
   { input, init }: { readonly input: RequestInfo | URL; readonly init: RequestInit | undefined },
 ): Promise<Response> {
-  const response = await intact.apply<unknown, [Request], Promise<Response>>(original, binding, [
-    tagged(input, init),
-  ]);
+  const request = tagged(input, init);
+  const response = (await towardsBinding(() => intact.apply(original, binding, [request]))) as Response;
   const code = intact.responseHeader(response, BINDING_ERROR);
   if (code !== null) throw new BindingError(code, await reasonOf(response));
   if (intact.statusOf(response) !== 500) return response;
@@ -99,6 +100,15 @@ export function watchBinding(binding: unknown): void {
     return;
   }
 }
+
+/** KV of the platform. All bindings to namespaces share one class, which has no global name. @param binding - any of them. */
+export function watchNamespace(binding: unknown): void {
+  if (typeof binding !== 'object' || binding === null) return;
+  const prototype = intact.getPrototypeOf(binding) as object;
+  watchMethods(prototype, intact.ownKeys(prototype));
+}
+
+watchMethods(Cache.prototype, ['match', 'put', 'delete']);
 
 Object.assign(globalThis, {
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {

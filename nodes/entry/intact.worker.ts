@@ -25,7 +25,9 @@ export const quoted: (text: string) => string = JSON.stringify;
 export const stringify = JSON.stringify as (value: unknown) => string | undefined;
 export const NativeTypeError = TypeError;
 export const NativeRequest = Request;
+export const NativeError = Error;
 export const NativeResponse = Response;
+export const NativePromise = Promise;
 
 const defineOwn = Reflect.defineProperty;
 const descriptorOf = Object.getOwnPropertyDescriptor;
@@ -57,6 +59,9 @@ export const codeAt = uncurry<string, [index: number], number>(String.prototype.
 export const trim = uncurry<string, [], string>(String.prototype.trim);
 export const replaceAll = uncurry<string, [from: string, to: string], string>(
   String.prototype.replaceAll as never,
+);
+export const listen = uncurry<EventTarget, [type: string, listener: () => void], void>(
+  EventTarget.prototype.addEventListener as never,
 );
 export const stopEvent = uncurry<Event, [], void>(Event.prototype.stopImmediatePropagation);
 export const isoTime = uncurry(Date.prototype.toISOString);
@@ -107,6 +112,15 @@ export async function whenRejected(
   } catch (thrown) {
     tell(thrown);
   }
+}
+
+export async function whenSettled(promise: Promise<unknown>, tell: () => void): Promise<void> {
+  try {
+    await promise;
+  } catch {
+    // Whoever has the promise hears of it.
+  }
+  tell();
 }
 
 export const mapSize = getterOf<Map<unknown, unknown>, 'size'>(Map.prototype, 'size');

@@ -32,6 +32,10 @@ interface EntryOptions {
   readonly entrypoints: readonly string[];
   /** Names of bindings to other functions. */
   readonly services: readonly string[];
+  /** Name of a binding to a namespace of KV, where there is one. */
+  readonly namespace: string | undefined;
+  /** `limits.connections` */
+  readonly connections: number;
   readonly functionName: string;
   readonly functionVersion: number;
 }
@@ -103,6 +107,8 @@ export async function loadEntryModules(): Promise<EntryModules> {
       const door = `workerd:isoplane-${doorName}`;
       const preparation = {
         services: options.services,
+        namespace: options.namespace,
+        connections: options.connections,
         mark: logMark,
         isScript: options.style === 'service-worker',
       };

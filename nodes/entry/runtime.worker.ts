@@ -10,10 +10,12 @@ import entrypoints from 'cloudflare-internal:workers';
 import { isEntrypoint, wrapClass, type EntrypointClass, type Method } from './classes.worker.ts';
 import { logExports, logException } from './console.worker.ts';
 import { wrapHandler, type EventHandler, type FunctionIdentity } from './event.worker.ts';
-import { watchBinding } from './fetch.worker.ts';
+import { watchBinding, watchNamespace } from './fetch.worker.ts';
 import * as intact from './intact.worker.ts';
 import { markLines } from './lines.worker.ts';
 import { listensTo, prepareScript, wrapScript } from './listeners.worker.ts';
+import { limitOutbound } from './open.worker.ts';
+import { limitSockets } from './sockets.worker.ts';
 import { wrapObject } from './objects.worker.ts';
 
 const { WorkerEntrypoint } = entrypoints;
@@ -33,6 +35,10 @@ function defaultExportOf(user: Namespace): unknown {
 export interface Preparation {
   /** Names of bindings to other functions. */
   readonly services: readonly string[];
+  /** Name of a binding to a namespace, where there is one. */
+  readonly namespace: string | undefined;
+  /** `limits.connections` */
+  readonly connections: number;
   /** Begins each line that the agent is to believe. */
   readonly mark: string;
   /** Service-worker format. */
@@ -40,10 +46,13 @@ export interface Preparation {
 }
 
 /** Before the user's module runs. */
-export function prepare({ services, mark, isScript }: Preparation): void {
+export function prepare({ services, namespace, connections, mark, isScript }: Preparation): void {
+  limitOutbound(connections);
+  limitSockets(connections);
   markLines(mark);
   const env = environment.getCurrentEnv();
   for (const name of services) watchBinding(propertyOf(env, name));
+  if (namespace !== undefined) watchNamespace(propertyOf(env, namespace));
   if (isScript) prepareScript();
 }
 
