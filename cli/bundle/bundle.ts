@@ -7,6 +7,7 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { build, type BuildOptions, type Message, type Metafile } from 'esbuild';
+import type { Style } from '#shared/contracts/config.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { CliError } from '../failure.ts';
 import type { CodeProject, Project } from '../project/project.ts';
@@ -17,6 +18,7 @@ import { nativePackages } from './native-packages.ts';
 import { builtinName, nodeBuiltins, type AddedFlags } from './node-builtins.ts';
 import type { BundledModule } from './modules.ts';
 import { aliases, external, separateModules } from './plugins.ts';
+import { isScript, isScriptFile } from './script.ts';
 
 export interface Bundle {
   /** Undefined: there is no code. */
@@ -33,6 +35,8 @@ export interface Bundle {
   readonly inputs: readonly string[];
   /** Flags beside the project's own, for modules of Node.js that are newer than its date. */
   readonly addedFlags: readonly string[];
+  /** Of the code, where it is not the project's: a script is recognised. */
+  readonly style?: Style;
 }
 
 /** Of a project of static assets alone. */
@@ -115,11 +119,16 @@ async function bundled(project: CodeProject, options: BundleOptions): Promise<Bu
   const separate = new Map<string, BundledModule>();
   const added: AddedFlags = new Map();
   const warnings: string[] = [];
+  const given = esbuildOptions(project, separate, { ...options, added, warn: (text) => warnings.push(text) });
   let result;
+  let style = project.config.style;
   try {
-    result = await build(
-      esbuildOptions(project, separate, { ...options, added, warn: (text) => warnings.push(text) }),
-    );
+    result = await build(style === 'service-worker' ? { ...given, format: 'cjs' } : given);
+    if (style === 'module' && isScript(result)) {
+      style = 'service-worker';
+      warnings.length = 0;
+      result = await build({ ...given, format: 'cjs' });
+    }
   } catch (thrown) {
     throw bundleFailure(thrown);
   }
@@ -134,7 +143,12 @@ async function bundled(project: CodeProject, options: BundleOptions): Promise<Bu
   const main = extra?.main ?? MAIN;
   for (const module of extra?.modules ?? []) if (module.name !== main) separate.set(module.name, module);
   const modules: BundledModule[] = [
-    { name: main, type: 'esm', content: new Uint8Array(code.contents) },
+    // Script code is not strict, and neither are CommonJS modules.
+    {
+      name: main,
+      type: style === 'service-worker' ? 'commonjs' : 'esm',
+      content: new Uint8Array(code.contents),
+    },
     ...[...separate.values()].sort((left, right) => (left.name < right.name ? -1 : 1)),
   ];
   return {
@@ -149,13 +163,19 @@ async function bundled(project: CodeProject, options: BundleOptions): Promise<Bu
       ...result.warnings.filter((message) => !isOptionalImport(message)).map(messageText),
     ],
     addedFlags: [...added.keys()].sort(),
+    style,
     inputs: inputFiles(project, result.metafile),
   };
 }
 
 /** With `noBundle` the files are uploaded as they are: another tool has bundled them. */
 async function unbundled(project: CodeProject): Promise<Bundle> {
-  const { main, modules } = await additionalModules(project);
+  const { main, modules: files } = await additionalModules(project);
+  const asScript = project.config.style === 'service-worker' || (await isScriptFile(project.main));
+  const style = project.config.style === 'module' && asScript ? 'service-worker' : project.config.style;
+  const modules = files.map((file) =>
+    asScript && file.name === main ? { ...file, type: 'commonjs' as const } : file,
+  );
   const bySize = modules.map(({ name, content }) => ({ path: name, bytes: content.byteLength }));
   return {
     main,
@@ -165,6 +185,7 @@ async function unbundled(project: CodeProject): Promise<Bundle> {
     largest: bySize.sort((left, right) => right.bytes - left.bytes).slice(0, LARGEST_SHOWN),
     warnings: [],
     addedFlags: [],
+    style,
     inputs: [project.main],
   };
 }

@@ -136,16 +136,17 @@ function refuseUnsupported({ output }: Context, { unsupported }: Project, allowM
   for (const { message } of unsupported) output.warn(`${message}; left out`);
 }
 
-/** What is published: with the flags that the code turned out to need. */
+/** What is published: with the flags and the style that the code turned out to need. */
 function configOf(
   { config, limitsGiven }: Pick<Project, 'config' | 'limitsGiven'>,
-  { addedFlags }: Bundle,
+  { addedFlags, style }: Bundle,
 ): z.input<typeof publishMetadataSchema>['config'] {
   return {
     ...config,
     // Without defaults: the platform lowers those to what the account may have, and refuses what was asked for.
     limits: Object.fromEntries(Object.entries(config.limits).filter(([name]) => limitsGiven.includes(name))),
     compatibilityFlags: [...config.compatibilityFlags, ...addedFlags],
+    style: style ?? config.style,
   };
 }
 

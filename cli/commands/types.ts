@@ -5,6 +5,7 @@ import { build } from 'esbuild';
 import { z } from 'zod';
 import type { Context } from '../context.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
+import { isScriptFile } from '../bundle/script.ts';
 import { modulesOf } from '../dev/layers.ts';
 import { readValues } from '../dev/values.ts';
 import { parseLayer } from './dev.ts';
@@ -34,6 +35,7 @@ export async function types(
   const path = resolve(project.root, file);
   const text = typesText({
     config: project.config,
+    isScript: await isScriptProject(project),
     values: Object.keys(await readValues(project.root, environment)),
     functions: await functionsOf(context, project, dirname(path)),
     layers: await layersOf(context, project, {
@@ -104,10 +106,15 @@ async function envOf(context: Context, project: CodeProject, from: string): Prom
   const around = await projectsAround(project);
   return typesText({
     config: project.config,
+    isScript: await isScriptProject(project),
     values: Object.keys(await readValues(project.root)),
     functions: new Map([...around].map(([name, { main }]) => [name, specifier(from, main)])),
     layers: await layersOf(context, project, { folders: new Map(), from }).catch(() => []),
   });
+}
+
+async function isScriptProject({ config, main }: Project): Promise<boolean> {
+  return config.style === 'service-worker' || (main !== undefined && (await isScriptFile(main)));
 }
 
 interface LayerPlaces {

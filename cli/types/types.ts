@@ -4,6 +4,8 @@ import type { FunctionConfig } from '#shared/contracts/config.ts';
 
 export interface TypeSources {
   readonly config: FunctionConfig;
+  /** Service-worker format: what is bound is global. */
+  readonly isScript: boolean;
   /** Names of .dev.vars or .env; values are not looked at. */
   readonly values: readonly string[];
   /** Function name → specifier of its entry file, where it is at hand. */
@@ -35,6 +37,7 @@ export function typesText(sources: TypeSources): string {
       : ['  interface Env {', ...members.map(([name, type]) => `    readonly ${name}: ${type};`), '  }']),
     '}',
     'interface Env extends Cloudflare.Env {}',
+    ...(sources.isScript ? members.map(([name, type]) => `declare const ${name}: ${type};`) : []),
     ...sources.layers.flatMap(layerText),
     '',
   ].join('\n');

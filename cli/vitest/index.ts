@@ -9,6 +9,7 @@ import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import type { Miniflare, WorkerOptions } from 'miniflare';
+import type { Style } from '#shared/contracts/config.ts';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { toBase64Url } from '#shared/encoding.ts';
@@ -20,6 +21,7 @@ import { readProject } from '../project/read-project.ts';
 import { workerdBinary } from '../workerd-binary.ts';
 import { eventEntry } from './event-entry.ts';
 import type { FunctionOptions, RequestOptions, TestFunction } from './api.d.ts';
+import { scriptEntry } from './script-entry.ts';
 import { miniflareModules, type NamedModule } from './modules.ts';
 
 /** Worker of the test itself: whoever calls the function is one of its bindings. */
@@ -106,16 +108,7 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
   ]);
   const { main } = bundle;
   if (main === undefined) throw new Error(`${name} has static assets alone: there is no code to run`);
-  const entry: readonly NamedModule[] =
-    config.style === 'module'
-      ? []
-      : [
-          {
-            name: EVENT_ENTRY,
-            type: 'esm',
-            content: new TextEncoder().encode(eventEntry(main, name)),
-          },
-        ];
+  const entry = entryModules(bundle.style ?? config.style, main, name);
   const { compatibilityDate, compatibilityFlags: flags, services, kv, versionMetadata } = config;
   const { outbound } = options;
   return {
@@ -143,6 +136,18 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
       ? {}
       : { outboundService: (request: unknown) => outbound(request as Request) as never }),
   };
+}
+
+/** In front of the function's own modules: miniflare calls the first one. */
+function entryModules(style: Style, main: string, name: string): readonly NamedModule[] {
+  switch (style) {
+    case 'module':
+      return [];
+    case 'service-worker':
+      return scriptEntry(main);
+    case 'event':
+      return [{ name: EVENT_ENTRY, type: 'esm', content: new TextEncoder().encode(eventEntry(main, name)) }];
+  }
 }
 
 function callerOf({ name, config }: Project): WorkerOptions {

@@ -108,6 +108,23 @@ describe('startFunction()', () => {
     expect(await call('"said"')).toEqual([200, 'said']);
   });
 
+  test('runs scripts of the service-worker format, with bindings as globals', async ({ expect }) => {
+    await using folder = await tempProject({
+      'script/wrangler.toml':
+        'name = "script"\nmain = "index.js"\ncompatibility_date = "2026-11-01"\n[vars]\nGREETING = "hello"\n',
+      'script/index.js': `import text from './words.txt';
+        undeclared = 'sloppy';
+        addEventListener('fetch', (event) => {
+          if (event.request.url.endsWith('/throw')) throw new Error('thrown by a listener');
+          event.respondWith(new Response([GREETING, text, undeclared, event instanceof FetchEvent].join()));
+        });`,
+      'script/words.txt': 'words',
+    });
+    await using script = await startFunction(join(folder.path, 'script'));
+    expect(await (await script.fetch('/')).text()).toBe('hello,words,sloppy,true');
+    expect((await script.fetch('/throw')).status).toBe(500);
+  });
+
   test('calls event functions and entrypoints, and says what is missing', async ({ expect }) => {
     await using folder = await tempProject({
       ...SHOP,

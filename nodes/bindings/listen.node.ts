@@ -9,6 +9,8 @@ import process from 'node:process';
 
 /** Connections that may wait to be accepted; one more is refused with EAGAIN. The kernel has a bound of its own. */
 const BACKLOG = 4_096;
+/** Open connections of one instance to one socket that has no bound of its own: more than its requests have calls open. */
+const CONNECTIONS_MAX = 2_000;
 /** Linux' own; Node has no name for it. Opens nothing but the name, so also a socket. */
 const O_PATH = 0o10000000;
 
@@ -19,6 +21,8 @@ export interface SocketPlace {
 }
 
 export async function listenAt(server: Server, { path, owner }: SocketPlace): Promise<void> {
+  // By node, 0 and undefined are none.
+  server.maxConnections ||= CONNECTIONS_MAX;
   // A thread that died left its socket files.
   await rm(path, { force: true });
   await new Promise<void>((resolve, reject) => {

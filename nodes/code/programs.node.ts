@@ -63,11 +63,15 @@ export class Programs {
       content: contents[index] ?? new Uint8Array(),
     }));
     const secrets = await this.#options.openSecrets(runnable.secrets);
-    const { config, hookSecret } = buildWorkerdConfig(runnable, modules, { ...this.#options, secrets });
+    const { config, hookSecret, logMark } = buildWorkerdConfig(runnable, modules, {
+      ...this.#options,
+      secrets,
+    });
     return {
       config: encodeWorkerdConfig(config),
       sockets: config.sockets.map(({ name }) => name),
       hookSecret,
+      logMark,
     };
   }
 }

@@ -26,8 +26,11 @@ import { isWebSocket, upgrade, writeHead } from './upgrade.node.ts';
 
 const REQUEST_ID = 'isoplane-request-id';
 const REQUEST_ID_LENGTH_MAX = 200;
-/** Above every limit of connections, so that one too many is told so; the sandbox opens 1,024 files. */
-const INBOUND_MAX = LIMITS.connectionsMax + 100;
+/**
+ * Connections of the instance beyond its limit of outbound ones: what is one too many is told so. Who opens more than
+ * that at once finds his connection closed.
+ */
+const INBOUND_EXTRA_MAX = 200;
 const HEAD_MS_MAX = 10_000;
 const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** Would show the function what the proxy added. */
@@ -83,7 +86,7 @@ export class SlotProxy {
       requestTimeout: 0,
       keepAliveTimeout: 0,
     });
-    this.server.maxConnections = INBOUND_MAX;
+    this.server.maxConnections = limits.connections + INBOUND_EXTRA_MAX;
     this.server.on('connection', (socket: Duplex) => {
       this.#inbound.add(socket);
       socket.once('close', () => this.#inbound.delete(socket));

@@ -15,6 +15,11 @@ declare module 'cloudflare-internal:workers' {
   export default entrypoints;
 }
 
+declare module 'cloudflare-internal:sockets' {
+  const sockets: object;
+  export default sockets;
+}
+
 declare module 'cloudflare-internal:env' {
   const environment: { getCurrentEnv(): unknown };
   export default environment;

@@ -3,7 +3,16 @@ import entrypoints from 'cloudflare-internal:workers';
 import { logException } from './console.worker.ts';
 import { guard } from './guard.worker.ts';
 import * as intact from './intact.worker.ts';
-import { currentScope, newRequestId, Pending, resolvePending, runIn, type Scope } from './scope.worker.ts';
+import {
+  Called,
+  currentScope,
+  isPending,
+  newRequestId,
+  Pending,
+  resolvePending,
+  runIn,
+  type Scope,
+} from './scope.worker.ts';
 import { seen } from './context.worker.ts';
 
 const { WorkerEntrypoint } = entrypoints;
@@ -12,7 +21,7 @@ export type EntrypointClass = new (ctx: ExecutionContext, env: unknown) => objec
 export type Method = (...values: unknown[]) => unknown;
 
 export function isEntrypoint(value: unknown): value is EntrypointClass {
-  return typeof value === 'function' && value.prototype instanceof WorkerEntrypoint;
+  return typeof value === 'function' && intact.hasInstance(WorkerEntrypoint, value.prototype);
 }
 
 /** What was logged already: a method that calls another of its class would report the same failure twice. */
@@ -28,18 +37,18 @@ const pendings = new WeakMap<object, Pending>();
 const pendingOf = pendings.get.bind(pendings);
 const remember = pendings.set.bind(pendings);
 
-function begin(instance: unknown, scope: Request | string): void {
+function begin(instance: unknown, scope: Request | Called): void {
   const pending = pendingOf(instance as object);
-  if (pending !== undefined && pending.scope === undefined) resolvePending(pending, scope);
+  if (pending !== undefined && !pending.isOver) resolvePending(pending, scope);
 }
 
 /** A call from outside has no scope yet and gets an id of its own; one from the class itself stays in its own. */
 function scopeOf(instance: unknown): Scope {
   const current = currentScope();
-  if (current !== undefined && !(current instanceof Pending)) return current;
-  const id = newRequestId();
-  begin(instance, id);
-  return id;
+  if (current !== undefined && !isPending(current)) return current;
+  const called = new Called(newRequestId());
+  begin(instance, called);
+  return called;
 }
 
 /** As the method was, except that what it throws is logged. Synchronous stays synchronous: code may call itself. */
@@ -48,7 +57,7 @@ export function loud(method: Method): Method {
     return runIn(scopeOf(this), () => {
       try {
         const result: unknown = intact.apply(method, this, values);
-        if (intact.isPromise(result)) intact.whenRejected(result, report);
+        if (intact.isPromise(result)) void intact.whenRejected(result, report);
         return result;
       } catch (thrown) {
         report(thrown);
@@ -58,30 +67,34 @@ export function loud(method: Method): Method {
   };
 }
 
-/** Methods of the class and its ancestors that RPC can reach. Accessors stay what they are. */
-function rpcMethods(main: EntrypointClass): Map<string, Method> {
-  const methods = new Map<string, Method>();
+/** Gives `wrapped` the methods of the class and its ancestors that RPC can reach. Accessors stay what they are. */
+function addRpcMethods(wrapped: object, main: EntrypointClass): void {
   for (
-    let prototype: object | null = main.prototype;
+    let prototype = main.prototype as object | null;
     prototype !== null && prototype !== WorkerEntrypoint.prototype;
-    prototype = Object.getPrototypeOf(prototype) as object | null
-  )
-    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype)))
-      if (typeof value === 'function' && name !== 'constructor' && name !== 'fetch' && !methods.has(name))
-        methods.set(name, value as Method);
-  return methods;
+    prototype = intact.getPrototypeOf(prototype) as object | null
+  ) {
+    const names = intact.ownKeys(prototype);
+    for (let index = 0; index < names.length; index += 1) {
+      const name = names[index] ?? '';
+      const value = intact.ownValue(prototype, name);
+      const isRpc = typeof value === 'function' && name !== 'constructor' && name !== 'fetch';
+      if (isRpc && !intact.hasOwn(wrapped, name)) set(wrapped, name, loud(value as Method));
+    }
+  }
 }
 
 function guardedFetch(fetch: Method): Method {
-  return function (this: unknown, request: unknown, ...rest) {
-    begin(this, request as Request);
-    return guard(request as Request, () => intact.apply(fetch, this, [request, ...rest]));
+  return function (this: unknown, ...values) {
+    const request = values[0] as Request;
+    begin(this, request);
+    return guard(request, () => intact.apply(fetch, this, values));
   };
 }
 
-const { construct } = Reflect;
-const define = Object.defineProperty;
-const ownProperty = Object.getOwnPropertyDescriptor;
+function set(target: object, name: PropertyKey, value: unknown): void {
+  intact.define(target, name, { value, writable: true, configurable: true });
+}
 
 /** To the user's code it is the class that was written: `this.constructor` and its name are those. */
 export function wrapClass(main: EntrypointClass): EntrypointClass {
@@ -90,22 +103,20 @@ export function wrapClass(main: EntrypointClass): EntrypointClass {
     const pending = new Pending();
     let instance: object;
     try {
-      instance = runIn(pending, () => construct(main, [seen(ctx), env], new.target) as object);
+      instance = runIn(pending, () => intact.construct(main, [seen(ctx), env], new.target) as object);
     } catch (thrown) {
       resolvePending(pending, undefined);
       throw thrown;
     }
     remember(instance, pending);
     // `fetch = async () => …` in the class makes it a property of each instance.
-    const own = ownProperty(instance, 'fetch')?.value as unknown;
+    const own = intact.ownValue(instance, 'fetch');
     if (typeof own === 'function') set(instance, 'fetch', guardedFetch(own as Method));
     return instance;
   } as unknown as EntrypointClass;
-  const set = (target: object, name: string, value: unknown): void =>
-    void define(target, name, { value, writable: true, configurable: true });
-  Object.setPrototypeOf(wrapped, main);
-  wrapped.prototype = Object.create(main.prototype as object) as object;
-  for (const [name, method] of rpcMethods(main)) set(wrapped.prototype, name, loud(method));
+  intact.setPrototypeOf(wrapped, main);
+  wrapped.prototype = intact.create(main.prototype as object) as object;
+  addRpcMethods(wrapped.prototype, main);
   const { fetch } = main.prototype as { fetch?: Method };
   if (typeof fetch === 'function') set(wrapped.prototype, 'fetch', guardedFetch(fetch));
   set(wrapped.prototype, 'constructor', main);

@@ -6,6 +6,7 @@
  * methods of values, and no writes that a setter on a prototype could catch.
  */
 import * as intact from './intact.worker.ts';
+import { writeLine } from './lines.worker.ts';
 import { withRequestId } from './scope.worker.ts';
 
 /** Longest message, in UTF-16 units; the agent's own bound is close to it. */
@@ -15,9 +16,6 @@ const ITEMS_MAX = 100;
 const NOT_PRINTABLE = '[not printable]';
 
 type Level = 'debug' | 'log' | 'info' | 'warn' | 'error';
-
-// oxlint-disable-next-line no-console -- stdout of a function is where its console goes
-const writeLine = console.log.bind(console);
 
 /** As nodes/logs/parse.ts reads it. Every byte is written, read and parsed once per log line. */
 const LETTERS: Readonly<Record<Level, string>> = { debug: 'd', log: 'l', info: 'i', warn: 'w', error: 'e' };
@@ -38,7 +36,7 @@ function escape(text: string): string {
 
 function emit(level: Level, message: string): void {
   const text = escape(message);
-  withRequestId((id) => writeLine(`~c${LETTERS[level]}${id} ${text}`));
+  withRequestId((id) => writeLine(`c${LETTERS[level]}${id} ${text}`));
 }
 
 /** The objects around one that is being shown. A list of its own: arrays have setters to poison. */
@@ -126,7 +124,7 @@ function inspectObject(value: object, depth: number, outer: Around | undefined):
 function inspect(value: unknown, depth = 0, around?: Around): string {
   switch (typeof value) {
     case 'string':
-      return depth === 0 ? value : intact.stringify(value);
+      return depth === 0 ? value : intact.quoted(value);
     case 'function':
       return `[Function ${value.name || '(anonymous)'}]`;
     case 'object':
@@ -176,7 +174,8 @@ function format(values: readonly unknown[]): string {
     let from = 0;
     DIRECTIVES.lastIndex = 0;
     for (let found = intact.match(DIRECTIVES, first); found !== null;) {
-      const [directive, { lastIndex }] = [found[0], DIRECTIVES];
+      const directive = found[0];
+      const { lastIndex } = DIRECTIVES;
       text += intact.slice(first, from, found.index);
       if (directive === '%%') text += '%';
       else if (used >= values.length) text += directive;
@@ -271,8 +270,13 @@ function install(): void {
 
 install();
 
+interface Description {
+  readonly message: string;
+  readonly stack: string | undefined;
+}
+
 /** What a value that was thrown has to say. Whatever its traps and getters do, there is an answer. */
-function describe(thrown: unknown): { readonly message: string; readonly stack: string | undefined } {
+function describe(thrown: unknown): Description {
   try {
     if (intact.isError(thrown))
       return { message: `${thrown.name}: ${thrown.message}`, stack: withCauses(thrown) };
@@ -284,11 +288,13 @@ function describe(thrown: unknown): { readonly message: string; readonly stack: 
   return { message: 'a value that cannot be printed was thrown', stack: undefined };
 }
 
-export function logException(thrown: unknown): void {
+/** @returns what it said. */
+export function logException(thrown: unknown): Description {
   const { message, stack } = describe(thrown);
   const text = escape(intact.slice(message, 0, MESSAGE_LENGTH_MAX));
   const rest = stack === undefined ? '' : `\\|${escape(intact.slice(stack, 0, MESSAGE_LENGTH_MAX))}`;
-  withRequestId((id) => writeLine(`~xe${id} ${text}${rest}`));
+  withRequestId((id) => writeLine(`xe${id} ${text}${rest}`));
+  return { message, stack };
 }
 
 function withCauses(error: Error): string | undefined {
@@ -301,7 +307,7 @@ function withCauses(error: Error): string | undefined {
   return stack;
 }
 
-/** What the module exports, for the agent's trial start (nodes/logs/parse.ts). */
-export function logExports(exports: object): void {
-  writeLine(`~e ${escape(intact.stringify(exports))}`);
+/** What the module exports, for the agent's trial start (nodes/logs/parse.ts). @param exports - JSON. */
+export function logExports(exports: string): void {
+  writeLine(`e ${escape(exports)}`);
 }

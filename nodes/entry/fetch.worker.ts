@@ -5,6 +5,7 @@
  * Evaluated before the user's module. A function that never fetches pays nothing for it.
  */
 import * as intact from './intact.worker.ts';
+import { outbound, towardsBinding, watchMethods } from './open.worker.ts';
 import { currentRequestId, REQUEST_ID } from './scope.worker.ts';
 
 const EGRESS_ERROR = 'isoplane-egress-error';
@@ -13,15 +14,12 @@ const OUTCOME = 'isoplane-outcome';
 
 type Fetch = (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
 
-const outbound = globalThis.fetch;
-/** Kept: polyfills of the user may replace them, and the originals take none of theirs. */
-const NativeRequest = Request;
-const NativeResponse = Response;
+const nativeFetch = globalThis.fetch;
 
 async function reasonOf(response: Response): Promise<string> {
   try {
     const { title, detail } = (await intact.readJson(response)) as { title?: unknown; detail?: unknown };
-    return String(detail ?? title);
+    return intact.toText(detail ?? title);
   } catch {
     return 'the request could not be made';
   }
@@ -29,7 +27,7 @@ async function reasonOf(response: Response): Promise<string> {
 
 /** What was given, as a request that carries the id of the current one and no other. */
 function tagged(input: RequestInfo | URL, init: RequestInit | undefined): Request {
-  const request = new NativeRequest(input, init);
+  const request = new intact.NativeRequest(input, init);
   const id = currentRequestId();
   const headers = intact.headersOf(request);
   if (id === '') intact.deleteHeader(headers, REQUEST_ID);
@@ -38,10 +36,11 @@ function tagged(input: RequestInfo | URL, init: RequestInit | undefined): Reques
 }
 
 async function reach(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
-  const response = await outbound(tagged(input, init));
+  const request = tagged(input, init);
+  const response = (await outbound(() => nativeFetch(request))) as Response;
   const code = intact.responseHeader(response, EGRESS_ERROR);
   if (code === null) return response;
-  throw new TypeError(`${code}: ${await reasonOf(response)}`);
+  throw new intact.NativeTypeError(`${code}: ${await reasonOf(response)}`);
 }
 
 class BindingError extends Error {
@@ -61,9 +60,8 @@ async function call(
   binding: unknown,
   { input, init }: { readonly input: RequestInfo | URL; readonly init: RequestInit | undefined },
 ): Promise<Response> {
-  const response = await intact.apply<unknown, [Request], Promise<Response>>(original, binding, [
-    tagged(input, init),
-  ]);
+  const request = tagged(input, init);
+  const response = (await towardsBinding(() => intact.apply(original, binding, [request]))) as Response;
   const code = intact.responseHeader(response, BINDING_ERROR);
   if (code !== null) throw new BindingError(code, await reasonOf(response));
   if (intact.statusOf(response) !== 500) return response;
@@ -71,7 +69,7 @@ async function call(
   const outcome = intact.responseHeader(response, OUTCOME);
   if (outcome === null) return response;
   if (outcome === 'function_error') throw new BindingError(outcome, 'the function threw');
-  const own = new NativeResponse(intact.bodyOf(response), response);
+  const own = new intact.NativeResponse(intact.bodyOf(response), response);
   intact.deleteHeader(intact.responseHeadersOf(own), OUTCOME);
   return own;
 }
@@ -88,7 +86,7 @@ export function watchBinding(binding: unknown): void {
     prototype !== null;
     prototype = intact.getPrototypeOf(prototype) as { fetch?: Fetch } | null
   ) {
-    const original = Object.getOwnPropertyDescriptor(prototype, 'fetch')?.value as Fetch | undefined;
+    const original = intact.ownValue(prototype, 'fetch') as Fetch | undefined;
     if (original === undefined) continue;
     watchesBindings = true;
     // A method of an object has, like the original, the name but neither prototype nor `new`.
@@ -98,10 +96,19 @@ export function watchBinding(binding: unknown): void {
       },
     };
     // Refused by the flag `immutable_api_prototypes`.
-    Reflect.defineProperty(prototype, 'fetch', Object.getOwnPropertyDescriptor(replacement, 'fetch') ?? {});
+    intact.define(prototype, 'fetch', intact.ownDescriptor(replacement, 'fetch') ?? {});
     return;
   }
 }
+
+/** KV of the platform. All bindings to namespaces share one class, which has no global name. @param binding - any of them. */
+export function watchNamespace(binding: unknown): void {
+  if (typeof binding !== 'object' || binding === null) return;
+  const prototype = intact.getPrototypeOf(binding) as object;
+  watchMethods(prototype, intact.ownKeys(prototype));
+}
+
+watchMethods(Cache.prototype, ['match', 'put', 'delete']);
 
 Object.assign(globalThis, {
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {

@@ -8,32 +8,38 @@ import { runIn } from './scope.worker.ts';
 
 const OUTCOME = 'isoplane-outcome';
 const ANSWERED = 'answered';
-const FAILED = { status: 500, headers: { [OUTCOME]: 'function_error' } };
-const NativeResponse = Response;
+/** Without prototypes, on which the user may have put members of these dictionaries. */
+const FAILED = {
+  __proto__: null,
+  status: 500,
+  headers: { __proto__: null, [OUTCOME]: 'function_error' },
+} as unknown as ResponseInit;
 
 function failed(thrown: unknown): Response {
   logException(thrown);
-  return new NativeResponse(null, FAILED);
+  return new intact.NativeResponse(null, FAILED);
 }
 
 /** As workerd would refuse it, but in the log of the request. */
 function checked(answer: unknown): Response {
   if (!intact.isResponse(answer))
     return failed(
-      new TypeError(
+      new intact.NativeTypeError(
         `The handler must return a Response (or a promise of one), but it returned ${nameOf(answer)}.`,
       ),
     );
   if (intact.bodyUsedOf(answer))
     return failed(
-      new TypeError('The body of the Response was already used. Return one whose body nobody has read.'),
+      new intact.NativeTypeError(
+        'The body of the Response was already used. Return one whose body nobody has read.',
+      ),
     );
   return intact.statusOf(answer) === 500 ? marked(answer) : answer;
 }
 
 function marked(answer: Response): Response {
   // Those of a fetch are immutable.
-  const own = new NativeResponse(intact.bodyOf(answer), answer);
+  const own = new intact.NativeResponse(intact.bodyOf(answer), answer);
   intact.setHeader(intact.responseHeadersOf(own), OUTCOME, ANSWERED);
   return own;
 }

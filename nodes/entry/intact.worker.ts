@@ -11,21 +11,59 @@ const uncurry = bind.bind(call) as <This, Args extends unknown[], Result>(
   method: Unbound<This, Args, Result>,
 ) => (self: This, ...values: Args) => Result;
 
-export const apply = Reflect.apply;
+export const { apply, construct, ownKeys, get: getOf, deleteProperty: deleteOwn } = Reflect;
 export const toText = String;
 export const toNumber = Number;
-export const { trunc } = Math;
-export const { isNaN } = Number;
+export const { trunc, max } = Math;
+export const { isNaN, isFinite } = Number;
 export const { isArray } = Array;
-export const { keys: keysOf, getPrototypeOf } = Object;
-export const { stringify } = JSON;
+export const { keys: keysOf, getPrototypeOf, setPrototypeOf, create, hasOwn } = Object;
+export const { parse: parseJson } = JSON;
 export const { now } = Date;
+/** Of text alone: of objects it would ask for a `toJSON` that the user may have put on a prototype. */
+export const quoted: (text: string) => string = JSON.stringify;
+export const stringify = JSON.stringify as (value: unknown) => string | undefined;
+export const NativeTypeError = TypeError;
+export const NativeRequest = Request;
+export const NativeError = Error;
+export const NativeResponse = Response;
+export const NativePromise = Promise;
+
+const defineOwn = Reflect.defineProperty;
+const descriptorOf = Object.getOwnPropertyDescriptor;
+
+/** A literal has the user's `get` and `set` where he put them on `Object.prototype`, and describes nothing then. */
+function bare(descriptor: PropertyDescriptor | undefined): PropertyDescriptor | undefined {
+  return descriptor === undefined ? undefined : (setPrototypeOf(descriptor, null) as PropertyDescriptor);
+}
+
+export const ownDescriptor = (target: object, name: PropertyKey): PropertyDescriptor | undefined =>
+  bare(descriptorOf(target, name));
+
+/** Undefined where it is an accessor: what the descriptor inherits is the user's. */
+export function ownValue(target: object, name: PropertyKey): unknown {
+  const descriptor = descriptorOf(target, name);
+  return descriptor !== undefined && hasOwn(descriptor, 'value') ? (descriptor.value as unknown) : undefined;
+}
+
+/** @returns false: the target does not allow it. */
+export const define = (target: object, name: PropertyKey, descriptor: PropertyDescriptor): boolean =>
+  defineOwn(target, name, bare(descriptor) ?? descriptor);
 
 /** `exec` of a regular expression; `test`, `replaceAll` and the like look it up on the prototype. */
 export const match = uncurry(RegExp.prototype.exec);
 export const regExpText = uncurry(RegExp.prototype.toString);
 export const slice = uncurry<string, [from: number, to?: number], string>(String.prototype.slice);
 export const indexOf = uncurry<string, [text: string], number>(String.prototype.indexOf);
+export const codeAt = uncurry<string, [index: number], number>(String.prototype.charCodeAt);
+export const trim = uncurry<string, [], string>(String.prototype.trim);
+export const replaceAll = uncurry<string, [from: string, to: string], string>(
+  String.prototype.replaceAll as never,
+);
+export const listen = uncurry<EventTarget, [type: string, listener: () => void], void>(
+  EventTarget.prototype.addEventListener as never,
+);
+export const stopEvent = uncurry<Event, [], void>(Event.prototype.stopImmediatePropagation);
 export const isoTime = uncurry(Date.prototype.toISOString);
 export const timeOf = uncurry(Date.prototype.getTime);
 /** Compatibility dates before 2022-01-31 have no getters: there each object has the values itself, read-only. */
@@ -60,17 +98,30 @@ export { headersOf, responseHeadersOf };
 export const statusOf = getterOf(Response.prototype, 'status');
 export const bodyUsedOf = getterOf(Response.prototype, 'bodyUsed');
 export const bodyOf = getterOf(Response.prototype, 'body');
-const jsonOf = uncurry<Response, [], Promise<unknown>>(Response.prototype.json);
-export const readJson = (response: Response): Promise<unknown> => jsonOf(response);
+export const readJson = uncurry<Response, [], Promise<unknown>>(Response.prototype.json);
+export const readText = uncurry<Request, [], Promise<string>>(Request.prototype.text);
+export const urlOf = getterOf(Request.prototype, 'url');
 
-const thenOf = uncurry<
-  Promise<unknown>,
-  [((value: unknown) => unknown) | undefined, (thrown: unknown) => unknown],
-  unknown
->(Promise.prototype.then as never);
+/** `then` would ask the promise for a `constructor`, and what is found there for a class. */
+export async function whenRejected(
+  promise: Promise<unknown>,
+  tell: (thrown: unknown) => void,
+): Promise<void> {
+  try {
+    await promise;
+  } catch (thrown) {
+    tell(thrown);
+  }
+}
 
-export const whenRejected = (promise: Promise<unknown>, tell: (thrown: unknown) => void): void =>
-  void thenOf(promise, undefined, tell);
+export async function whenSettled(promise: Promise<unknown>, tell: () => void): Promise<void> {
+  try {
+    await promise;
+  } catch {
+    // Whoever has the promise hears of it.
+  }
+  tell();
+}
 
 export const mapSize = getterOf<Map<unknown, unknown>, 'size'>(Map.prototype, 'size');
 export const eachOfMap = uncurry<
@@ -84,7 +135,11 @@ export const eachOfSet = uncurry<Set<unknown>, [visit: (value: unknown) => void]
 );
 export const { isView } = ArrayBuffer;
 
-const hasInstance = uncurry(Function.prototype[Symbol.hasInstance]);
+/** `instanceof` asks the class, which the user may have taught what he likes. */
+export const hasInstance = uncurry(Function.prototype[Symbol.hasInstance]) as (
+  of: object,
+  value: unknown,
+) => boolean;
 const ErrorClass = Error;
 const DateClass = Date;
 const RegExpClass = RegExp;

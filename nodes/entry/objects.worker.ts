@@ -4,35 +4,35 @@ import { seen } from './context.worker.ts';
 import { guard } from './guard.worker.ts';
 import * as intact from './intact.worker.ts';
 
-const define = Object.defineProperty;
-const membersOf = Object.getOwnPropertyDescriptors;
-const { get } = Reflect;
-
 /** Called with `this` as in the user's module. workerd chooses what to pass by the number of parameters. */
 function called(main: object, method: Method): Method {
   const guarded = loud(method);
   const wrapped: Method = (...values) => intact.apply(guarded, main, values);
-  define(wrapped, 'length', { value: method.length });
+  intact.define(wrapped, 'length', { value: method.length });
   return wrapped;
 }
 
 /** Own members alone: those of a prototype are out of reach for workerd as well. */
-export function wrapObject(main: object, fetch: Method): object {
+export function wrapObject(main: object, fetch: Method | undefined): object {
   const wrapped = {};
-  for (const [name, { value }] of Object.entries(membersOf(main))) {
-    if (name === 'fetch') continue;
-    define(
+  const names = intact.ownKeys(main);
+  for (let index = 0; index < names.length; index += 1) {
+    const name = names[index] ?? '';
+    if (name === 'fetch' || typeof name === 'symbol') continue;
+    const value = intact.ownValue(main, name);
+    intact.define(
       wrapped,
       name,
       typeof value === 'function'
         ? { value: called(main, value as Method), enumerable: true }
-        : { get: () => get(main, name) as unknown, enumerable: true },
+        : { get: () => intact.getOf(main, name) as unknown, enumerable: true },
     );
   }
-  define(wrapped, 'fetch', {
-    value: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => intact.apply(fetch, main, [request, env, seen(ctx)])),
-    enumerable: true,
-  });
+  if (fetch !== undefined)
+    intact.define(wrapped, 'fetch', {
+      value: (request: Request, env: unknown, ctx: ExecutionContext) =>
+        guard(request, () => intact.apply(fetch, main, [request, env, seen(ctx)])),
+      enumerable: true,
+    });
   return wrapped;
 }

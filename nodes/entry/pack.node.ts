@@ -20,7 +20,9 @@ interface PackedEntry {
   readonly main: WorkerdModule;
   readonly extension: readonly WorkerdExtensionModule[];
   /** Begins the path of calls to the hooks. */
-  readonly secret: string;
+  readonly hookSecret: string;
+  /** Begins each line on stdout that is the entry code's own. */
+  readonly logMark: string;
 }
 
 interface EntryOptions {
@@ -30,6 +32,10 @@ interface EntryOptions {
   readonly entrypoints: readonly string[];
   /** Names of bindings to other functions. */
   readonly services: readonly string[];
+  /** Name of a binding to a namespace of KV, where there is one. */
+  readonly namespace: string | undefined;
+  /** `limits.connections` */
+  readonly connections: number;
   readonly functionName: string;
   readonly functionVersion: number;
 }
@@ -40,6 +46,7 @@ export const HOOKS_ENTRYPOINT = 'IsoplaneHooks';
 const RUNTIME = 'isoplane-internal:runtime';
 
 const encoder = new TextEncoder();
+const secret = (bytes: number): string => randomBytes(bytes).toString('hex');
 
 /** One module with all that it imports of ours. */
 async function load(file: string): Promise<string> {
@@ -71,20 +78,21 @@ function hooksSource(hooks: EntryOptions['hooks'], secret: string): string {
 }
 
 /** Named exports pass through, so that code may use them as workerd does; `default` is ours. */
-function entrySource(options: EntryOptions, secret: string): string {
+function entrySource(options: EntryOptions, door: string, hookSecret: string): string {
   const { style, main, functionName, functionVersion, hooks, entrypoints } = options;
   // Relative: compatibility dates with the newer module registry resolve an absolute specifier elsewhere.
   const specifier = JSON.stringify(`../../${main}`);
-  const wrapped =
-    style === 'event'
-      ? `wrapEvent(user, ${JSON.stringify({ functionName, functionVersion })})`
-      : 'wrapModule(user)';
+  const wrapped = {
+    event: `wrapEvent(user, ${JSON.stringify({ functionName, functionVersion })})`,
+    module: 'wrapModule(user)',
+    'service-worker': 'wrapScript()',
+  }[style];
   // Ours is imported first: top-level code of the user must already be heard, and cannot change it.
-  return `import { hooksOf, tellExports, wrapEntrypoint, wrapEvent, wrapModule } from "workerd:isoplane-${secret}";
+  return `import { hooksOf, tellExports, wrapEntrypoint, wrapEvent, wrapModule, wrapScript } from "${door}";
 import * as user from ${specifier};
-${style === 'event' ? '' : `export * from ${specifier};\n`}${
+${style === 'module' ? `export * from ${specifier};\n` : ''}${
     // An export of our own wins over one of the same name that \`export *\` would bring.
-    hooksSource(hooks, secret) + entrypointSource(entrypoints)
+    hooksSource(hooks, hookSecret) + entrypointSource(entrypoints)
   }export default ${wrapped};
 tellExports(user);
 `;
@@ -94,18 +102,28 @@ export async function loadEntryModules(): Promise<EntryModules> {
   const [runtime, email] = await Promise.all([load('./runtime.worker.ts'), load('./email.worker.ts')]);
   return {
     of: (options) => {
-      const secret = randomBytes(16).toString('hex');
+      // Each its own: the place of the entry module stands in stacks, which user code reads.
+      const [place, doorName, hookSecret, logMark] = [secret(16), secret(16), secret(16), secret(6)];
+      const door = `workerd:isoplane-${doorName}`;
+      const preparation = {
+        services: options.services,
+        namespace: options.namespace,
+        connections: options.connections,
+        mark: logMark,
+        isScript: options.style === 'service-worker',
+      };
       // It holds no function, so its name stands in no stack.
-      const doorSource = `import { prepare } from "${RUNTIME}";\nexport * from "${RUNTIME}";\nprepare(${JSON.stringify(options.services)});\n`;
+      const doorSource = `import { prepare } from "${RUNTIME}";\nexport * from "${RUNTIME}";\nprepare(${JSON.stringify(preparation)});\n`;
       return {
-        secret,
+        hookSecret,
+        logMark,
         main: {
-          name: `isoplane/${secret}/entry.js`,
+          name: `isoplane/${place}/entry.js`,
           type: 'esm',
-          content: encoder.encode(entrySource(options, secret)),
+          content: encoder.encode(entrySource(options, door, hookSecret)),
         },
         extension: [
-          { name: `workerd:isoplane-${secret}`, internal: false, source: doorSource },
+          { name: door, internal: false, source: doorSource },
           { name: RUNTIME, internal: true, source: runtime },
           { name: 'cloudflare-internal:email', internal: true, source: email },
         ],

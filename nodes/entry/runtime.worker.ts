@@ -9,25 +9,18 @@ import environment from 'cloudflare-internal:env';
 import entrypoints from 'cloudflare-internal:workers';
 import { isEntrypoint, wrapClass, type EntrypointClass, type Method } from './classes.worker.ts';
 import { logExports, logException } from './console.worker.ts';
-import { watchBinding } from './fetch.worker.ts';
-import { guard } from './guard.worker.ts';
+import { wrapHandler, type EventHandler, type FunctionIdentity } from './event.worker.ts';
+import { watchBinding, watchNamespace } from './fetch.worker.ts';
+import * as intact from './intact.worker.ts';
+import { markLines } from './lines.worker.ts';
+import { listensTo, prepareScript, wrapScript } from './listeners.worker.ts';
+import { limitOutbound } from './open.worker.ts';
+import { limitSockets } from './sockets.worker.ts';
 import { wrapObject } from './objects.worker.ts';
-import { REQUEST_ID } from './scope.worker.ts';
-import { seen } from './context.worker.ts';
 
 const { WorkerEntrypoint } = entrypoints;
 
-const DEADLINE_MS = 'isoplane-deadline-ms';
-const PRINCIPAL = 'isoplane-principal';
-const CLAIMS = 'isoplane-claims';
-
-type EventHandler = (event: unknown, context: unknown) => unknown;
 type Namespace = Readonly<Record<string, unknown>>;
-
-interface FunctionIdentity {
-  readonly functionName: string;
-  readonly functionVersion: number;
-}
 
 function propertyOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
@@ -39,25 +32,54 @@ function defaultExportOf(user: Namespace): unknown {
   return propertyOf(value, '__esModule') === true ? propertyOf(value, 'default') : value;
 }
 
-/** Before the user's module runs. @param services - names of bindings to other functions. */
-export function prepare(services: readonly string[]): void {
-  const env = environment.getCurrentEnv();
-  for (const name of services) watchBinding(propertyOf(env, name));
+export interface Preparation {
+  /** Names of bindings to other functions. */
+  readonly services: readonly string[];
+  /** Name of a binding to a namespace, where there is one. */
+  readonly namespace: string | undefined;
+  /** `limits.connections` */
+  readonly connections: number;
+  /** Begins each line that the agent is to believe. */
+  readonly mark: string;
+  /** Service-worker format. */
+  readonly isScript: boolean;
 }
 
-export function wrapModule(user: Namespace): unknown {
-  const main = defaultExportOf(user);
-  if (isEntrypoint(main)) return wrapClass(main);
-  if (main === undefined)
-    throw new TypeError(
-      'The module has no default export. Write `export default { fetch(request, env, ctx) { … } }`, or set "style": "event" and export `handler`.',
-    );
-  const fetchHandler = propertyOf(main, 'fetch');
-  if (typeof fetchHandler !== 'function')
-    throw new TypeError(
-      'The default export has no `fetch` method. Write `export default { fetch(request, env, ctx) { … } }`, or a class that extends WorkerEntrypoint.',
-    );
-  return wrapObject(main as object, fetchHandler as Method);
+/** Before the user's module runs. */
+export function prepare({ services, namespace, connections, mark, isScript }: Preparation): void {
+  limitOutbound(connections);
+  limitSockets(connections);
+  markLines(mark);
+  const env = environment.getCurrentEnv();
+  for (const name of services) watchBinding(propertyOf(env, name));
+  if (namespace !== undefined) watchNamespace(propertyOf(env, namespace));
+  if (isScript) prepareScript();
+}
+
+/** Handlers that workerd knows and that nothing here calls yet. */
+const OTHER_HANDLERS = ['scheduled', 'queue', 'email', 'tail', 'tailStream', 'trace'];
+
+function handlersOf(main: unknown): string {
+  const holder: unknown = isEntrypoint(main) ? main.prototype : main;
+  let found = '';
+  for (let index = 0; index < OTHER_HANDLERS.length; index += 1) {
+    const name = OTHER_HANDLERS[index] ?? '';
+    if (listensTo(name) || typeof propertyOf(holder, name) === 'function')
+      found += `${found === '' ? '' : ','}"${name}"`;
+  }
+  return found;
+}
+
+/** An object whose methods RPC reaches, though it has no `fetch`. */
+function hasMethods(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const names = intact.ownKeys(value);
+  for (let index = 0; index < names.length; index += 1) {
+    const name = names[index] ?? '';
+    const isOther = handlersOf(intact.setPrototypeOf({ [name]: hasMethods }, null)) !== '';
+    if (!isOther && typeof intact.ownValue(value, name) === 'function') return true;
+  }
+  return false;
 }
 
 /** An export that other functions may bind to by its name. */
@@ -65,114 +87,65 @@ function isNamedEntrypoint(value: unknown): boolean {
   return isEntrypoint(value) || typeof propertyOf(value, 'fetch') === 'function';
 }
 
+function namedEntrypoints(user: Namespace): string {
+  const names = intact.keysOf(user);
+  let found = '';
+  for (let index = 0; index < names.length; index += 1) {
+    const name = names[index] ?? '';
+    if (name !== 'default' && isNamedEntrypoint(user[name]))
+      found += `${found === '' ? '' : ','}${intact.quoted(name)}`;
+  }
+  return found;
+}
+
+/** What workerd serves where there is no default export: it has no `fetch`, and says so. */
+class Nothing extends WorkerEntrypoint {}
+
+export function wrapModule(user: Namespace): unknown {
+  const main = defaultExportOf(user);
+  if (isEntrypoint(main)) return wrapClass(main);
+  if (main === undefined) {
+    if (namedEntrypoints(user) !== '') return wrapClass(Nothing as unknown as EntrypointClass);
+    throw new intact.NativeTypeError(
+      'The module has no default export. Write `export default { fetch(request, env, ctx) { … } }`, or set "style": "event" and export `handler`; a script that calls `addEventListener("fetch", …)` has "style": "service-worker".',
+    );
+  }
+  const fetchHandler = propertyOf(main, 'fetch');
+  if (typeof fetchHandler === 'function') return wrapObject(main as object, fetchHandler as Method);
+  if (hasMethods(main)) return wrapObject(main as object, undefined);
+  const others = handlersOf(main);
+  throw new intact.NativeTypeError(
+    others === ''
+      ? 'The default export has no `fetch` method. Write `export default { fetch(request, env, ctx) { … } }`, or a class that extends WorkerEntrypoint.'
+      : `The default export has no \`fetch\` method, and nothing on this platform calls what it has: ${others}. Write \`export default { fetch(request, env, ctx) { … } }\`.`,
+  );
+}
+
 /** One that the version lists in `entrypoints`, or that its trial start found. */
 export function wrapEntrypoint(user: Namespace, name: string): unknown {
   const main = user[name];
   if (isEntrypoint(main)) return wrapClass(main);
-  if (!isNamedEntrypoint(main))
-    throw new TypeError(
-      `The entrypoint ${name} is listed in the configuration, but the module exports no class of that name that extends WorkerEntrypoint, and no object with a \`fetch\` method.`,
+  if (!isNamedEntrypoint(main) && !hasMethods(main))
+    throw new intact.NativeTypeError(
+      `The entrypoint ${name} is listed in the configuration, but the module exports no class of that name that extends WorkerEntrypoint, and no object with methods.`,
     );
-  return wrapObject(main as object, propertyOf(main, 'fetch') as Method);
+  return wrapObject(main as object, propertyOf(main, 'fetch') as Method | undefined);
 }
 
-/** Handlers that workerd knows and that nothing here calls yet. */
-const OTHER_HANDLERS = ['scheduled', 'queue', 'email', 'tail', 'tailStream', 'trace'];
+export { wrapScript };
 
 /** Tells the agent what there is to bind to, and what nobody will call. */
 export function tellExports(user: Namespace): void {
-  const main = defaultExportOf(user);
-  const has = (name: string): boolean =>
-    typeof propertyOf(isEntrypoint(main) ? main.prototype : main, name) === 'function';
-  logExports({
-    entrypoints: Object.keys(user).filter((name) => name !== 'default' && isNamedEntrypoint(user[name])),
-    handlers: OTHER_HANDLERS.filter(has),
-  });
-}
-
-/** The JSON body; an empty one is `undefined`. */
-async function readEvent(
-  request: Request,
-): Promise<{ readonly event: unknown } | { readonly problem: string }> {
-  const text = await request.text();
-  if (text.trim() === '') return { event: undefined };
-  try {
-    return { event: JSON.parse(text) as unknown };
-  } catch {
-    return { problem: 'An event function takes a JSON body.' };
-  }
-}
-
-function refuse(status: number, code: string, detail: string): Response {
-  return Response.json(
-    { type: `urn:isoplane:error:${code}`, title: detail, status, code },
-    { status, headers: { 'content-type': 'application/problem+json' } },
-  );
-}
-
-function claimsOf(request: Request): unknown {
-  const encoded = request.headers.get(CLAIMS);
-  if (encoded === null) return undefined;
-  try {
-    const binary = atob(encoded.replaceAll('-', '+').replaceAll('_', '/'));
-    return JSON.parse(
-      new TextDecoder().decode(Uint8Array.from(binary, (character) => character.charCodeAt(0))),
-    ) as unknown;
-  } catch {
-    return undefined;
-  }
-}
-
-function toResponse(result: unknown): Response {
-  if (result instanceof Response) return result;
-  if (result === undefined) return new Response(null, { status: 204 });
-  if (typeof result === 'string')
-    return new Response(result, { headers: { 'content-type': 'text/plain; charset=utf-8' } });
-  if (result instanceof ArrayBuffer || result instanceof ReadableStream || ArrayBuffer.isView(result))
-    return new Response(result as BodyInit, { headers: { 'content-type': 'application/octet-stream' } });
-  const json = JSON.stringify(result) as string | undefined;
-  if (json === undefined) throw new TypeError('The handler returned a value that JSON cannot express.');
-  return new Response(json, { headers: { 'content-type': 'application/json' } });
+  logExports(`{"entrypoints":[${namedEntrypoints(user)}],"handlers":[${handlersOf(defaultExportOf(user))}]}`);
 }
 
 export function wrapEvent(user: Namespace, identity: FunctionIdentity): unknown {
   const exported = user['handler'] ?? propertyOf(defaultExportOf(user), 'handler');
   if (typeof exported !== 'function')
-    throw new TypeError(
+    throw new intact.NativeTypeError(
       'The module exports no `handler` function. Write `export const handler = async (event, context) => { … }`, or set "style": "module".',
     );
-  const handler = exported as EventHandler;
-  const answer = async (request: Request, env: unknown, ctx: ExecutionContext): Promise<Response> => {
-    if (request.method !== 'POST') {
-      const response = refuse(
-        405,
-        'method_not_allowed',
-        'An event function is called with POST and a JSON body.',
-      );
-      response.headers.set('allow', 'POST');
-      return response;
-    }
-    const startedMs = Date.now();
-    const read = await readEvent(request);
-    if ('problem' in read) return refuse(400, 'bad_request', read.problem);
-    const remainingMs = Number(request.headers.get(DEADLINE_MS) ?? Number.NaN);
-    const deadlineMs = Number.isFinite(remainingMs) ? startedMs + remainingMs : undefined;
-    const context = {
-      ...identity,
-      requestId: request.headers.get(REQUEST_ID) ?? '',
-      env,
-      deadlineMs,
-      getRemainingTimeMs: () => (deadlineMs === undefined ? Infinity : Math.max(0, deadlineMs - Date.now())),
-      principal: request.headers.get(PRINCIPAL) ?? undefined,
-      claims: claimsOf(request),
-      waitUntil: (promise: Promise<unknown>) => ctx.waitUntil(promise),
-    };
-    return toResponse(await handler(read.event, context));
-  };
-  return {
-    fetch: (request: Request, env: unknown, ctx: ExecutionContext) =>
-      guard(request, () => answer(request, env, seen(ctx))),
-  };
+  return wrapHandler(exported as EventHandler, identity);
 }
 
 type Hook = (env: unknown) => unknown;
@@ -184,29 +157,37 @@ type Hook = (env: unknown) => unknown;
  * @param secret - begins the path of each call: user code finds the class in `ctx.exports`.
  */
 export function hooksOf(user: Namespace, names: readonly string[], secret: string): EntrypointClass {
-  const hooks = new Map<string, Hook>();
-  for (const name of names) {
+  const hooks = intact.create(null) as Record<string, Hook | undefined>;
+  for (let index = 0; index < names.length; index += 1) {
+    const name = names[index] ?? '';
     const exported = user[name] ?? propertyOf(defaultExportOf(user), name);
     if (typeof exported !== 'function')
-      throw new TypeError(
+      throw new intact.NativeTypeError(
         `The module exports no \`${name}\` function, but \`hooks.${name}\` is configured. Write \`export async function ${name}(env) { … }\`, or remove the setting.`,
       );
-    hooks.set(`/${secret}/${name}`, exported as Hook);
+    hooks[`http://hooks/${secret}/${name}`] = exported as Hook;
   }
   class HooksEntrypoint extends WorkerEntrypoint {
     override async fetch(request: Request): Promise<Response> {
-      const hook = hooks.get(new URL(request.url).pathname);
-      if (hook === undefined) return new Response(null, { status: 404 });
+      const hook = hooks[intact.urlOf(request)];
+      if (hook === undefined) return respond(404);
       try {
         await hook(this.env);
-        return new Response(null, { status: 204 });
+        return respond(204);
       } catch (thrown) {
-        logException(thrown);
-        const error = thrown instanceof Error ? thrown : undefined;
-        const message = error === undefined ? String(thrown) : `${error.name}: ${error.message}`;
-        return Response.json({ message, stack: error?.stack }, { status: 500 });
+        return failed(thrown);
       }
     }
   }
   return HooksEntrypoint as unknown as EntrypointClass;
+}
+
+function respond(status: number, body: string | null = null): Response {
+  return new intact.NativeResponse(body, intact.setPrototypeOf({ status }, null) as ResponseInit);
+}
+
+function failed(thrown: unknown): Response {
+  const { message, stack } = logException(thrown);
+  const rest = stack === undefined ? '' : `,"stack":${intact.quoted(stack)}`;
+  return respond(500, `{"message":${intact.quoted(message)}${rest}}`);
 }

@@ -12,13 +12,24 @@ export const REQUEST_ID = 'isoplane-request-id';
 
 /** What an entrypoint's constructor logs, before it is known which request it was made for. */
 export class Pending {
-  scope: Request | string | undefined = undefined;
+  scope: Request | Called | undefined = undefined;
+  /** There will be no request, for example because the constructor threw. */
+  isOver = false;
   /** Called once the request is known. No array: its methods and setters can be poisoned. */
   waiting: ((id: string) => void) | undefined = undefined;
 }
 
-/** A request, whose id is read only when something is logged, or the id itself. */
-export type Scope = Request | string | Pending;
+/** A call of a method. */
+export class Called {
+  readonly id: string;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+}
+
+/** A request, whose id is read only when something is logged, or what has the id. */
+export type Scope = Request | Called | Pending;
 
 const storage = new hooks.AsyncLocalStorage<Scope>();
 const getStore = storage.getStore.bind(storage);
@@ -27,11 +38,15 @@ const run = storage.run.bind(storage);
 export const currentScope = (): Scope | undefined => getStore();
 export const runIn = run;
 
+export const isPending = (scope: Scope): scope is Pending => intact.hasInstance(Pending, scope);
+const isCalled = (scope: Scope): scope is Called => intact.hasInstance(Called, scope);
+
 const BREAKS_ID = /[ \n]/;
 
 function idOf(scope: Scope | undefined): string {
-  if (scope === undefined || typeof scope === 'string') return scope ?? '';
-  if (scope instanceof Pending) return idOf(scope.scope);
+  if (scope === undefined) return '';
+  if (isCalled(scope)) return scope.id;
+  if (isPending(scope)) return idOf(scope.scope);
   // It must hold no space, or the line would be read as another request's.
   const id = intact.requestHeader(scope, REQUEST_ID);
   return id !== null && intact.match(BREAKS_ID, id) === null ? id : '';
@@ -43,7 +58,8 @@ export const currentRequestId = (): string => idOf(getStore());
 /** Runs with the id of the current scope, at once unless the scope does not know its request yet. */
 export function withRequestId(work: (id: string) => void): void {
   const scope = getStore();
-  if (!(scope instanceof Pending) || scope.scope !== undefined) return work(idOf(scope));
+  if (scope === undefined || !isPending(scope) || scope.isOver || scope.scope !== undefined)
+    return work(idOf(scope));
   const before = scope.waiting;
   scope.waiting = (id) => {
     before?.(id);
@@ -51,9 +67,10 @@ export function withRequestId(work: (id: string) => void): void {
   };
 }
 
-/** @param scope - undefined: there will be no request, for example because the constructor threw. */
-export function resolvePending(pending: Pending, scope: Request | string | undefined): void {
-  pending.scope = scope ?? '';
+/** @param scope - undefined: there will be none. */
+export function resolvePending(pending: Pending, scope: Request | Called | undefined): void {
+  pending.scope = scope;
+  pending.isOver = true;
   const { waiting } = pending;
   pending.waiting = undefined;
   waiting?.(idOf(pending.scope));

@@ -8,7 +8,7 @@ import { logException } from './console.worker.ts';
 import * as intact from './intact.worker.ts';
 
 type Callback = (...values: unknown[]) => unknown;
-type Timer = (callback: unknown, ...rest: unknown[]) => unknown;
+type Timer = (...values: unknown[]) => unknown;
 
 function reporting(callback: Callback): Callback {
   return function (this: unknown, ...values) {
@@ -26,8 +26,10 @@ function watchTimers(): void {
   for (const name of ['setTimeout', 'setInterval', 'setImmediate']) {
     const original = target[name];
     if (typeof original !== 'function') continue;
-    const timer: Timer = (callback, ...rest) =>
-      original(typeof callback === 'function' ? reporting(callback as Callback) : callback, ...rest);
+    const timer: Timer = (...values) => {
+      if (typeof values[0] === 'function') values[0] = reporting(values[0] as Callback);
+      return intact.apply(original, undefined, values);
+    };
     // Among others the symbol by which util.promisify() knows what a timer is.
     target[name] = Object.defineProperties(timer, Object.getOwnPropertyDescriptors(original));
   }
@@ -35,17 +37,18 @@ function watchTimers(): void {
 
 /** What work after the answer throws. @param ctx - any context: `waitUntil` of its class is replaced. */
 export function watchContext(ctx: ExecutionContext): void {
-  const prototype = Object.getPrototypeOf(ctx) as ExecutionContext;
-  const original = Reflect.get(prototype, 'waitUntil') as Callback;
-  prototype.waitUntil = function (this: ExecutionContext, promise) {
+  const prototype = intact.getPrototypeOf(ctx) as ExecutionContext;
+  const original = intact.getOf(prototype, 'waitUntil') as Callback;
+  const waitUntil = function (this: ExecutionContext, promise: Promise<unknown>): void {
     intact.apply(original, this, [promise]);
     // Of values that are no promises, `then` might be anything.
-    if (intact.isPromise(promise)) intact.whenRejected(promise, logException);
+    if (intact.isPromise(promise)) void intact.whenRejected(promise, logException);
   };
+  // Refused by the flag `immutable_api_prototypes`.
+  intact.define(prototype, 'waitUntil', { value: waitUntil, writable: true, configurable: true });
 }
 
 const later = queueMicrotask;
-const define = Object.defineProperty;
 
 /**
  * The user's listeners come after ours, and may prevent what would follow. workerd's events are not cancelable,
@@ -53,13 +56,13 @@ const define = Object.defineProperty;
  */
 function afterListeners(event: Event, thrown: () => unknown): void {
   let prevented = false;
-  define(event, 'preventDefault', {
+  intact.define(event, 'preventDefault', {
     configurable: true,
     value: () => {
       prevented = true;
     },
   });
-  define(event, 'defaultPrevented', { configurable: true, get: () => prevented });
+  intact.define(event, 'defaultPrevented', { configurable: true, get: () => prevented });
   later(() => {
     if (!prevented) logException(thrown());
   });

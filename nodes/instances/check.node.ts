@@ -37,6 +37,7 @@ export async function check(
   let told: (json: string | undefined) => void = () => undefined;
   const exported = new Promise<string | undefined>((resolve) => (told = resolve));
   const collector = new LogCollector({
+    mark: program.logMark,
     instanceId: 'check',
     versionId: runnable.id,
     bucket: new ByteBucket(runnable.limits.logBytesPerSecond, clock.monotonicMs()),

@@ -221,6 +221,7 @@ export class Instances {
       throw new PlatformError('version_not_found', `the feed has not brought ${versionId}`);
     const program = await this.#options.programs.of(runnable);
     const collector = new LogCollector({
+      mark: program.logMark,
       instanceId,
       versionId,
       bucket: this.#options.logs.bucketOf(versionId, runnable.limits.logBytesPerSecond),

@@ -13,6 +13,8 @@ import { LineSplitter } from './lines.ts';
 import { parseExportsLine, parseStderrLine, parseStdoutLine, type ParsedLine } from './parse.ts';
 
 export interface CollectorOptions {
+  /** Of the instance's program: begins the lines of its entry code. */
+  readonly mark: string;
   readonly instanceId: string;
   readonly versionId: VersionId;
   readonly bucket: ByteBucket;
@@ -62,7 +64,7 @@ export class LogCollector {
     this.#options = options;
     this.#attribution = new Attribution(options.clock, options.timers, (parsed) => this.#add(parsed));
     this.#stdout = new LineSplitter(LINE_BYTES_MAX, {
-      line: (text, cut) => this.#accept(text, cut, parseStdoutLine),
+      line: (text, cut) => this.#accept(text, cut),
     });
     this.#stderr = new LineSplitter(LINE_BYTES_MAX, { line: (text, cut) => this.#stderrLine(text, cut) });
   }
@@ -131,12 +133,13 @@ export class LogCollector {
     else this.#add(whole);
   }
 
-  #accept(text: string, cut: boolean, parse: (line: string) => ParsedLine): void {
+  #accept(text: string, cut: boolean): void {
     if (text === '') return;
-    const exported = parseExportsLine(text);
+    const { mark } = this.#options;
+    const exported = parseExportsLine(text, mark);
     if (exported !== undefined) return this.#options.onExports?.(exported);
     if (this.#options.bucket.take(text.length, this.#options.clock.monotonicMs()))
-      this.#add(owned(truncate(parse(text), cut)));
+      this.#add(owned(truncate(parseStdoutLine(text, mark), cut)));
     else this.#drop(1);
   }
 

@@ -125,12 +125,11 @@ test('what nobody catches is in the log, with its request', async ({ expect }) =
   ]);
 });
 
-/** `pop` and the iterator are left out: workerd itself formats each line with them, and who breaks those is not heard. */
 const POISON = `
   const poison = () => { throw 'poisoned'; };
   Object.defineProperty(Error, Symbol.hasInstance, { value: poison });
   const { ownKeys } = Reflect;
-  const skipped = new Set(['prototype', 'constructor', 'length', 'pop', Symbol.iterator]);
+  const skipped = new Set(['prototype', 'constructor', 'length']);
   const has = skipped.has.bind(skipped);
   for (const target of [String.prototype, RegExp.prototype, Map.prototype, Set.prototype, WeakSet.prototype, Date.prototype, Promise.prototype, Function.prototype, Object, Array, Date, Math, Array.prototype])
     for (const name of ownKeys(target))
@@ -170,6 +169,63 @@ test('the console and exceptions are heard when nearly every builtin was poisone
     'RangeError: in spite of it',
   ]);
   expect(all.at(-1)?.stack).toContain('Caused by: TypeError: its cause');
+});
+
+describe('workerd formats each line with methods that user code can replace, who', () => {
+  /** Before the module's own handler; each tries to turn what is written into an exception of another request. */
+  const FORGERS = {
+    'replaces `pop`': `Array.prototype.pop = function () { globalThis.seen.push(this[0]); this[0] = FORGED; return false; };`,
+    'replaces `pop` by a getter': `Object.defineProperty(Array.prototype, 'pop', { configurable: true, get: () => function () { globalThis.seen.push(this[0]); this[0] = FORGED; return false; } });`,
+    'replaces the iterator': `Array.prototype[Symbol.iterator] = function* () { globalThis.seen.push(this[0]); yield FORGED; };`,
+    'replaces the steps of the iterator': `const steps = Object.getPrototypeOf([][Symbol.iterator]()); const { next } = steps; steps.next = function () { const step = next.call(this); globalThis.seen.push(step.value); return step.done ? step : { done: false, value: FORGED }; };`,
+  };
+
+  test.for(Object.entries(FORGERS))(
+    '%s, forges nothing and learns nothing',
+    async ([, forger], { expect }) => {
+      const { path } = await world.run({
+        id: `default/forger-${Object.values(FORGERS).indexOf(forger)}@1`,
+        // stdout of such a date goes past the console.
+        compatibilityDate: '2025-01-01',
+        compatibilityFlags: ['nodejs_compat'],
+        modules: [
+          {
+            name: 'index.js',
+            content: `globalThis.seen = []; const FORGED = '~xeother forged'; ${forger}
+            export default { fetch() { console.log('own words'); let text = ''; for (let at = 0; at < seen.length; at += 1) text += seen[at] + '|'; return new Response(text); } };`,
+          },
+        ],
+      });
+      const { text } = await callSocket(path, { headers: HEADERS });
+      expect(text).not.toMatch(/~\w/);
+      const name = `forger-${Object.values(FORGERS).indexOf(forger)}`;
+      const all = await waitFor('the line', async () => {
+        const found = await entries(name);
+        return found.length > 0 ? found : undefined;
+      });
+      expect(all.map(({ kind, message, requestId }) => [kind, message, requestId])).toEqual([
+        ['console', 'own words', 'own'],
+      ]);
+    },
+  );
+
+  test('makes it his for good, is not heard', async ({ expect }) => {
+    const { path } = await world.run({
+      id: 'default/fixed@1',
+      modules: [
+        {
+          name: 'index.js',
+          content: `export default { fetch() {
+              Object.defineProperty(Array.prototype, 'pop', { configurable: false, writable: false, value: function () { this[0] = '~xeother forged'; return false; } });
+              console.log('own words');
+              return new Response('answered');
+            } };`,
+        },
+      ],
+    });
+    expectAnswered((await callSocket(path, { headers: HEADERS })).text);
+    expect(await entries('fixed')).toEqual([]);
+  });
 });
 
 test('values whose traps and conversions throw are logged as not printable', async ({ expect }) => {

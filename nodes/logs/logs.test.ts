@@ -82,20 +82,31 @@ test('ByteBucket obeys a rate that changes', ({ expect }) => {
 
 describe('parsing', () => {
   test('our lines are entries, anything else is text', ({ expect }) => {
-    expect(parseStdoutLine('~cwr1 hi there')).toEqual({
+    expect(parseStdoutLine('~m1cwr1 hi there', 'm1')).toEqual({
       kind: 'console',
       level: 'warn',
       message: 'hi there',
       requestId: 'r1',
     });
-    expect(parseStdoutLine('~ce ')).toEqual({ kind: 'console', level: 'error', message: '' });
-    for (const line of ['~plforged text', '~cz text', '~cl', '~', '', 'plain', `~cl${'r'.repeat(201)} text`])
-      expect(parseStdoutLine(line)).toEqual({ kind: 'console', level: 'log', message: line });
+    expect(parseStdoutLine('~m1ce ', 'm1')).toEqual({ kind: 'console', level: 'error', message: '' });
+    for (const line of [
+      '~clr1 without the mark',
+      '~m2clr1 with another mark',
+      '~m1plforged text',
+      '~m1cz text',
+      '~m1cl',
+      '~m1',
+      '~',
+      '',
+      'plain',
+      `~m1cl${'r'.repeat(201)} text`,
+    ])
+      expect(parseStdoutLine(line, 'm1')).toEqual({ kind: 'console', level: 'log', message: line });
   });
 
   test('line breaks, backslashes and stacks come back as they were', ({ expect }) => {
-    expect(parseStdoutLine('~clr a\\nb\\\\nc\\\\')).toMatchObject({ message: 'a\nb\\nc\\' });
-    expect(parseStdoutLine('~xer Error: a\\|Error: a\\n  at b')).toEqual({
+    expect(parseStdoutLine('~m1clr a\\nb\\\\nc\\\\', 'm1')).toMatchObject({ message: 'a\nb\\nc\\' });
+    expect(parseStdoutLine('~m1xer Error: a\\|Error: a\\n  at b', 'm1')).toEqual({
       kind: 'exception',
       level: 'error',
       message: 'Error: a',
@@ -103,7 +114,7 @@ describe('parsing', () => {
       requestId: 'r',
     });
     // Console text has no stack, whatever it holds.
-    expect(parseStdoutLine('~clr a\\|b')).not.toHaveProperty('stack');
+    expect(parseStdoutLine('~m1clr a\\|b', 'm1')).not.toHaveProperty('stack');
   });
 
   test('an uncaught exception loses the places inside workerd', ({ expect }) => {
@@ -144,6 +155,7 @@ test('LogCollector counts what it drops and says so when the flood is over', ({ 
   const clock = new FakeClock();
   const entries: LogEntry[] = [];
   const collector = new LogCollector({
+    mark: 'm1',
     instanceId: 'i',
     versionId,
     bucket: new ByteBucket(100, 0),
@@ -164,6 +176,7 @@ test('LogCollector keeps a stack together that arrives in pieces', ({ expect }) 
   const clock = new FakeClock();
   const entries: LogEntry[] = [];
   const collector = new LogCollector({
+    mark: 'm1',
     instanceId: 'i',
     versionId,
     bucket: new ByteBucket(10_000, 0),

@@ -5,11 +5,11 @@ import { isNoise, withoutPlace } from '../slots/stderr.ts';
 export type ParsedLine = Pick<LogEntry, 'kind' | 'level' | 'message' | 'requestId' | 'stack'>;
 
 /**
- * What nodes/entry/console.worker.ts writes: `~`, kind, level, request id, a space, text. In the text a
+ * What nodes/entry/console.worker.ts writes: `~`, the mark of the program, kind, level, request id, a space, text. In the text a
  * backslash stands before `n` for a line break, before `0` for a NUL, before `|` for the border between
  * message and stack, and before itself.
  */
-const MARK = '~';
+const START = '~';
 const KINDS: Readonly<Record<string, ParsedLine['kind']>> = { c: 'console', x: 'exception' };
 const LEVELS: Readonly<Record<string, ParsedLine['level']>> = {
   d: 'debug',
@@ -20,16 +20,19 @@ const LEVELS: Readonly<Record<string, ParsedLine['level']>> = {
 };
 const UNESCAPED: Readonly<Record<string, string>> = { n: '\n', '0': '\0', '\\': '\\' };
 /** The entry module tells what the user's module exports, once, when it has started. */
-const EXPORTS_MARK = '~e ';
+const EXPORTS = 'e ';
 const REQUEST_ID_LENGTH_MAX = 200;
-const ID_AT = 3;
+/** Behind kind and level. */
+const ID_AT = 2;
 
 /** A line that is not ours (written before our console stood, or cut at its begin) is kept as it is. */
-export function parseStdoutLine(line: string): ParsedLine {
-  const kind = line.startsWith(MARK) ? KINDS[line[1] ?? ''] : undefined;
-  const level = LEVELS[line[2] ?? ''];
-  const space = line.indexOf(' ', ID_AT);
-  if (kind === undefined || level === undefined || space < 0 || space > ID_AT + REQUEST_ID_LENGTH_MAX)
+export function parseStdoutLine(line: string, mark: string): ParsedLine {
+  const from = marked(line, mark);
+  const kind = from === undefined ? undefined : KINDS[line[from] ?? ''];
+  const idAt = (from ?? 0) + ID_AT;
+  const level = LEVELS[line[idAt - 1] ?? ''];
+  const space = line.indexOf(' ', idAt);
+  if (kind === undefined || level === undefined || space < 0 || space > idAt + REQUEST_ID_LENGTH_MAX)
     return { kind: 'console', level: 'log', message: line };
   const text = line.slice(space + 1);
   const parts = text.includes('\\') ? unescape(text) : [text];
@@ -38,14 +41,24 @@ export function parseStdoutLine(line: string): ParsedLine {
     level,
     message: parts[0] ?? '',
   };
-  if (space > ID_AT) parsed.requestId = line.slice(ID_AT, space);
+  if (space > idAt) parsed.requestId = line.slice(idAt, space);
   if (kind === 'exception' && parts[1] !== undefined) parsed.stack = parts[1];
   return parsed;
 }
 
 /** JSON of what the module exports; undefined: another line. */
-export function parseExportsLine(line: string): string | undefined {
-  return line.startsWith(EXPORTS_MARK) ? unescape(line.slice(EXPORTS_MARK.length))[0] : undefined;
+export function parseExportsLine(line: string, mark: string): string | undefined {
+  const from = marked(line, mark);
+  return from !== undefined && line.startsWith(EXPORTS, from)
+    ? unescape(line.slice(from + EXPORTS.length))[0]
+    : undefined;
+}
+
+/** Where the line goes on behind the mark; undefined: user code wrote it past its console. */
+function marked(line: string, mark: string): number | undefined {
+  return line.startsWith(START) && line.startsWith(mark, START.length)
+    ? START.length + mark.length
+    : undefined;
 }
 
 /** Message, and stack if there is one. */

@@ -204,7 +204,12 @@ async function tryProfile(
   const giveUp = systemTimers.after(TRIAL_MS_MAX, () => slot.kill('startup_failed'));
   try {
     await slot.spawned();
-    const program = { config: encodeWorkerdConfig(TRIAL_CONFIG), sockets: [INSTANCE_SOCKET], hookSecret: '' };
+    const program = {
+      config: encodeWorkerdConfig(TRIAL_CONFIG),
+      sockets: [INSTANCE_SOCKET],
+      hookSecret: '',
+      logMark: '',
+    };
     const outcome = await slot.start(program, { stdout: () => undefined, stderr: () => undefined });
     if (outcome.kind === 'ended') return outcome.stderr.trim().split('\n').slice(-2).join(' ') || 'it ended';
     return parts.profile.bwrap === undefined ? undefined : await confinementProblem(slot.pid, slot.owner);

@@ -60,10 +60,10 @@ describe('tiers', () => {
   test('a strict slot runs as its own user with smaller limits', ({ expect }) => {
     const strict = line('strict', { uid: 1_900_000_007, gid: 1_900_000_007 });
     expect(strict).toContain('--reuid 1900000007 --regid 1900000007 --clear-groups');
-    expect(strict).toContain('--nofile=256');
+    expect(strict).toContain('--nofile=2048');
     expect(strict).toContain('--nproc=32');
     const standard = line('standard', terms.identity);
-    expect(standard).toContain('--nofile=1024');
+    expect(standard).toContain('--nofile=4096');
     // The limit is counted over all processes of a user.
     expect(standard).not.toContain('--nproc');
     expect(line('strict', undefined)).not.toContain('--nproc');

@@ -121,12 +121,12 @@ describe('from outside', () => {
       'Max file size': '0 0',
       'Max locked memory': '0 0',
       'Max msgqueue size': '0 0',
-      'Max open files': '1024 1024',
+      'Max open files': '4096 4096',
       'Max data size': `${data} ${(640 + 4_096) * MIB}`,
     });
     const strict = limitsOf((await run({ id: 'default/limits@2', tier: 'strict' })).pid);
     expect(strict).toMatchObject({
-      'Max open files': '256 256',
+      'Max open files': '2048 2048',
       'Max data size': `${data} ${(640 + 4_096) * MIB}`,
     });
     if (isRoot) expect(strict).toMatchObject({ 'Max processes': '32 32' });

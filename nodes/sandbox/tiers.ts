@@ -10,7 +10,10 @@ export interface TierLimits {
    * so that the kernel keeps it apart from others also where namespaces would not.
    */
   readonly identity: 'shared' | 'own';
-  /** RLIMIT_NOFILE. An instance with 64 outbound connections and 64 requests has about 140 open. */
+  /**
+   * RLIMIT_NOFILE, at which workerd ends. A request has a bounded number of calls open (nodes/entry/open.worker.ts);
+   * one that opens sockets by itself finds the proxy full before.
+   */
   readonly openFilesMax: number;
   /** Threads in the group, and RLIMIT_NPROC where the user is the instance's own. workerd runs 2 to 10. */
   readonly processesMax: number;
@@ -23,7 +26,7 @@ export interface TierLimits {
 export const TIER_LIMITS: Readonly<Record<Tier, TierLimits>> = {
   standard: {
     identity: 'shared',
-    openFilesMax: 1_024,
+    openFilesMax: 4_096,
     processesMax: 64,
     cpuWeight: 100,
     // Page cache and kernel memory count in a group, so the watchdog's bound is reached first.
@@ -31,7 +34,7 @@ export const TIER_LIMITS: Readonly<Record<Tier, TierLimits>> = {
   },
   strict: {
     identity: 'own',
-    openFilesMax: 256,
+    openFilesMax: 2_048,
     processesMax: 32,
     cpuWeight: 50,
     extraMemoryMb: 16,

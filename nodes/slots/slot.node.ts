@@ -33,6 +33,8 @@ export interface Program {
   readonly sockets: readonly string[];
   /** Begins the path of calls to the version's hooks. */
   readonly hookSecret: string;
+  /** Begins the lines of its entry code on stdout. */
+  readonly logMark: string;
 }
 
 export type StartOutcome =

@@ -29,7 +29,18 @@ export interface SourceModule {
 }
 
 export interface TestVersion extends Partial<
-  Pick<FunctionConfigInput, 'style' | 'vars' | 'limits' | 'compatibilityFlags' | 'hooks' | 'tier' | 'egress'>
+  Pick<
+    FunctionConfigInput,
+    | 'style'
+    | 'vars'
+    | 'limits'
+    | 'compatibilityDate'
+    | 'compatibilityFlags'
+    | 'hooks'
+    | 'tier'
+    | 'egress'
+    | 'entrypoints'
+  >
 > {
   readonly id?: string;
   readonly modules: readonly SourceModule[];
@@ -55,7 +66,8 @@ class FakeControl {
   runnable(version: TestVersion): Runnable {
     const id = versionIdSchema.parse(version.id ?? 'default/hello@1');
     const config = functionConfigSchema.parse({
-      compatibilityDate: '2026-11-01',
+      compatibilityDate: version.compatibilityDate ?? '2026-11-01',
+      ...(version.entrypoints === undefined ? {} : { entrypoints: version.entrypoints }),
       ...(version.style === undefined ? {} : { style: version.style }),
       ...(version.vars === undefined ? {} : { vars: version.vars }),
       ...(version.limits === undefined ? {} : { limits: version.limits }),

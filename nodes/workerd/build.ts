@@ -127,6 +127,8 @@ export interface BuiltConfig {
   readonly config: WorkerdConfig;
   /** Begins the path of calls to the version's hooks. */
   readonly hookSecret: string;
+  /** Begins the lines of its entry code on stdout. */
+  readonly logMark: string;
 }
 
 export function buildWorkerdConfig(
@@ -135,7 +137,7 @@ export function buildWorkerdConfig(
   { entry, secrets, rpcHost }: BuildOptions,
 ): BuiltConfig {
   const { functionName, number } = parseVersionId(runnable.id);
-  const { style, main, hooks, entrypoints, services, compatibilityFlags } = runnable;
+  const { style, main, hooks, entrypoints, services, kv, assetsBinding, compatibilityFlags } = runnable;
   // Those of the assets are for gateways.
   const flags = compatibilityFlags.filter((flag) => !flag.startsWith('assets_'));
   const packed = entry.of({
@@ -143,7 +145,12 @@ export function buildWorkerdConfig(
     main,
     hooks,
     entrypoints,
-    services: services.map(({ binding }) => binding),
+    // The binding to static assets is of the same class.
+    services: [...services, ...(assetsBinding === undefined ? [] : [assetsBinding])].map(
+      ({ binding }) => binding,
+    ),
+    namespace: kv[0]?.binding,
+    connections: runnable.limits.connections,
     functionName,
     functionVersion: number,
   });
@@ -167,5 +174,5 @@ export function buildWorkerdConfig(
     extension: packed.extension,
     v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...gcFlags(runnable.limits.memoryMb)],
   };
-  return { config, hookSecret: packed.secret };
+  return { config, hookSecret: packed.hookSecret, logMark: packed.logMark };
 }

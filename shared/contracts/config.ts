@@ -199,10 +199,13 @@ const layerRefSchema = z.strictObject({
   version: versionNumberSchema,
 });
 
-export const STYLES = ['module', 'event'] as const;
+export const STYLES = ['module', 'event', 'service-worker'] as const;
 
 export const functionConfigSchema = z.strictObject({
-  /** `module`: `export default { fetch }` or a class entrypoint. `event`: `export const handler`. */
+  /**
+   * `module`: `export default { fetch }` or a class entrypoint. `event`: `export const handler`. `service-worker`:
+   * `addEventListener('fetch', …)` with bindings as globals; `deploy` recognises it in projects of wrangler.
+   */
   style: z.enum(STYLES).default('module'),
   /**
    * The behaviour of the runtime at this date is kept for ever.

@@ -73,7 +73,7 @@ const PUBLIC: EgressRules = { allow: ['*'], deny: [], headers: [] };
 
 /** The rules in force. Without any, HTTP functions reach public hosts and event functions nothing. */
 export function egressRulesOf(config: {
-  readonly style: 'module' | 'event';
+  readonly style: 'module' | 'event' | 'service-worker';
   readonly egress?: z.infer<typeof egressSchema> | undefined;
 }): EgressRules {
   const egress = config.egress ?? (config.style === 'event' ? 'none' : 'public');

@@ -50,6 +50,11 @@ const OPERATIONS = {
     const both = await KV.getWithMetadata(['b1', 'b3']);
     return [Object.fromEntries([...text].filter(([key]) => key !== '__proto__')), text.get('__proto__'), [...json], [...both]];
   },
+  async often({ KV }) {
+    await KV.put('often', 'x');
+    const read = await Promise.all(Array.from({ length: 3_000 }, () => KV.get('often')));
+    return [read.filter((value) => value === 'x').length, KV.get.name, KV.get.length];
+  },
   async large({ KV }) {
     const bytes = big(20_000_000);
     await KV.put('large', new Response(bytes).body);
@@ -160,6 +165,10 @@ describe('env.KV', () => {
         ['b3', null],
       ],
     ]);
+  });
+
+  test('answers thousands of reads at once, each in its turn', async ({ expect }) => {
+    expect(await run('often')).toEqual([3_000, 'get', 1]);
   });
 
   test('streams large values both ways', async ({ expect }) => {

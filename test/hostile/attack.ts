@@ -105,9 +105,3 @@ export function answerProblem(answer: CallAnswer, must: AnswerMust): string | un
   if (fits) return undefined;
   return `answered ${answer.status} ${answer.code ?? ''} ${JSON.stringify(answer.text.slice(0, 600))}, must be ${statuses.join('|')} ${codes.join('|')} ${must.text ?? ''}`;
 }
-
-/** It breaks what the platform prepares after it, in its own isolate: its trial start fails, and nothing is served. */
-export const refusedAtStart = (poison: Attack, reason: RegExp): Attack => ({
-  ...poison,
-  must: { kind: 'refused_upload', code: 'publish_startup_failed', reason },
-});

@@ -2,7 +2,7 @@
 import { WebSocket } from 'ws';
 import { rawExchange } from '../support/raw.ts';
 import { hostOf } from '../support/platform.ts';
-import { type AnswerMust, attack, type Attack, handler, refusedAtStart, type Target } from './attack.ts';
+import { type AnswerMust, attack, type Attack, handler, type Target } from './attack.ts';
 import { logsOf } from './suite.ts';
 
 const THROWN: AnswerMust = { status: 500, code: 'function_error' };
@@ -279,43 +279,37 @@ const POISONS: readonly Attack[] = [
     ],
     ANY,
   ),
-  refusedAtStart(
-    poisons(
-      'Object.prototype',
-      [
-        `for (const name of ['k', 'l', 'm', 'r', 's', 'status', 'headers', 'value', 'get', 'set', 'webSocket', 'cf']) Object.defineProperty(Object.prototype, name, { __proto__: null, configurable: true, get() { return undefined; }, set() { throw new Error('set'); } });`,
-        `console.log('x'); return new Response('fine');`,
-      ],
-      ANY,
-    ),
-    /Invalid property descriptor/,
+  poisons(
+    'Object.prototype',
+    [
+      `for (const name of ['k', 'l', 'm', 'r', 's', 'status', 'headers', 'value', 'get', 'set', 'webSocket', 'cf']) Object.defineProperty(Object.prototype, name, { __proto__: null, configurable: true, get() { return undefined; }, set() { throw new Error('set'); } });`,
+      `console.log('x'); return new Response('fine');`,
+    ],
+    FINE,
+    { log: { kind: 'console', message: /^x$/ } },
   ),
-  refusedAtStart(
-    poisons(
-      'arrays and strings',
-      [
-        `for (const target of [Array.prototype, String.prototype, Map.prototype, Set.prototype]) for (const name of Object.getOwnPropertyNames(target)) try { target[name] = () => { throw new Error('poison'); }; } catch {}`,
-        `console.log('a', { b: 1 }); return new Response('fine');`,
-      ],
-      ANY,
-    ),
-    /poison/,
+  poisons(
+    'arrays and strings',
+    [
+      `for (const target of [Array.prototype, String.prototype, Map.prototype, Set.prototype]) for (const name of Object.getOwnPropertyNames(target)) try { target[name] = () => { throw new Error('poison'); }; } catch {}`,
+      `console.log('a', { b: 1 }); return new Response('fine');`,
+    ],
+    FINE,
+    { log: { kind: 'console', message: /^a \{ b: 1 \}$/ } },
   ),
   poisons(
     'Headers, to hide its request from the log',
     [`Headers.prototype.get = () => 'forged';`, `console.log('x'); return new Response('fine');`],
     FINE,
   ),
-  refusedAtStart(
-    poisons(
-      'every global by deleting it',
-      [
-        `for (const name of Object.getOwnPropertyNames(globalThis)) try { delete globalThis[name]; } catch {}`,
-        `return 1;`,
-      ],
-      THROWN,
-    ),
-    /is not defined/,
+  poisons(
+    'every global by deleting it',
+    [
+      `for (const name of Object.getOwnPropertyNames(globalThis)) try { delete globalThis[name]; } catch {}`,
+      `return 1;`,
+    ],
+    THROWN,
+    { log: { kind: 'exception', message: /it returned a number/ } },
   ),
   poisons(
     'the modules of the platform',
