@@ -1,3 +1,4 @@
+/** Why a version is not started for now, as clients see it. */
 import type { HeldView } from '#shared/contracts/api.ts';
 import type { HeldVersion } from '#shared/contracts/scheduling.ts';
 import { instant } from '../db/page.ts';

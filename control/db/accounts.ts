@@ -1,3 +1,4 @@
+/** Rows of accounts: their issuers and ceilings. */
 import { asc, eq, gt } from 'drizzle-orm';
 import type { AccountView } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';

@@ -1,3 +1,4 @@
+/** Rows of functions, and the numbers of their versions, which are never used again. */
 import { and, asc, eq, gt, inArray, sql } from 'drizzle-orm';
 import type { AliasView, FunctionView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';

@@ -1,3 +1,4 @@
+/** Rows of keys. An account keeps at least one owner key. */
 import { and, asc, eq, gt } from 'drizzle-orm';
 import type { KeyView } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';

@@ -1,3 +1,4 @@
+/** Rows of layers and their versions. */
 import { and, asc, desc, eq, gt, lt, sql } from 'drizzle-orm';
 import type { LayerVersionView, LayerView } from '#shared/contracts/api.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';

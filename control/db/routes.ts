@@ -1,3 +1,4 @@
+/** Rows of routes. The first account that has a route on a host has the host. */
 import { and, asc, eq, gt, ne } from 'drizzle-orm';
 import type { CreateRoute, RouteView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';

@@ -1,3 +1,4 @@
+/** Rows of versions, which never change. */
 import { and, desc, eq, lt } from 'drizzle-orm';
 import type { VersionView } from '#shared/contracts/api.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';

@@ -1,3 +1,4 @@
+/** What authentication found: who calls, or why nobody may. */
 import type { PlatformError } from '#shared/errors.ts';
 import type { Hidden } from './token-places.ts';
 
