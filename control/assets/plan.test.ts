@@ -41,6 +41,20 @@ describe('the assets of a version', () => {
     );
   });
 
+  test('have a manifest that is bounded', ({ expect }) => {
+    // Paths as long as they may be: the number of files alone would allow far more.
+    const files = (count: number): AssetFile[] =>
+      Array.from({ length: count }, (_, index) => file(`/${index}/`.padEnd(LIMITS.assetPathBytesMax, 'p')));
+    const manifestBytes = (count: number): number => {
+      const plan = planned({ files: files(count) });
+      return typeof plan === 'string' ? Number.POSITIVE_INFINITY : plan.manifest.length;
+    };
+    const each = manifestBytes(2) - manifestBytes(1);
+    const count = Math.floor((LIMITS.assetManifestBytesMax - manifestBytes(0)) / each);
+    expect(manifestBytes(count)).toBeLessThanOrEqual(LIMITS.assetManifestBytesMax);
+    expect(planned({ files: files(count + 1) })).toMatch(/^assets_too_large /);
+  });
+
   test('are files of at most 25 MiB, and so much together', ({ expect }) => {
     const large = LIMITS.assetBytesMax;
     expect(large).toBe(25 * 1024 * 1024);
@@ -70,7 +84,14 @@ describe('the assets of a version', () => {
     const fixed = (count: number): string => lines(count, (index) => `/from/${index} /to/${index} 301`);
     const dynamic = (count: number): string => lines(count, (index) => `/d/${index}/* /to/:splat`);
     const headers = (count: number): string => lines(count, (index) => `/h/${index}\n  x-a: ${index}`);
-    const most = planned({ redirects: `${fixed(2_000)}\n${dynamic(100)}`, headers: headers(100) });
+    const { assetStaticRedirectsMax, assetDynamicRedirectsMax, assetHeaderRulesMax } = LIMITS;
+    expect([assetStaticRedirectsMax, assetDynamicRedirectsMax, assetHeaderRulesMax]).toEqual([
+      2_000, 100, 100,
+    ]);
+    const most = planned({
+      redirects: `${fixed(LIMITS.assetStaticRedirectsMax)}\n${dynamic(LIMITS.assetDynamicRedirectsMax)}`,
+      headers: headers(LIMITS.assetHeaderRulesMax),
+    });
     if (typeof most === 'string') throw new Error(most);
     const { rules } = Manifest.read(most.manifest);
     expect([rules.redirects.length, rules.headers.length]).toEqual([2_100, 100]);

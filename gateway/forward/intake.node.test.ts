@@ -148,6 +148,24 @@ describe('Intake', () => {
     expect(seen.failed).toBe('body_too_slow');
   });
 
+  test('bounds how slow a body may be while an instance waits: the mean since it began, after the grace', async ({
+    expect,
+  }) => {
+    const { clock, stream, intake } = setUp();
+    const { seen, sink } = sinkOf();
+    const reading = intake.read(1_000_000, 1);
+    stream.write('x');
+    await reading;
+    intake.flow(sink);
+    const seconds = 20;
+    stream.write(Buffer.alloc(seconds * LIMITS.bodyInstanceBytesPerSecondMin));
+    await turn();
+    clock.advance(LIMITS.bodyInstanceGraceMs + seconds * 1_000 - 20);
+    expect(seen.failed).toBeUndefined();
+    clock.advance(40);
+    expect(seen.failed).toBe('body_too_slow');
+  });
+
   test('counts what Node keeps of a body that nobody reads, and more when it is in fragments', async ({
     expect,
   }) => {

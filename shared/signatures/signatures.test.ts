@@ -1,5 +1,6 @@
 /** Signing and verifying: the RFC's own vector, a round trip, and every refusal. Wall time is an argument. */
 import { describe, test } from 'vitest';
+import { LIMITS } from '../limits.ts';
 import { type InnerList, parseDictionary } from 'structured-headers';
 import { FakeClock } from '../testing/fakes.ts';
 import { fromBase64Url, toBase64Url } from '../seal.ts';
@@ -132,11 +133,19 @@ describe('parseSignatures()', () => {
     expect(await code(signedHead(url, { ttlMs: 60_000 }), NOW_MS + 60_000)).toBe('signature_expired');
   });
   test('bounds the life of a signature whatever it claims', async ({ expect }) => {
-    expect(await code(signedHead(url, { ttlMs: 86_400_000 }), NOW_MS + 300_000)).toBe('signature_expired');
+    const forADay = () => signedHead(url, { ttlMs: 86_400_000 });
+    expect(await code(forADay(), NOW_MS + LIMITS.signatureAgeMsMax - 1)).toBe('parsed');
+    expect(await code(forADay(), NOW_MS + LIMITS.signatureAgeMsMax)).toBe('signature_expired');
   });
   test('allows a little skew and refuses one from the future', async ({ expect }) => {
-    expect(await code(signedHead(url), NOW_MS - 30_000)).toBe('parsed');
-    expect(await code(signedHead(url), NOW_MS - 30_001)).toBe('signature_not_yet_valid');
+    expect(await code(signedHead(url), NOW_MS - LIMITS.signatureSkewMs)).toBe('parsed');
+    expect(await code(signedHead(url), NOW_MS - LIMITS.signatureSkewMs - 1)).toBe('signature_not_yet_valid');
+  });
+  test('bounds the nonce, which is kept until the signature is too old', async ({ expect }) => {
+    const withNonce = (length: number) =>
+      withInput((input) => input.replace(/;nonce="[^"]*"/, `;nonce="${'n'.repeat(length)}"`));
+    expect(await code(withNonce(LIMITS.nonceBytesMax))).toBe('parsed');
+    expect(await code(withNonce(LIMITS.nonceBytesMax + 1))).toBe('signature_invalid');
   });
   test.for([
     ['no created', (input: string) => input.replace(/;created=\d+/, '')],
