@@ -100,6 +100,8 @@ export class PlainConnection implements ResponseOwner {
   readonly #onStalled = (): void => void this.socket.destroy();
 
   readonly #onData = (chunk: Buffer): void => {
+    // It ends: what comes now would never be answered.
+    if (!this.socket.writable) return;
     if (!this.#busy) return this.#read(chunk);
     this.#pending = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk]);
     this.socket.pause();
@@ -117,7 +119,7 @@ export class PlainConnection implements ResponseOwner {
 
   readonly #goOn = (): void => {
     const pending = this.#pending;
-    if (pending === undefined || this.#response !== undefined || this.socket.destroyed) return;
+    if (pending === undefined || this.#response !== undefined || !this.socket.writable) return;
     this.#pending = undefined;
     if (pending.byteLength > 0) this.#read(pending);
     this.socket.resume();
