@@ -302,6 +302,26 @@ describe('a connection', () => {
     expect(state.text.match(/\/(?:first|second|third)/g)).toEqual(['/first', '/second', '/third']);
   });
 
+  test('of a client that ends its side within its answer ends with it', async ({ expect }) => {
+    for (const plain of [true, false]) {
+      gateway = await startHarness(items, { plain });
+      let finish: (() => void) | undefined;
+      await gateway.instance((_request, response) => {
+        response.write('one ');
+        finish = () => void response.end('two');
+      });
+      const { socket, state } = connected();
+      socket.write(head('GET /a'));
+      await waitFor('the first half', () => state.text.includes('one '));
+      socket.end();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      finish?.();
+      await waitFor('the end', () => state.closed);
+      expect(state.text).toMatch(/Connection: keep-alive[^]*one [^]*two[^]*0\r\n\r\n$/);
+      await gateway[Symbol.asyncDispose]();
+    }
+  });
+
   test('of a client that leaves with more behind its request gives the instance up', async () => {
     gateway = await startHarness(items);
     let cancelled = false;

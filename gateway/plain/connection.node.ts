@@ -85,7 +85,8 @@ export class PlainConnection implements ResponseOwner {
     this.#response = undefined;
     this.#idleSinceMs = this.#owner.coarseMs;
     const { socket } = this;
-    if (!keepAlive) return socket.destroySoon();
+    // The client may have ended its side after the head had promised more.
+    if (!keepAlive || this.last) return socket.destroySoon();
     // A client that does not read its answers gets no further ones.
     if (socket.writableNeedDrain) return this.#waitForReader();
     if (this.#pending !== undefined) setImmediate(this.#goOn);
@@ -100,6 +101,8 @@ export class PlainConnection implements ResponseOwner {
   readonly #onStalled = (): void => void this.socket.destroy();
 
   readonly #onData = (chunk: Buffer): void => {
+    // It ends: what comes now would never be answered.
+    if (!this.socket.writable) return;
     if (!this.#busy) return this.#read(chunk);
     this.#pending = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk]);
     this.socket.pause();
@@ -117,9 +120,10 @@ export class PlainConnection implements ResponseOwner {
 
   readonly #goOn = (): void => {
     const pending = this.#pending;
-    if (pending === undefined || this.#response !== undefined || this.socket.destroyed) return;
+    if (pending === undefined || this.#response !== undefined || !this.socket.writable) return;
     this.#pending = undefined;
     if (pending.byteLength > 0) this.#read(pending);
+    else if (this.last) return this.socket.destroySoon();
     this.socket.resume();
   };
 

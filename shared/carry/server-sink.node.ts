@@ -55,6 +55,8 @@ export class ServerSink implements ResponseSink {
   }
 
   end(): void {
+    // From here on nothing is to be told: whoever waits for the reader costs a writer more.
+    this.listen(undefined);
     const first = this.#firstChunk;
     this.#firstChunk = undefined;
     this.#headFresh = false;
