@@ -18,6 +18,8 @@ export const LIMITS = {
   sourceMapBytesMax: 32 * MIB,
   /** Service bindings of one version, and as many KV bindings. */
   bindingsMax: 32,
+  /** Calls of a key in a period of a rate-limit binding. */
+  rateLimitMax: 1_000_000,
   /** Paths of one version with rules of their own about who may call. */
   authPathsMax: 100,
 

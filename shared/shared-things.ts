@@ -59,6 +59,7 @@ export const SHARED = {
   'node.cache': bytes(64 * MIB, 'bytes of responses that functions keep in the cache of a node', 1 * MIB),
   'cache.bodies': bytes(64 * MIB, 'bytes of responses that are being put into the cache of a node', 1 * MIB),
   'cache.requests': entries(1_024, 'cache requests in hand at a node'),
+  'rateLimits.keys': entries(200_000, 'keys that the rate limits of a node count'),
   'egress.connections': {
     ...entries(10_000, 'outbound connections of a node'),
     fullCode: 'connections_exceeded',

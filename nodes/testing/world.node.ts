@@ -95,6 +95,7 @@ class FakeControl {
       egress: egressRulesOf(config),
       services: config.services,
       kv: [],
+      rateLimits: [],
       secrets: [],
       entrypoints: config.entrypoints,
       hooks: config.hooks,

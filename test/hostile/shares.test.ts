@@ -32,6 +32,10 @@ const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]
   'node.cache': [CACHE, 'a hostile account drives out its own entries'],
   'cache.bodies': [CACHED, 'puts of one account that never end leave another its own'],
   'cache.requests': [RULE, 'whatever happened before, one that holds nothing finds room'],
+  'rateLimits.keys': [
+    'nodes/bindings/rate-limits/windows.test.ts',
+    'drive out its own oldest, and none of another',
+  ],
   'egress.connections': ['nodes/egress/proxy.test.ts', 'the share of the account'],
   'egress.lookups': [NAMES, 'one account looks up half of all names that may be at once'],
   'egress.names': [NAMES, 'names that one account fills the memory with drive out none of another'],
