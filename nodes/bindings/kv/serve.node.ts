@@ -82,9 +82,11 @@ function refuse(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): void {
+  // Its function has ended: that is no failure of ours, and must not fill the log of all.
+  if (outgoing.destroyed) return;
   if (error.code === 'internal' || error.code === 'kv_unavailable')
     deps.log.warn('kv_failed', { code: error.code, error: error.message });
-  if (outgoing.headersSent || outgoing.destroyed) return void outgoing.destroy();
+  if (outgoing.headersSent) return void outgoing.destroy();
   const detail = error.publicDetail ?? ERRORS[error.code].message;
   const body = `${error.code}: ${detail}`;
   // workerd puts the reason phrase into the error that the promise rejects with.
