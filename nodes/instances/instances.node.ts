@@ -219,7 +219,7 @@ export class Instances {
     const runnable = await this.#options.findRunnable(versionId);
     if (runnable === undefined)
       throw new PlatformError('version_not_found', `the feed has not brought ${versionId}`);
-    const program = await this.#options.programs.of(runnable);
+    const program = await this.#options.programs.of(runnable).catch(ofServed);
     const collector = new LogCollector({
       mark: program.logMark,
       instanceId,
@@ -309,6 +309,15 @@ export class Instances {
       waiters.add(finish);
     });
   }
+}
+
+/** Callers name a function, which is there; that a blob of it is lost is not "not found" to them. */
+function ofServed(thrown: unknown): never {
+  if (!(thrown instanceof PlatformError) || thrown.code !== 'blob_not_found') throw thrown;
+  throw new PlatformError('code_unavailable', 'control lacks code of a served version', {
+    cause: thrown,
+    retryAfterMs: 1_000,
+  });
 }
 
 function startCode(reason: ExitReason): ErrorCode {

@@ -43,6 +43,7 @@ export interface TestVersion extends Partial<
   >
 > {
   readonly id?: string;
+  readonly secrets?: Runnable['secrets'];
   readonly modules: readonly SourceModule[];
 }
 
@@ -96,7 +97,7 @@ class FakeControl {
       services: config.services,
       kv: [],
       rateLimits: [],
-      secrets: [],
+      secrets: version.secrets ?? [],
       entrypoints: config.entrypoints,
       hooks: config.hooks,
       tier: config.tier,
