@@ -1,6 +1,6 @@
 /** What accounts share at the API. */
 import { Shares } from '#shared/shares.ts';
-import { Permits } from './permits.ts';
+import { Permits } from '#shared/permits.ts';
 
 export interface ControlShares {
   /** API requests in hand, and bytes of their JSON bodies. */

@@ -48,7 +48,7 @@ const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]
   'control.maps': [CACHE, 'a hostile account drives out its own entries'],
   'control.uploads': [UPLOADS, 'at the bound of its uploads is told so, and the other goes on'],
   'control.trials': [UPLOADS, 'whose 24 uploads loop at their start keeps nobody from publishing'],
-  'control.trialPlaces': ['control/permits.test.ts', 'one more than may wait is told so'],
+  'control.trialPlaces': ['shared/permits.test.ts', 'one more than may wait is told so'],
   'control.nonces': ['shared/signatures/replay.test.ts', 'an account with ever new keys holds half'],
 };
 

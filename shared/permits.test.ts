@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import { Shares } from '#shared/shares.ts';
+import { Shares } from './shares.ts';
 import { Permits } from './permits.ts';
 
 const permitsOf = (permits: number, places: number) =>

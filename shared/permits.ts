@@ -3,8 +3,8 @@
  * and the next permit goes to the account that holds the fewest, so that nobody waits behind all that another
  * account has sent.
  */
-import { PlatformError } from '#shared/errors.ts';
-import type { Shares } from '#shared/shares.ts';
+import { PlatformError } from './errors.ts';
+import type { Shares } from './shares.ts';
 
 interface Waiter {
   readonly account: string;
