@@ -101,6 +101,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'shared/contracts/nodes.ts': 'process: of one report; what did not fit is reported again',
   'shared/feed/read.ts': 'text',
   'shared/http/answer.node.ts': 'one',
+  'shared/leases/given-back.ts': 'process: of one that is forgotten the scheduler is asked, as of any other',
   'shared/leases/manager.ts': 'process: instances met before; a forgotten one counts as a cold start',
   'shared/assets/library.node.ts': {
     ASSET_DISK_BYTES_MAX: 'process: a FairCache: whoever holds most gives up its oldest entry first',
