@@ -1,8 +1,8 @@
 /** The agent as a whole: many instances, crashes, restarts, blobs, logs, heartbeats. Real workerd. */
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import process from 'node:process';
 import { afterEach, describe, test } from 'vitest';
 import { z } from 'zod';
@@ -16,7 +16,6 @@ import {
 import { versionIdSchema } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { closeServer, serveAt } from '#shared/runtime/transport.node.ts';
-import { importKeyEncryptionKey, seal, toBase64Url } from '#shared/seal.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
 import { boxFolder } from './parts.node.ts';
@@ -389,38 +388,6 @@ test('code that is not here while control is gone has an error of its own; it is
   await world.control.listen(world.layout);
   await codeIsHere();
   expect(await callSocket((await world.start(id)).path)).toMatchObject({ text: 'hello' });
-});
-
-test('a served version whose code control has lost is unavailable, not unknown', async ({ expect }) => {
-  world = await World.start({ slots: 1 });
-  const id = world.control.publish({ modules: [HELLO] });
-  await codeIsHere();
-  await world.stopAgent();
-  await rm(join(world.layout.nodeDir('node-1'), 'code'), { recursive: true });
-  world.control.blobs.clear();
-  await world.startAgent({ slots: 1 });
-  await expect(world.start(id)).rejects.toMatchObject({ code: 'code_unavailable', retryAfterMs: 1_000 });
-});
-
-test('a secret that does not open keeps back its version, and opens once the key is restored', async ({
-  expect,
-}) => {
-  world = await World.start({ slots: 1 });
-  const text = toBase64Url(new Uint8Array(32).fill(7));
-  const context = 'secret/default/TOKEN';
-  const sealed = await seal(await importKeyEncryptionKey(text), new TextEncoder().encode('opened'), context);
-  const id = world.control.publish({
-    id: 'default/needs@1',
-    modules: [main('export default { fetch: (request, env) => new Response(env.TOKEN) };')],
-    secrets: [{ binding: 'TOKEN', context, sealed }],
-  });
-  const refused = { code: 'secret_unavailable', retryAfterMs: 1_000 };
-  await expect(world.start(id)).rejects.toMatchObject(refused);
-  await mkdir(dirname(world.layout.nodeKey), { recursive: true });
-  await writeFile(world.layout.nodeKey, 'cut');
-  await expect(world.start(id)).rejects.toMatchObject(refused);
-  await writeFile(world.layout.nodeKey, text);
-  expect(await callSocket((await world.start(id)).path)).toMatchObject({ text: 'opened' });
 });
 
 test('a version that the journal lacks is not said to be missing before control was heard', async ({
