@@ -22,5 +22,6 @@ export function newTrials(): Permits {
   return new Permits({
     permits: new Shares('control.trials'),
     places: new Shares('control.trialPlaces'),
+    goneCode: 'control_unavailable',
   });
 }

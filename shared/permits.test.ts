@@ -6,6 +6,7 @@ const permitsOf = (permits: number, places: number) =>
   new Permits({
     permits: new Shares('control.trials', { total: permits }),
     places: new Shares('control.trialPlaces', { total: places }),
+    goneCode: 'control_unavailable',
   });
 
 /** Work that ends when it is told to. */

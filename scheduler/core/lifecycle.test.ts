@@ -186,8 +186,8 @@ describe('a version', () => {
     expect(told(effects)).toEqual([`stop on ${start.nodeId}`, `start default/a@1 on ${other}`]);
   });
 
-  test.for(['code_unavailable', 'secret_unavailable'] as const)(
-    'that lacks something of its own is held alone, and soon tried again: %s',
+  test.for(['code_unavailable', 'secret_unavailable', 'share_full'] as const)(
+    'that lacks something of its own, or its turn, is held alone, and soon tried again: %s',
     (code) => {
       const talk = new Conversation();
       talk.node('n1');
