@@ -379,5 +379,6 @@ function depsOf(store: KvServerDeps['store']) {
     log: memoryLog(),
     requests: new Shares('kv.requests'),
     bodies: new Shares('kv.bodies'),
+    line: { run: async <T>(_account: string, work: () => T | Promise<T>) => work() },
   };
 }
