@@ -3,7 +3,8 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, test } from 'vitest';
 import { nodeStatusSchema } from '#shared/contracts/nodes.ts';
-import { importKeyEncryptionKey, seal, toBase64Url } from '#shared/seal.ts';
+import { toBase64Url } from '#shared/encoding.ts';
+import { importKeyEncryptionKey, seal } from '#shared/seal.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
 

@@ -8,8 +8,6 @@
  *
  * Must hold: a node at its capacity is never chosen (test/sim/checkers.ts).
  */
-import type { VersionId } from '#shared/ids.ts';
-import { accountOf } from './scaling.ts';
 import { isAlive, type Machine, type NodeRecord, type Version } from './state.ts';
 
 /** FNV-1a with a final mix: close inputs differ in all bits. */
@@ -34,8 +32,7 @@ function mayStart(m: Machine, node: NodeRecord, account: string): boolean {
 }
 
 /** Undefined also when the account starts as many instances everywhere as it may at once. */
-export function placeInstance(m: Machine, versionId: VersionId): NodeRecord | undefined {
-  const account = accountOf(versionId);
+export function placeInstance(m: Machine, { id: versionId, account }: Version): NodeRecord | undefined {
   let load = 0;
   let capacity = 0;
   const candidates: { readonly node: NodeRecord; readonly score: number }[] = [];

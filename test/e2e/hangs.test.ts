@@ -6,7 +6,7 @@ import { request } from 'undici';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
-import { UnixPeer } from '#shared/runtime/unix-http.node.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { hostOf, TestPlatform } from '../support/platform.ts';
 
@@ -82,7 +82,7 @@ describe('a running platform', () => {
 
   test('calls an instance that lies idle, before there is another scheduler', async ({ expect }) => {
     expect((await platform.call('warm')).text).toBe('warm');
-    const scheduler = new UnixPeer(layoutOf(platform.dataDir).sockets.scheduler);
+    const scheduler = peerOf(layoutOf(platform.dataDir).sockets.scheduler);
     // Gateways give leases back that nobody uses; the instance stays.
     await waitFor('all leases to be given back', async () => {
       const { versions } = await scheduler.call('/v1/status', statusSchema);
