@@ -2,6 +2,7 @@
  * The control API as one Hono app. Order of a request: id, bounds, authentication, permission, validation,
  * handler, check of the answer. Failures become problem documents in one place.
  */
+import type { IncomingMessage } from 'node:http';
 import { Hono, type Context } from 'hono';
 import { REQUEST_ID } from '#shared/contracts/invoke.ts';
 import { asPlatformError, ERRORS, PlatformError, problemResponse } from '#shared/errors.ts';
@@ -24,7 +25,7 @@ import { secrets } from './api/secrets.ts';
 import { usage } from './api/usage.ts';
 import { versions } from './api/versions.ts';
 import { HeldBytes } from '#shared/held-bytes.ts';
-import { bodyOf } from './body.ts';
+import { bodyOf, chunksOf } from './body.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 import { Metrics } from './metrics.ts';
 import { isOwnName } from './names.ts';
@@ -35,6 +36,8 @@ const JSON_BYTES_MAX = 1024 * 1024;
 
 interface Env {
   Variables: { requestId: string };
+  /** Of a request that came over a connection. */
+  Bindings: { readonly incoming?: IncomingMessage };
 }
 
 async function readBody(body: AsyncIterable<Uint8Array>, held: HeldBytes): Promise<unknown> {
@@ -101,7 +104,10 @@ async function perform(
   const request = c.req.raw;
   const { principal } = caller;
   const arriving = () =>
-    bodyOf(request, caller, { timers: deps.timers, nowMs: () => deps.clock.monotonicMs() });
+    bodyOf(chunksOf(request, (c.env as Env['Bindings'] | undefined)?.incoming), caller, {
+      timers: deps.timers,
+      nowMs: () => deps.clock.monotonicMs(),
+    });
   const params = parseOrRefuse(operation.params, c.req.param(), 'bad_request');
   authorize(principal, operation, params);
   const query = parseOrRefuse(operation.query, c.req.query(), 'bad_request');

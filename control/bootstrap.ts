@@ -54,7 +54,16 @@ async function writeWhole(path: string, text: string): Promise<void> {
 export async function loadKeyEncryptionKey(path: string): Promise<KeyEncryptionKey> {
   await ensurePrivateFolder(dirname(path));
   const stored = await readIfThere(path);
-  if (stored !== undefined) return importKeyEncryptionKey(stored);
+  if (stored !== undefined)
+    try {
+      return await importKeyEncryptionKey(stored);
+    } catch (thrown) {
+      throw new PlatformError(
+        'config_invalid',
+        `${path} is damaged: restore it from a backup; without one move it away, and put again what it sealed`,
+        { cause: thrown },
+      );
+    }
   const fresh = toBase64Url(crypto.getRandomValues(new Uint8Array(32)));
   await writeWhole(path, `${fresh}\n`);
   return importKeyEncryptionKey(fresh);

@@ -1,6 +1,6 @@
 /** What accounts share at the API. */
 import { Shares } from '#shared/shares.ts';
-import { Permits } from './permits.ts';
+import { Permits } from '#shared/permits.ts';
 
 export interface ControlShares {
   /** API requests in hand, and bytes of their JSON bodies. */
@@ -22,5 +22,6 @@ export function newTrials(): Permits {
   return new Permits({
     permits: new Shares('control.trials'),
     places: new Shares('control.trialPlaces'),
+    goneCode: 'control_unavailable',
   });
 }

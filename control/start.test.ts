@@ -3,9 +3,9 @@
  * socket server stands in for the node agent.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { describe, test } from 'vitest';
@@ -181,7 +181,6 @@ describe('the control process', () => {
     expect(await blocked.exited()).toBe(1);
     server.close();
 
-    const { writeFile } = await import('node:fs/promises');
     const broken = layoutOf(join(folder.path, 'broken'));
     await ensurePrivateFolder(broken.dataDir);
     await writeFile(broken.database, 'x'.repeat(5_000));
@@ -189,4 +188,23 @@ describe('the control process', () => {
     expect(await damaged.message()).toMatchObject({ type: 'failed', code: 'database_corrupt' });
     expect(await damaged.exited()).toBe(1);
   });
+
+  for (const [how, content] of [
+    ['cut', 'abc'],
+    ['empty', ''],
+    ['full of something else', '\u0000{"not": "a key"}'],
+  ] as const)
+    test(`a key file that is ${how} is named, with what to do about it`, async ({ expect }) => {
+      await using folder = await tempFolder();
+      const layout = layoutOf(folder.path);
+      await ensurePrivateFolder(dirname(layout.nodeKey));
+      await writeFile(layout.nodeKey, content);
+      await using control = new Control(folder.path);
+      expect(await control.message()).toMatchObject({
+        type: 'failed',
+        code: 'config_invalid',
+        message: expect.stringContaining(`${layout.nodeKey} is damaged: restore it`) as string,
+      });
+      expect(await readFile(layout.nodeKey, 'utf8')).toBe(content);
+    });
 });

@@ -36,6 +36,9 @@ import { UsageLedger } from './usage/ledger.ts';
 
 const CHECK_TIMEOUT_MS = 30_000;
 
+/** Of a body, while it waits to be read: in chunks of one byte each byte is some 400 in memory. */
+const UNREAD_BYTES_MAX = 16 * 1_024;
+
 /** An upload of the largest bundle over a slow line. */
 const REQUEST_MS_MAX = 900_000;
 
@@ -53,6 +56,7 @@ function serverOf(
     newRequestId,
     connections: new Shares('control.connections'),
     requestMsMax: REQUEST_MS_MAX,
+    unreadBytesMax: UNREAD_BYTES_MAX,
     onRequest: (incoming, outgoing) => {
       try {
         readHead({

@@ -141,6 +141,37 @@ describe('gateway', () => {
     expect(await commandAt('www.example.com')).toBe('isoplane invoke FUNCTION');
   });
 
+  test('says that a key cannot be checked while its secret does not open, and checks it once it does', async ({
+    expect,
+  }) => {
+    const kek = toBase64Url(new Uint8Array(32).fill(1));
+    const sealedSecret = await seal(await importKeyEncryptionKey(kek), SECRET, 'shared');
+    harness = await startHarness([
+      ...functionItems('hello', { auth: { mode: 'signed' } }),
+      keyItem({ id: 'shared', material: { algorithm: 'hmac-sha256', sealedSecret } }),
+    ]);
+    await harness.instance((_request, response) => response.end('checked'));
+    const running = harness;
+    const { layout } = running;
+    const call = async (): Promise<unknown[]> => {
+      const headers = await signRequest(
+        { method: 'GET', url: 'http://hello.localhost/', headers: { host: 'hello.localhost' } },
+        await importSigningKey({ keyId: 'shared', algorithm: 'hmac-sha256', secret: toBase64Url(SECRET) }),
+        { nowMs: Date.now() },
+      );
+      const answer = await running.request('hello.localhost', { headers });
+      const text = await answer.text();
+      return [answer.status, answer.headers.get('retry-after'), /"code":"(\w+)"/.exec(text)?.[1] ?? text];
+    };
+    const refused = [503, '1', 'secret_unavailable'];
+    expect(await call()).toEqual(refused);
+    await mkdir(dirname(layout.keyEncryptionKey), { recursive: true });
+    await writeFile(layout.keyEncryptionKey, 'cut');
+    expect(await call()).toEqual(refused);
+    await writeFile(layout.keyEncryptionKey, kek);
+    expect(await call()).toEqual([200, null, 'checked']);
+  });
+
   test('lets a verified token through and hands its claims to the instance', async ({ expect }) => {
     harness = await startHarness(functionItems('hello', { auth: jwtAuth }));
     await harness.instance((request, response) =>

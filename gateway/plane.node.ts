@@ -7,7 +7,7 @@ import { ASSET_DISK_BYTES_MAX, ASSET_MEMORY_BYTES_MAX, AssetLibrary } from '#sha
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
 import { FeedState } from '#shared/feed/state.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { importKeyEncryptionKey, type KeyEncryptionKey } from '#shared/seal.ts';
+import { importKeyEncryptionKey, secretUnavailable, type KeyEncryptionKey } from '#shared/seal.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
@@ -207,7 +207,9 @@ function keyEncryptionKey(path: string): () => Promise<KeyEncryptionKey> {
   let key: Promise<KeyEncryptionKey> | undefined;
   return () => {
     if (key === undefined) {
-      key = readFile(path, 'utf8').then(importKeyEncryptionKey);
+      key = readFile(path, 'utf8').then(importKeyEncryptionKey, (thrown: unknown) => {
+        throw secretUnavailable('the key-encryption key cannot be read', thrown);
+      });
       key.catch(() => {
         key = undefined;
       });

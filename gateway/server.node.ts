@@ -26,6 +26,8 @@ export function nodeCallOf(runtime: NodeRuntime): (context: Context<NodeEnv>) =>
  * What the app is given as the request. Nothing reads it: the head is read in place, once, from the bindings
  * (shared/http/head.ts), and a Request would have parsed its target another way.
  */
+/** Of a body, while it waits to be read: in chunks of one byte each byte is some 400 in memory. */
+const UNREAD_BYTES_MAX = 16 * 1_024;
 const UNREAD = new Request('http://gateway.invalid/');
 
 export interface NodeServerOptions {
@@ -47,6 +49,7 @@ export function createNodeServer({ app, plain, ...options }: NodeServerOptions):
     ...(plain ? { front } : {}),
     // Uploads may take as long as the longest function; slow heads are bounded on their own.
     requestMsMax: LIMITS.timeoutMsMax,
+    unreadBytesMax: UNREAD_BYTES_MAX,
     onRequest: (incoming, outgoing) => void serve(app, incoming, outgoing),
     onUpgrade: (incoming, socket, head) => void upgrade(app, incoming, { socket, head }),
   });

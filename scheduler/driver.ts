@@ -18,15 +18,13 @@ import type { Log } from '#shared/runtime/log.ts';
 import { keyOf } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
 import { z } from 'zod';
-import { CORE_CONFIG, assertConfig, type CoreConfig } from './core/config.ts';
+import { CORE_CONFIG, START_CALL_MS, assertConfig, type CoreConfig } from './core/config.ts';
 import type { Effect, Fault, SchedulerEvent } from './core/events.ts';
 import { createState, type State } from './core/state.ts';
 import { heldIn, lifeOf, statusOf, type SchedulerStatus } from './core/report.ts';
 import { step } from './core/step.ts';
 
 const TICK_MS = 100;
-/** Shorter than the core's own limit, which is for answers that never come. */
-const START_CALL_MS = 15_000;
 const STOP_CALL_MS = 10_000;
 
 type AgentPeer = Pick<Peer, 'call' | 'close'>;

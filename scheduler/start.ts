@@ -3,11 +3,12 @@ import type { Address } from '#shared/contracts/address.ts';
 import { startFeedConsumer } from '#shared/feed/consumer.node.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, keyOf, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
+import { SHARED } from '#shared/shared-things.ts';
 import { SchedulerDriver, type DriverOptions } from './driver.ts';
 import { createSchedulerApp } from './http/app.ts';
 
-/** Connections to one agent: starts that may be under way at once, and a few stops. */
-const AGENT_CONNECTIONS = 96;
+/** Connections to one agent: starts that may be under way at once, and stops beside them. */
+const AGENT_CONNECTIONS = SHARED['scheduler.starts'].total + 32;
 
 /** Where desired state comes from. */
 export interface SchedulerFeed {

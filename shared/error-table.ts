@@ -147,6 +147,12 @@ export const ERRORS = {
     retry: 'later',
     message: 'The code of this version cannot be fetched right now. Retry after the given time.',
   },
+  secret_unavailable: {
+    status: 503,
+    retry: 'later',
+    message:
+      'A sealed secret that this call needs cannot be opened. Set it, or make the key, again; or let the operator restore the key file.',
+  },
   scheduler_unavailable: {
     status: 503,
     retry: 'later',

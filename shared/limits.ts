@@ -18,6 +18,8 @@ export const LIMITS = {
   sourceMapBytesMax: 32 * MIB,
   /** Service bindings of one version, and as many KV bindings. */
   bindingsMax: 32,
+  /** Calls of a key in a period of a rate-limit binding. */
+  rateLimitMax: 1_000_000,
   /** Paths of one version with rules of their own about who may call. */
   authPathsMax: 100,
 
@@ -112,6 +114,8 @@ export const LIMITS = {
   requestsPerInstanceMax: 1_000_000_000,
   /** Instances that an alias may keep ready. */
   provisionedMax: 1_000,
+  /** From the call of an agent until the code listens: until its turn comes, and for its top level. */
+  startMsMax: 25_000,
   hookTimeoutMsDefault: 5_000,
   hookTimeoutMsMax: 90_000,
 

@@ -11,10 +11,21 @@ const NONCE_BYTES = 12;
 
 export type KeyEncryptionKey = Awaited<ReturnType<typeof crypto.subtle.importKey>>;
 
-/** @param key32 - base64url of 32 random bytes. */
+/** A file that is lost or damaged may be restored at any time, so whoever calls may come again. */
+export function secretUnavailable(message: string, cause?: unknown): PlatformError {
+  return new PlatformError('secret_unavailable', message, { cause, retryAfterMs: 1_000 });
+}
+
+/**
+ * @param key32 - base64url of 32 random bytes.
+ * @throws {PlatformError} `secret_unavailable` when it is anything else.
+ */
 export async function importKeyEncryptionKey(key32: string): Promise<KeyEncryptionKey> {
-  const raw = fromBase64Url(key32.trim());
-  if (raw.byteLength !== 32) throw new PlatformError('internal', 'the key-encryption key must be 32 bytes');
+  const text = key32.trim();
+  // 32 bytes are 43 characters.
+  if (!/^[\w-]{43}$/.test(text))
+    throw secretUnavailable('a key-encryption key must be 32 bytes in base64url');
+  const raw = fromBase64Url(text);
   return crypto.subtle.importKey('raw', raw, 'AES-GCM', false, ['encrypt', 'decrypt']);
 }
 
@@ -31,8 +42,9 @@ export async function seal(key: KeyEncryptionKey, secret: Uint8Array, context: s
   return PREFIX + toBase64Url(joined);
 }
 
+/** @throws {PlatformError} `secret_unavailable` when another key, or another context, sealed it. */
 export async function unseal(key: KeyEncryptionKey, sealed: string, context: string): Promise<Uint8Array> {
-  if (!sealed.startsWith(PREFIX)) throw new PlatformError('internal', 'unknown form of sealed secret');
+  if (!sealed.startsWith(PREFIX)) throw secretUnavailable('unknown form of sealed secret');
   const joined = fromBase64Url(sealed.slice(PREFIX.length));
   try {
     return new Uint8Array(
@@ -47,8 +59,6 @@ export async function unseal(key: KeyEncryptionKey, sealed: string, context: str
       ),
     );
   } catch (thrown) {
-    throw new PlatformError('internal', `a sealed secret does not open (context ${context})`, {
-      cause: thrown,
-    });
+    throw secretUnavailable(`a sealed secret does not open (context ${context})`, thrown);
   }
 }

@@ -56,6 +56,12 @@ export class SharedCache<V> {
     for (const key of this.#entries.get(holder)?.keys() ?? []) if (matches(key)) this.delete(holder, key);
   }
 
+  /** Of all holders. */
+  sweep(isGone: (value: V) => boolean): void {
+    for (const [holder, own] of this.#entries)
+      for (const [key, { value }] of own) if (isGone(value)) this.delete(holder, key);
+  }
+
   delete(holder: string, key: string): void {
     const own = this.#entries.get(holder);
     const entry = own?.get(key);

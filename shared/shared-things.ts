@@ -36,7 +36,7 @@ export const SHARED = {
   'gateway.connections': entries(32_768, 'connections of this address'),
   'gateway.requests': entries(32_768, 'requests in hand at a gateway'),
   /** With what Node keeps unread of them (shared/carry/intake.node.ts); and of nodes for calls between functions. */
-  'gateway.bodies': bytes(128 * MIB, 'bytes of request bodies that a gateway holds'),
+  'gateway.bodies': bytes(96 * MIB, 'bytes of request bodies that a gateway holds'),
   'gateway.nonces': {
     ...entries(2_000_000, 'signatures that are remembered so that none is used twice'),
     fullCode: 'replay_window_full',
@@ -50,15 +50,23 @@ export const SHARED = {
     ...entries(20_000, 'places in the queues of the scheduler'),
     fullCode: 'queue_full',
   },
+  /** Of each node: instances that it was told to start and has not said to be ready. Their `init` may wait. */
+  'scheduler.starts': entries(256, 'instances that start at a node'),
 
   // Nodes
+  /** Starts that compute. A node with more than two cores has more. */
+  'node.starts': entries(4, 'instances that start at once'),
+  'node.startPlaces': entries(512, 'starts that wait at a node'),
+  /** Each saves a start some 25 ms; so one account may have most of them, and some are left for others. */
+  'node.slots': entries(48, 'slots that wait ready'),
   /** In UTF-16 units. */
   'node.logs': bytes(16 * MIB, 'log lines of a node that wait for the disk'),
   'kv.requests': entries(1_024, 'KV requests in hand at a node'),
-  'kv.bodies': bytes(256 * MIB, 'bytes of KV values in hand at a node', 1 * MIB),
+  'kv.bodies': bytes(128 * MIB, 'bytes of KV values in hand at a node', 1 * MIB),
   'node.cache': bytes(64 * MIB, 'bytes of responses that functions keep in the cache of a node', 1 * MIB),
   'cache.bodies': bytes(64 * MIB, 'bytes of responses that are being put into the cache of a node', 1 * MIB),
   'cache.requests': entries(1_024, 'cache requests in hand at a node'),
+  'rateLimits.keys': entries(200_000, 'keys that the rate limits of a node count'),
   'egress.connections': {
     ...entries(10_000, 'outbound connections of a node'),
     fullCode: 'connections_exceeded',

@@ -33,15 +33,25 @@ export interface SharesOptions {
 
 export class Shares {
   readonly name: SharedName;
-  readonly total: number;
-  readonly #floor: number;
+  #total: number;
+  #floor: number;
   readonly #held = new Map<string, number>();
   #used = 0;
 
   constructor(name: SharedName, options: SharesOptions = {}) {
     this.name = name;
-    this.total = options.total ?? SHARED[name].total;
+    this.#total = options.total ?? SHARED[name].total;
     this.#floor = options.floor ?? SHARED[name].floor;
+  }
+
+  get total(): number {
+    return this.#total;
+  }
+
+  /** What there is of it has changed. Nobody loses what he holds. */
+  resize({ total, floor = this.#floor }: SharesOptions & { readonly total: number }): void {
+    this.#total = total;
+    this.#floor = floor;
   }
 
   get used(): number {
@@ -60,7 +70,7 @@ export class Shares {
   /** Most that the holder may still take in one piece. */
   roomOf(holder: string): number {
     const own = this.heldBy(holder);
-    const free = this.total - this.#used;
+    const free = this.#total - this.#used;
     return Math.max(0, Math.min(free, Math.max(Math.floor((free - own) / 2), this.#floor - own)));
   }
 
@@ -68,7 +78,7 @@ export class Shares {
   take(holder: string, amount: number): boolean {
     if (amount === 0) return true;
     const own = this.heldBy(holder);
-    if (!mayTake({ total: this.total, floor: this.#floor, used: this.#used, own }, amount)) return false;
+    if (!mayTake({ total: this.#total, floor: this.#floor, used: this.#used, own }, amount)) return false;
     this.#used += amount;
     this.#held.set(holder, own + amount);
     return true;
@@ -88,7 +98,7 @@ export class Shares {
     const { what, fullCode } = SHARED[this.name];
     return new PlatformError(
       fullCode,
-      `${holder} holds ${this.heldBy(holder)} of ${this.total} of ${this.name}, ${this.holders} hold ${this.#used}`,
+      `${holder} holds ${this.heldBy(holder)} of ${this.#total} of ${this.name}, ${this.holders} hold ${this.#used}`,
       { publicDetail: `The share of this account is used up: ${what}.`, retryAfterMs: FULL_RETRY_MS },
     );
   }

@@ -47,6 +47,7 @@ describe('isoplane types', () => {
         vars: { N: 1, LIST: ['a'], NESTED: { ok: true } },
         secrets: ['KEY', { binding: 'STRIPE', secret: 'stripe-key' }],
         kv: [{ binding: 'KV', namespace: 'store' }],
+        rateLimits: [{ binding: 'LOGINS', limit: 5, periodSeconds: 60 }],
         versionMetadata: { binding: 'VERSION' },
         services: [
           { binding: 'PRICES', function: 'prices' },
@@ -64,7 +65,7 @@ describe('isoplane types', () => {
         export default { async fetch(_request: Request, env: Env): Promise<Response> {
           const total: number = env.N + await env.PRICES.price('tea') + await env.ADMIN.raise(1);
           const texts: string[] = [env.LOCAL, env.KEY, env.STRIPE, env.VERSION.id, ...env.LIST, greeting('x'), ambient.KEY];
-          const ok: boolean = env.NESTED.ok;
+          const ok: boolean = env.NESTED.ok && (await env.LOGINS.limit({ key: 'x' })).success;
           await env.PLAIN.fetch('http://plain/');
           await env.AWAY.fetch('http://away/');
           return Response.json([total, texts, ok, await env.KV.get('key')]);

@@ -82,6 +82,36 @@ describe('a wrangler configuration', () => {
     expect(staging.config).not.toHaveProperty('versionMetadata');
   });
 
+  test('names rate limits, also in the older form', async ({ expect }) => {
+    const limit = (name: string, namespace_id: string | number, period = 60) => ({
+      name,
+      namespace_id,
+      simple: { limit: 5, period },
+    });
+    const project = await read({
+      'wrangler.json': {
+        ...BASE,
+        ratelimits: [limit('A', '1001')],
+        unsafe: {
+          bindings: [
+            { type: 'ratelimit', ...limit('B', 1001, 10) },
+            { type: 'other', name: 'C' },
+          ],
+        },
+      },
+    });
+    expect(project.config.rateLimits).toEqual([
+      { binding: 'A', limit: 5, periodSeconds: 60, namespace: '1001' },
+      { binding: 'B', limit: 5, periodSeconds: 10, namespace: '1001' },
+    ]);
+    expect(project.unsupported.map(({ message }) => message)).toEqual([
+      'unsafe (C): unsafe bindings are not supported',
+    ]);
+    await expect(
+      read({ 'wrangler.json': { ...BASE, ratelimits: [limit('A', '1', 30)] } }),
+    ).rejects.toMatchObject({ code: 'config_invalid' });
+  });
+
   test('gives an environment its own name and bindings, and the rest from the top', async ({ expect }) => {
     const file = {
       ...BASE,

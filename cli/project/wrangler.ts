@@ -10,6 +10,12 @@ import { ignoredKeys, isEmpty, unsupportedOf } from './wrangler-keys.ts';
 const dateSchema = z.union([z.string(), z.date().transform((date) => date.toISOString().slice(0, 10))]);
 const maybe = <S extends z.ZodType>(schema: S) => schema.nullish().transform((value) => value ?? undefined);
 
+const rateLimitSchema = z.looseObject({
+  name: z.string(),
+  namespace_id: z.union([z.string(), z.number()]).transform(String),
+  simple: z.looseObject({ limit: z.number(), period: z.number() }),
+});
+
 const wranglerSchema = z.looseObject({
   name: maybe(z.string()),
   main: maybe(z.string()),
@@ -31,6 +37,8 @@ const wranglerSchema = z.looseObject({
   ),
   kv_namespaces: maybe(z.array(z.looseObject({ binding: z.string(), id: maybe(z.string()) }))),
   version_metadata: maybe(z.looseObject({ binding: z.string() })),
+  ratelimits: maybe(z.array(rateLimitSchema)),
+  unsafe: maybe(z.looseObject({ bindings: maybe(z.array(z.looseObject({ type: maybe(z.string()) }))) })),
   alias: maybe(z.record(z.string(), z.string())),
   define: maybe(z.record(z.string(), z.string())),
   no_bundle: maybe(z.boolean()),
@@ -202,9 +210,33 @@ function valueOf(
       binding,
       namespace: namespaceOf(binding, id, name),
     })),
+    rateLimits: (wrangler.ratelimits ?? []).map(({ name: binding, namespace_id, simple }) => ({
+      binding,
+      limit: simple.limit,
+      periodSeconds: simple.period,
+      namespace: namespace_id,
+    })),
     ...(wrangler.version_metadata === undefined
       ? {}
       : { versionMetadata: { binding: wrangler.version_metadata.binding } }),
+  };
+}
+
+/** Before `ratelimits` there was a form among the unsafe bindings, which are refused otherwise. */
+function olderRateLimits(
+  given: Wrangler,
+): { readonly ok: true; readonly wrangler: Wrangler } | { readonly ok: false; readonly error: z.ZodError } {
+  const { bindings = [], ...unsafe } = given.unsafe ?? {};
+  const isOlder = ({ type }: { readonly type?: string | undefined }): boolean => type === 'ratelimit';
+  const older = z.array(rateLimitSchema).safeParse(bindings.filter(isOlder));
+  if (!older.success) return { ok: false, error: older.error };
+  return {
+    ok: true,
+    wrangler: {
+      ...given,
+      ratelimits: [...(given.ratelimits ?? []), ...older.data],
+      unsafe: { ...unsafe, bindings: bindings.filter((each) => !isOlder(each)) },
+    },
   };
 }
 
@@ -226,7 +258,9 @@ export function translateWrangler(given: unknown, options: TranslationOptions): 
   }
   const parsed = wranglerSchema.safeParse(content);
   if (!parsed.success) return { ok: false, error: parsed.error };
-  const wrangler = parsed.data;
+  const older = olderRateLimits(parsed.data);
+  if (!older.ok) return older;
+  const { wrangler } = older;
   const warnings: string[] = [];
   const warn = (text: string): void => void warnings.push(`${fileName}: ${text}`);
   const value = valueOf(wrangler, options, warn);

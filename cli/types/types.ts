@@ -50,6 +50,7 @@ function membersOf({ config, values, functions }: TypeSources): Map<string, stri
   for (const { binding } of config.secrets.map(bindingOfSecret)) members.set(binding, 'string');
   for (const { binding } of config.kv) members.set(binding, 'KVNamespace');
   if (config.assets?.binding !== undefined) members.set(config.assets.binding, 'Fetcher');
+  for (const { binding } of config.rateLimits) members.set(binding, 'RateLimit');
   if (config.versionMetadata !== undefined)
     members.set(config.versionMetadata.binding, 'WorkerVersionMetadata');
   for (const { binding, function: name, entrypoint } of config.services) {

@@ -1,6 +1,6 @@
 /** The lock on the data folder lives exactly as long as the process that holds it. */
 import { spawn } from 'node:child_process';
-import { stat } from 'node:fs/promises';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -26,5 +26,17 @@ describe('lockDataFolder()', () => {
     await expect(lockDataFolder(path)).rejects.toMatchObject({ code: 'data_folder_in_use' });
     await lock.release();
     expect((await stat(path)).mode & 0o777).toBe(0o600);
+  });
+
+  test('names a damaged file and what to do with it', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const path = join(folder.path, 'lock.db');
+    await writeFile(path, 'something else'.repeat(400));
+    await expect(lockDataFolder(path)).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringContaining(`${path} is damaged; delete it`) as string,
+    });
+    await rm(path);
+    await (await lockDataFolder(path)).release();
   });
 });

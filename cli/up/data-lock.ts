@@ -38,6 +38,10 @@ export async function lockDataFolder(lockPath: string): Promise<DataLock> {
     }
     if (thrown instanceof LibsqlError && thrown.code.startsWith('SQLITE_FULL'))
       throw new PlatformError('storage_full', `no space to lock ${lockPath}`, { cause: thrown });
+    if (thrown instanceof LibsqlError && /^SQLITE_(NOTADB|CORRUPT)/.test(thrown.code))
+      throw new PlatformError('config_invalid', `${lockPath} is damaged; delete it: it holds nothing`, {
+        cause: thrown,
+      });
     throw thrown;
   }
 }

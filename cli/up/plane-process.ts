@@ -21,6 +21,17 @@ const STOP_TIMEOUT_MS = 9_000;
 /** Last words of a plane that ended before it was ready. */
 const TAIL_LINES_MAX = 20;
 
+/**
+ * Of glibc: what is freed goes back to the kernel. By itself it raises the size from which a piece has pages of its
+ * own to that of the largest one freed, so that bodies come to lie in heaps, one for each thread, which only shrink
+ * from their ends.
+ */
+const MALLOC = {
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_MMAP_THRESHOLD_: '262144',
+  MALLOC_TRIM_THRESHOLD_: '1048576',
+} as const;
+
 export interface PlaneSpec {
   readonly name: string;
   /** File that runs the plane. */
@@ -136,7 +147,7 @@ export class SupervisedPlane {
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
         execArgv: ['--disable-warning=ExperimentalWarning', ...this.#spec.v8Flags],
-        env: { ...inheritedEnvironment(), ...this.#environment },
+        env: { ...MALLOC, ...inheritedEnvironment(), ...this.#environment },
       }),
     );
     this.#child = child;

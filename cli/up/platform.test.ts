@@ -11,6 +11,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { describe, test } from 'vitest';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
+import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { lockDataFolder } from './data-lock.ts';
@@ -139,6 +140,7 @@ describe('startPlatform()', () => {
     await expect(start(folder.path)).rejects.toMatchObject({ code: 'port_in_use' });
     expect(journal(folder.path)).toContain('stop control');
     await (await lockDataFolder(join(folder.path, 'lock.db'))).release();
+    expect(existsSync(layoutOf(folder.path).runDir)).toBe(false);
   });
 
   test('a second platform on the data folder is refused while the first one runs', async ({ expect }) => {

@@ -60,6 +60,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
 
 async function startLocked(layout: Layout, options: PlatformOptions, lock: DataLock): Promise<Platform> {
   const starting = new Starting(layout, options);
+  // One that is there is what a killed platform left, which a node looks through for what still runs.
+  const hasRunDir = (await stateOf(layout.runDir)) !== 'missing';
   try {
     // Again for a folder in use, now that no other platform of this folder holds the ports.
     await probePlaces(placesOf(options));
@@ -98,6 +100,7 @@ async function startLocked(layout: Layout, options: PlatformOptions, lock: DataL
     };
   } catch (thrown) {
     await starting.stop();
+    if (!hasRunDir) await rm(layout.runDir, { recursive: true, force: true });
     await lock.release();
     // What an abort broke is not the cause.
     options.signal?.throwIfAborted();

@@ -109,7 +109,7 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
   const { main } = bundle;
   if (main === undefined) throw new Error(`${name} has static assets alone: there is no code to run`);
   const entry = entryModules(bundle.style ?? config.style, main, name);
-  const { compatibilityDate, compatibilityFlags: flags, services, kv, versionMetadata } = config;
+  const { compatibilityDate, compatibilityFlags: flags, services, kv, rateLimits, versionMetadata } = config;
   const { outbound } = options;
   return {
     name,
@@ -126,6 +126,9 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
         : { [versionMetadata.binding]: { id: `default/${name}@1`, tag: '', timestamp: UNPUBLISHED } }),
     },
     kvNamespaces: Object.fromEntries(kv.map(({ binding, namespace }) => [binding, namespace])),
+    ratelimits: Object.fromEntries(
+      rateLimits.map(({ binding, limit, periodSeconds: period }) => [binding, { simple: { limit, period } }]),
+    ),
     serviceBindings: Object.fromEntries(
       services.map(({ binding, function: target, entrypoint }) => [
         binding,

@@ -79,9 +79,9 @@ export const platform: readonly Route[] = [
       }),
       replies: { 200: propagationSchema },
     },
-    async (deps, { query }) => ({
+    async (deps, { query, signal }) => ({
       status: 200,
-      body: await deps.consumers.propagation(query.revision, query.waitMs),
+      body: await deps.consumers.propagation(query.revision, query.waitMs, signal),
     }),
   ),
   route(

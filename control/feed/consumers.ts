@@ -90,10 +90,14 @@ export class Consumers {
     }));
   }
 
-  /** Answers when every live gateway and node has applied the revision, or after `waitMs`. */
-  async propagation(revision: number, waitMs: number): Promise<Propagation> {
+  /**
+   * Answers when every live gateway and node has applied the revision, or after `waitMs`.
+   *
+   * @param gone - nobody waits for the answer any more: what the call holds is given back.
+   */
+  async propagation(revision: number, waitMs: number, gone?: AbortSignal): Promise<Propagation> {
     const now = this.#measure(revision);
-    if (now.complete || waitMs <= 0) return now;
+    if (now.complete || waitMs <= 0 || gone?.aborted === true) return now;
     if (this.#waiters.size >= WAITERS_MAX)
       throw new PlatformError('control_unavailable', `${WAITERS_MAX} calls wait for propagation`, {
         retryAfterMs: 1_000,
@@ -103,8 +107,11 @@ export class Consumers {
         this.#waiters.delete(check);
         timeout.cancel();
         recheck.cancel();
+        gone?.removeEventListener('abort', giveUp);
         resolve(result);
       };
+      const giveUp = (): void => finish(now);
+      gone?.addEventListener('abort', giveUp, { once: true });
       const check = (): void => {
         const result = this.#measure(revision);
         if (result.complete) finish(result);

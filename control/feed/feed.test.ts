@@ -292,6 +292,22 @@ describe('propagation', () => {
     expect(await waiting).toMatchObject({ complete: true, gateways: { total: 0 } });
   });
 
+  test('a wait that its caller has left is over, and its share of requests is given back', async ({
+    expect,
+  }) => {
+    const clock = new FakeClock(0);
+    await using w = await world({ clock, timers: clock });
+    await openFeed(w, 'gateway');
+    const { requests } = w.deps.shares;
+    const callers = Array.from({ length: 20 }, () => new AbortController());
+    const path = '/v1/propagation?revision=999999&waitMs=60000';
+    const calls = callers.map(({ signal }) => w.response('GET', path, { signal }));
+    await waitFor('all to wait', () => requests.heldBy('default') === 20);
+    for (const caller of callers) caller.abort();
+    await waitFor('the shares', () => requests.used === 0);
+    expect((await Promise.all(calls)).map(({ status }) => status)).toEqual(calls.map(() => 200));
+  });
+
   test('a commit reaches a waiting consumer without polling', async ({ expect }) => {
     // The clock never moves: whatever arrives was pushed by the commit itself.
     const clock = new FakeClock(0);

@@ -83,6 +83,11 @@ export function runnableItem(
     egress: egressRulesOf(config),
     services: config.services,
     kv: row.kv,
+    rateLimits: config.rateLimits.map(({ namespace, ...rule }) => ({
+      ...rule,
+      // No namespace that can be given has a dot.
+      namespace: namespace ?? `${row.functionName}.${rule.binding}`,
+    })),
     ...(config.versionMetadata === undefined
       ? {}
       : {

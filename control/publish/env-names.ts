@@ -9,7 +9,7 @@ export interface EnvName {
 
 /** Beside secrets. A new kind of binding adds its row here. */
 export function envNames(
-  config: Pick<FunctionConfig, 'vars' | 'services' | 'kv' | 'assets' | 'versionMetadata'>,
+  config: Pick<FunctionConfig, 'vars' | 'services' | 'kv' | 'assets' | 'versionMetadata' | 'rateLimits'>,
 ): readonly EnvName[] {
   return [
     ...Object.keys(config.vars).map((name) => ({ path: `config.vars.${name}`, name })),
@@ -21,6 +21,10 @@ export function envNames(
     ...(config.assets?.binding === undefined
       ? []
       : [{ path: 'config.assets.binding', name: config.assets.binding }]),
+    ...config.rateLimits.map(({ binding }, index) => ({
+      path: `config.rateLimits.${index}.binding`,
+      name: binding,
+    })),
     ...(config.versionMetadata === undefined
       ? []
       : [{ path: 'config.versionMetadata.binding', name: config.versionMetadata.binding }]),

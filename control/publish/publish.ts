@@ -40,7 +40,7 @@ import {
 import { runnableItem } from '../feed/items.ts';
 import { mapStack } from '../logs/source-maps.ts';
 import type { NodePort } from '../nodes.ts';
-import type { Permits } from '../permits.ts';
+import type { Permits } from '#shared/permits.ts';
 import { parseOrRefuse } from '../validation.ts';
 import { limitsGiven, lowerDefaults, overCeilings } from './ceilings.ts';
 import { moveAlias } from './move.ts';

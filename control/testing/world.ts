@@ -117,6 +117,7 @@ export interface WorldOptions {
 }
 
 export interface CallOptions {
+  readonly signal?: AbortSignal;
   readonly body?: unknown;
   readonly raw?: Uint8Array<ArrayBuffer>;
   readonly headers?: Record<string, string>;
@@ -194,7 +195,12 @@ export class World implements AsyncDisposable {
         ),
       );
     headers['host'] = new URL(origin).host;
-    return this.app.request(url, { method, headers, ...(body === undefined ? {} : { body }) });
+    return this.app.request(url, {
+      method,
+      headers,
+      ...(body === undefined ? {} : { body }),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
   }
 
   /** Publishes `files` (name → text) as a function version. */

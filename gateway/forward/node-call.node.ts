@@ -122,7 +122,8 @@ export class NodeCall implements Call {
 
   async buffer({ account, bytesMax }: BodyWanted): Promise<BodyRead> {
     const read = await this.#intakeFor(account).read(bytesMax);
-    if (read.kind === 'whole') return { kind: 'body', bytes: new Uint8Array(read.bytes) };
+    if (read.kind === 'whole')
+      return { kind: 'body', bytes: new Uint8Array(read.bytes.buffer, 0, read.bytes.byteLength) };
     return read.kind === 'more' ? { kind: 'too_large' } : read;
   }
 

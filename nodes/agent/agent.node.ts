@@ -1,6 +1,7 @@
 /** A node agent, put together: what `main.ts` runs and tests start in their own process. */
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
@@ -19,6 +20,7 @@ import { createAgentApp } from '../http/app.ts';
 import { check } from '../instances/check.node.ts';
 import { Instances } from '../instances/instances.node.ts';
 import type { LaunchOptions } from '../instances/launch.node.ts';
+import { Starts } from '../instances/starts.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
 import type { Slot } from '../slots/slot.node.ts';
 import { Heartbeat } from './heartbeat.node.ts';
@@ -95,6 +97,7 @@ function assemble(parts: Parts, address: Address): Running {
   let draining = false;
   const launchOptions: LaunchOptions = {
     pools,
+    starts: new Starts({ cores: availableParallelism(), timers: systemTimers }),
     ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),
     timers: systemTimers,
     clock: systemClock,

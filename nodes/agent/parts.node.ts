@@ -17,6 +17,7 @@ import { assetBindings } from '../bindings/assets/kind.ts';
 import { BindingHost } from '../bindings/host.node.ts';
 import { cacheBindings } from '../bindings/cache/kind.ts';
 import { kvBindings, type KvData } from '../bindings/kv/kind.ts';
+import { rateLimitBindings } from '../bindings/rate-limits/kind.ts';
 import { ensureRpcHost } from '../bindings/rpc-host.node.ts';
 import { serviceBindings } from '../bindings/services/kind.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
@@ -269,6 +270,7 @@ async function openBindings(options: AgentOptions, layout: Layout, rpcHost: stri
         authToken: options.kv?.authToken,
         bytesMax: options.kv?.bytesMax ?? KV_BYTES_MAX,
       }),
+      rateLimitBindings(),
       assetBindings({
         folder: join(layout.nodeDir(nodeId), 'assets'),
         controlAddress: layout.sockets.control,

@@ -28,6 +28,6 @@ export async function ensureRpcHost(path: string): Promise<string> {
 }
 
 function checked(path: string, text: string): string {
-  if (!SHAPE.test(text)) throw new PlatformError('internal', `${path} is damaged; delete it`);
+  if (!SHAPE.test(text)) throw new PlatformError('config_invalid', `${path} is damaged; delete it`);
   return text;
 }

@@ -20,6 +20,9 @@ describe('ensureRpcHost()', () => {
     await using folder = await tempFolder();
     const path = join(folder.path, 'rpc-host');
     await writeFile(path, 'example.com:80');
-    await expect(ensureRpcHost(path)).rejects.toThrow(/damaged/);
+    await expect(ensureRpcHost(path)).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringContaining(`${path} is damaged`) as string,
+    });
   });
 });

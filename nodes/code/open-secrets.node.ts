@@ -1,8 +1,7 @@
 /** Opens what an instance has in `env`. Values stand in the memory of the agent and of the instance alone. */
 import { readFile } from 'node:fs/promises';
 import type { SealedBinding } from '#shared/contracts/secrets.ts';
-import { PlatformError } from '#shared/errors.ts';
-import { importKeyEncryptionKey, unseal, type KeyEncryptionKey } from '#shared/seal.ts';
+import { importKeyEncryptionKey, secretUnavailable, unseal, type KeyEncryptionKey } from '#shared/seal.ts';
 
 export interface OpenBinding {
   readonly binding: string;
@@ -32,9 +31,7 @@ export function createOpenSecrets(keyFile: string): OpenSecrets {
             value: new TextDecoder('utf-8', { fatal: true }).decode(await unseal(await key(), text, context)),
           };
         } catch (thrown) {
-          throw new PlatformError('internal', `the secret ${binding} does not open (${context})`, {
-            cause: thrown,
-          });
+          throw secretUnavailable(`the secret ${binding} does not open (${context})`, thrown);
         }
       }),
     );

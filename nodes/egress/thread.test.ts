@@ -23,6 +23,7 @@ function runnable(): Runnable {
     modules: [],
     egress: egressRulesOf(config),
     kv: [],
+    rateLimits: [],
     versionMetadata: undefined,
     secrets: [],
   };

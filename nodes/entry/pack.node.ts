@@ -44,6 +44,8 @@ interface EntryOptions {
 export const HOOKS_ENTRYPOINT = 'IsoplaneHooks';
 
 const RUNTIME = 'isoplane-internal:runtime';
+/** Makes a rate-limit binding of a socket of the agent. */
+export const RATE_LIMIT = 'isoplane-internal:rate-limit';
 
 const encoder = new TextEncoder();
 const secret = (bytes: number): string => randomBytes(bytes).toString('hex');
@@ -99,7 +101,11 @@ tellExports(user);
 }
 
 export async function loadEntryModules(): Promise<EntryModules> {
-  const [runtime, email] = await Promise.all([load('./runtime.worker.ts'), load('./email.worker.ts')]);
+  const [runtime, email, rateLimit] = await Promise.all([
+    load('./runtime.worker.ts'),
+    load('./email.worker.ts'),
+    load('./rate-limit.worker.ts'),
+  ]);
   return {
     of: (options) => {
       // Each its own: the place of the entry module stands in stacks, which user code reads.
@@ -126,6 +132,7 @@ export async function loadEntryModules(): Promise<EntryModules> {
           { name: door, internal: false, source: doorSource },
           { name: RUNTIME, internal: true, source: runtime },
           { name: 'cloudflare-internal:email', internal: true, source: email },
+          { name: RATE_LIMIT, internal: true, source: rateLimit },
         ],
       };
     },

@@ -31,7 +31,6 @@ export async function check(
   options: { readonly launch: LaunchOptions; readonly programs: Programs },
   runnable: Runnable,
 ): Promise<CheckReply> {
-  const program = await options.programs.of(runnable);
   const logs: string[] = [];
   const { clock } = options.launch;
   let told: (json: string | undefined) => void = () => undefined;
@@ -52,15 +51,20 @@ export async function check(
   });
   let slot: Slot | undefined;
   // Nobody calls it, so it needs nothing to reach.
-  const outcome = await launch({ ...options.launch, attachments: [] }, runnable, program, {
-    instanceId: 'check',
-    purpose: 'trial',
-    sink: collector,
-    refused: (message) => collector.platform(message),
-    onSlot: (taken) => {
-      slot = taken;
+  const outcome = await launch(
+    { ...options.launch, attachments: [] },
+    runnable,
+    () => options.programs.of(runnable),
+    {
+      instanceId: 'check',
+      purpose: 'trial',
+      sink: collector,
+      refused: (message) => collector.platform(message),
+      onSlot: (taken) => {
+        slot = taken;
+      },
     },
-  });
+  );
   if (outcome.kind === 'started') {
     const timer = options.launch.timers.after(EXPORTS_MS_MAX, () => told(undefined));
     await exported;

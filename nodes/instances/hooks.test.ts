@@ -1,7 +1,13 @@
 /** Lifecycle hooks of real instances: when they run, what their failures are, and who cannot call them. */
+import { availableParallelism } from 'node:os';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
-import { exitReportSchema, logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
+import {
+  exitReportSchema,
+  logEntrySchema,
+  startReplySchema,
+  type LogEntry,
+} from '#shared/contracts/nodes.ts';
 import { functionConfigSchema } from '#shared/contracts/config.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
@@ -51,6 +57,34 @@ describe('init', () => {
     });
     expect(await callSocket(path)).toMatchObject({ text: 'you' });
     expect(await logged('init', 'in init')).not.toHaveProperty('requestId');
+  });
+
+  test('holds up no other start while it waits, however many wait', async ({ expect }) => {
+    const waiting = world.control.publish({
+      id: 'default/init-waits@1',
+      hooks: { init: { timeoutMs: 60_000 } },
+      modules: [
+        main(`export async function init() { console.log('waits'); await scheduler.wait(50_000); } ${SERVE}`),
+      ],
+    });
+    const ids = Array.from({ length: 2 * availableParallelism() + 4 }, (_, index) => `waits-${index}`);
+    const starts = ids.map((instanceId) =>
+      world.peer
+        .call('/v1/instances', startReplySchema, { method: 'POST', body: { instanceId, versionId: waiting } })
+        .then(
+          () => 'started',
+          () => 'stopped',
+        ),
+    );
+    await waitFor(
+      'all to wait',
+      async () =>
+        (await entries('init-waits')).filter(({ message }) => message === 'waits').length === ids.length,
+    );
+    const { path } = await world.run({ id: 'default/beside@1', modules: [main(SERVE)] });
+    expect(await callSocket(path)).toMatchObject({ text: 'not ready' });
+    for (const id of ids) await stop(id, 0);
+    expect(new Set(await Promise.all(starts))).toEqual(new Set(['stopped']));
   });
 
   test('works for event functions, and from CommonJS', async ({ expect }) => {

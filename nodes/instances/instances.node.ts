@@ -15,9 +15,10 @@ import type { Log } from '#shared/runtime/log.ts';
 import type { Programs } from '../code/programs.node.ts';
 import { LogCollector } from '../logs/collector.ts';
 import type { LogStore } from '../logs/store.node.ts';
-import type { Slot } from '../slots/slot.node.ts';
+import type { Program, Slot } from '../slots/slot.node.ts';
 import { callHook } from './hooks.node.ts';
 import { launch, type LaunchOptions } from './launch.node.ts';
+import { stoppedBeforeStart } from './starts.ts';
 
 export interface InstancesOptions {
   readonly launch: LaunchOptions;
@@ -60,6 +61,8 @@ interface Entry {
   /** Set by the first stop; later ones may only shorten it. */
   graceMs: number | undefined;
   blamedRequestId: string | undefined;
+  /** Of its wait for a turn to start. */
+  readonly stopped: AbortController;
 }
 
 type Exit = NodeHeartbeat['exits'][number];
@@ -137,6 +140,7 @@ export class Instances {
       slot: undefined,
       graceMs: undefined,
       blamedRequestId: undefined,
+      stopped: new AbortController(),
     };
     this.#entries.set(request.instanceId, entry);
     entry.started = this.#start(request, entry).catch((thrown: unknown) => {
@@ -193,6 +197,7 @@ export class Instances {
     entry.graceMs = graceMs;
     const preStop = graceMs === 0 ? undefined : entry.running?.runnable.hooks.preStop;
     const end = (): void => {
+      entry.stopped.abort(stoppedBeforeStart());
       for (const observer of this.#observers) observer.stopping(instanceId);
       entry.slot?.stop(entry.graceMs ?? graceMs);
     };
@@ -219,7 +224,6 @@ export class Instances {
     const runnable = await this.#options.findRunnable(versionId);
     if (runnable === undefined)
       throw new PlatformError('version_not_found', `the feed has not brought ${versionId}`);
-    const program = await this.#options.programs.of(runnable);
     const collector = new LogCollector({
       mark: program.logMark,
       instanceId,
@@ -229,8 +233,10 @@ export class Instances {
       clock: this.#options.launch.clock,
       timers: this.#options.launch.timers,
     });
-    const outcome = await launch(this.#options.launch, runnable, program, {
+    const programOf = (): Promise<Program> => this.#options.programs.of(runnable).catch(ofServed);
+    const outcome = await launch(this.#options.launch, runnable, programOf, {
       instanceId,
+      stopped: entry.stopped.signal,
       purpose: 'serve',
       sink: collector,
       refused: (message, requestId) => collector.platform(message, requestId),
@@ -257,7 +263,7 @@ export class Instances {
       slot: outcome.slot,
       endpoint,
       collector,
-      hookSecret: program.hookSecret,
+      hookSecret: outcome.program.hookSecret,
     };
     entry.running = running;
     for (const observer of this.#observers) observer.started(running);
@@ -309,6 +315,15 @@ export class Instances {
       waiters.add(finish);
     });
   }
+}
+
+/** Callers name a function, which is there; that a blob of it is lost is not "not found" to them. */
+function ofServed(thrown: unknown): never {
+  if (!(thrown instanceof PlatformError) || thrown.code !== 'blob_not_found') throw thrown;
+  throw new PlatformError('code_unavailable', 'control lacks code of a served version', {
+    cause: thrown,
+    retryAfterMs: 1_000,
+  });
 }
 
 function startCode(reason: ExitReason): ErrorCode {

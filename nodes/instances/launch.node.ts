@@ -7,17 +7,22 @@ import type { Runnable } from '#shared/contracts/feed.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { AttachedSlot, Attachment } from './attachment.ts';
+import { parseVersionId } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
 import { sampleProcess } from '../limits/proc.node.ts';
 import { callHook } from './hooks.node.ts';
 import type { SlotPool } from '../slots/pool.node.ts';
 import type { Program, Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
 import { parseStartupFailure, type StartupFailure } from '../slots/stderr.ts';
+import { WAIT_MS_MAX, type Starts } from './starts.ts';
 
 /** Top-level code that takes longer than this is refused, an endless loop included. */
 const STARTUP_MS_MAX = 10_000;
 /** Of a start alone. Code that computes at its top level must not keep a core from the others for that long. */
 const STARTUP_CPU_MS_MAX = 3_000;
 const STARTUP_LOOK_MS = 100;
+if (WAIT_MS_MAX + STARTUP_MS_MAX > LIMITS.startMsMax)
+  throw new Error('the scheduler waits for less than a start may take');
 
 function cpuMsOf(pid: number | undefined): number {
   return pid === undefined ? 0 : (sampleProcess(pid, 0)?.cpuMs ?? 0);
@@ -28,6 +33,7 @@ const LOST_MS_MAX = 1_000;
 
 export interface LaunchOptions {
   readonly pools: Readonly<Record<Tier, SlotPool>>;
+  readonly starts: Starts;
   readonly timers: Timers;
   /** Default {@link STARTUP_MS_MAX}. */
   readonly startupMsMax?: number;
@@ -36,7 +42,7 @@ export interface LaunchOptions {
 }
 
 export type LaunchOutcome =
-  | { readonly kind: 'started'; readonly slot: Slot; readonly startMs: number }
+  | { readonly kind: 'started'; readonly slot: Slot; readonly program: Program; readonly startMs: number }
   | { readonly kind: 'failed'; readonly reason: ExitReason; readonly failure: StartupFailure };
 
 export interface LaunchHooks {
@@ -48,24 +54,32 @@ export interface LaunchHooks {
   readonly refused: AttachedSlot['refused'];
   /** The slot is known before it listens, so that a stop can reach it. */
   readonly onSlot: (slot: Slot) => void;
+  /** It is not wanted any more; noticed until a slot is known. */
+  readonly stopped?: AbortSignal;
 }
 
+/** @param programOf - reads and encodes the code; called when its turn has come. */
 export async function launch(
   options: LaunchOptions,
   runnable: Runnable,
-  program: Program,
+  programOf: () => Promise<Program>,
   hooks: LaunchHooks,
 ): Promise<LaunchOutcome> {
+  const { account } = parseVersionId(runnable.id);
   const startedMs = options.clock.monotonicMs();
-  // The pool is held up by the start alone: an `init` may take its time.
-  const outcome = await options.pools[runnable.tier].withSlot((slot) =>
-    startIn(slot, options, runnable, { program, hooks }),
-  );
+  // Permit and pool are held up by the start alone: an `init` may take its time.
+  const outcome = await options.starts.run(account, hooks.stopped, async () => {
+    const program = await programOf();
+    const started = await options.pools[runnable.tier].withSlot(account, (slot) =>
+      startIn(slot, options, runnable, { program, hooks }),
+    );
+    return started.kind === 'failed' ? started : { ...started, program };
+  });
   if (outcome.kind === 'failed') return outcome;
   const failure =
     hooks.purpose === 'trial'
       ? undefined
-      : await runInit(options, outcome.slot, { runnable, secret: program.hookSecret });
+      : await runInit(options, outcome.slot, { runnable, secret: outcome.program.hookSecret });
   return failure ?? { ...outcome, startMs: options.clock.monotonicMs() - startedMs };
 }
 

@@ -1,6 +1,7 @@
 /**
  * Slots that wait ready, so that a start pays for V8 and the isolate only. How many follows the demand
- * (demand.ts).
+ * (demand.ts). A slot that was taken is its account's debt until another has come in its place: an account may take
+ * while others are left some (shared things: node.slots), and starts in fresh ones otherwise.
  *
  * Refilling costs about 20 ms of CPU per slot. It waits until no start is under way, or for so long that
  * starts which take their time cannot hold it up: on a small machine it would otherwise delay the very
@@ -9,6 +10,7 @@
 import { PlatformError } from '#shared/errors.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import { Shares } from '#shared/shares.ts';
 import { NO_DEMAND, onDemand, poolTarget, type PoolBounds } from './demand.ts';
 import type { Slot } from './slot.node.ts';
 
@@ -34,11 +36,16 @@ const RETRY_MS_MAX = 10_000;
 /** One slot too many is given back this often. */
 const TRIM_MS = 2_000;
 const SPAWN_MS_FIRST = 25;
+/** Of the slots that wait, those that one account may take: a burst of it is answered from the pool. */
+const OWN_PART = 7 / 8;
 const SPAWN_WEIGHT = 0.2;
 
 export class SlotPool {
   readonly #options: PoolOptions;
   readonly #waiting: Slot[] = [];
+  readonly #taken = new Shares('node.slots', { total: 0 });
+  /** Who took slots that have not been replaced, the first first. */
+  readonly #owed: string[] = [];
   #spawning = 0;
   #startsUnderWay = 0;
   #startEndedMs = -Infinity;
@@ -94,16 +101,16 @@ export class SlotPool {
   }
 
   /**
-   * Runs `use` with a waiting slot, or a fresh one when none waits.
+   * Runs `use` with a waiting slot, or a fresh one when none waits that the account may take.
    *
    * @throws {PlatformError} `no_capacity` when none can be made.
    */
-  async withSlot<T>(use: (slot: Slot) => Promise<T>): Promise<T> {
+  async withSlot<T>(account: string, use: (slot: Slot) => Promise<T>): Promise<T> {
     this.#startsUnderWay += 1;
     this.#demand = onDemand(this.#demand, this.#options.clock.monotonicMs(), this.#spawnMs);
     this.#scheduleRefill(LOOK_MS);
     try {
-      return await use(this.#take() ?? (await this.#fresh()));
+      return await use(this.#take(account) ?? (await this.#fresh()));
     } finally {
       this.#startsUnderWay -= 1;
       this.#startEndedMs = this.#options.clock.monotonicMs();
@@ -137,11 +144,21 @@ export class SlotPool {
     }
   }
 
-  #take(): Slot | undefined {
-    for (;;) {
-      const slot = this.#waiting.shift();
-      if (slot === undefined || slot.state.kind === 'waiting') return slot;
-    }
+  #take(account: string): Slot | undefined {
+    const index = this.#waiting.findIndex(({ state }) => state.kind === 'waiting');
+    if (index < 0) return undefined;
+    const total = this.#waiting.length + this.#taken.used;
+    this.#taken.resize({ total, floor: Math.max(1, Math.floor(total * OWN_PART)) });
+    if (!this.#taken.take(account, 1)) return undefined;
+    this.#owed.push(account);
+    return this.#waiting.splice(index, 1)[0];
+  }
+
+  #put(slot: Slot): void {
+    this.#waiting.push(slot);
+    // When enough wait, nobody owes any.
+    const repaid = this.#owed.splice(0, this.#waiting.length >= this.target ? Infinity : 1);
+    for (const account of repaid) this.#taken.give(account, 1);
   }
 
   async #add(): Promise<boolean> {
@@ -162,7 +179,7 @@ export class SlotPool {
       }
       const tookMs = this.#options.clock.monotonicMs() - beganMs;
       this.#spawnMs += (tookMs - this.#spawnMs) * SPAWN_WEIGHT;
-      this.#waiting.push(slot);
+      this.#put(slot);
       this.#retryMs = RETRY_MS_MIN;
       void slot.ended.then(() => this.#remove(slot));
       return true;

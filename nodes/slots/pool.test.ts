@@ -70,9 +70,9 @@ function pool(min: number, max: number): SlotPool {
 }
 
 /** A start that goes on until it is finished by hand. */
-function begin(from: SlotPool): { readonly finish: () => Promise<void> } {
+function begin(from: SlotPool, account = 'default'): { readonly finish: () => Promise<void> } {
   const work = open<undefined>();
-  const done = from.withSlot(async () => {
+  const done = from.withSlot(account, async () => {
     await work.promise;
   });
   return {
@@ -134,6 +134,28 @@ describe('SlotPool', () => {
       await turns();
     }
     expect([slots.target, slots.waiting]).toEqual([1, 1]);
+    await slots.close();
+  });
+
+  test('a burst of one account leaves waiting slots to others, and has all again when they are replaced', async ({
+    expect,
+  }) => {
+    const slots = pool(8, 8);
+    await slots.fill();
+    await waitFor('all to wait', () => slots.waiting === 8);
+    const flood = Array.from({ length: 20 }, () => begin(slots, 'hostile'));
+    await turns();
+    expect([slots.waiting, guests.length]).toEqual([1, 8 + 13]);
+    await begin(slots, 'good').finish();
+    expect([slots.waiting, guests.length]).toEqual([0, 8 + 13]);
+    for (const start of flood) await start.finish();
+    clock.advance(60);
+    await waitFor('the refill', () => slots.waiting === 8);
+    const made = guests.length;
+    const again = Array.from({ length: 7 }, () => begin(slots, 'hostile'));
+    await turns();
+    expect([slots.waiting, guests.length]).toEqual([1, made]);
+    for (const start of again) await start.finish();
     await slots.close();
   });
 

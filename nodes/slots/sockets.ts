@@ -24,5 +24,7 @@ export const CACHE_SOCKET = 'c.sock';
 export const serviceSocket = (index: number): string => `s${index}.sock`;
 /** KV binding at `index` of the version's `kv`. */
 export const kvSocket = (index: number): string => `k${index}.sock`;
+/** Rate-limit binding at `index` of the version's `rateLimits`. */
+export const rateLimitSocket = (index: number): string => `l${index}.sock`;
 /** The version's static assets. */
 export const ASSETS_SOCKET = 'a.sock';

@@ -43,6 +43,7 @@ export interface TestVersion extends Partial<
   >
 > {
   readonly id?: string;
+  readonly secrets?: Runnable['secrets'];
   readonly modules: readonly SourceModule[];
 }
 
@@ -95,7 +96,8 @@ class FakeControl {
       egress: egressRulesOf(config),
       services: config.services,
       kv: [],
-      secrets: [],
+      rateLimits: [],
+      secrets: version.secrets ?? [],
       entrypoints: config.entrypoints,
       hooks: config.hooks,
       tier: config.tier,

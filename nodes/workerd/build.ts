@@ -3,7 +3,7 @@ import { SCHEME } from '#shared/contracts/invoke.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import type { OpenBinding } from '../code/open-secrets.node.ts';
-import { HOOKS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
+import { HOOKS_ENTRYPOINT, RATE_LIMIT, type EntryModules } from '../entry/pack.node.ts';
 import {
   ASSETS_SOCKET,
   CACHE_SOCKET,
@@ -11,6 +11,7 @@ import {
   HOOKS_SOCKET,
   INSTANCE_SOCKET,
   kvSocket,
+  rateLimitSocket,
   RPC_SOCKET,
   rpcSocket,
   serviceSocket,
@@ -80,6 +81,11 @@ function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService
       schemeHeader: SCHEME,
     })),
     ...runnable.kv.map((_, index) => ({ ...host, name: `kv-${index}`, socketName: kvSocket(index) })),
+    ...runnable.rateLimits.map((_, index) => ({
+      ...host,
+      name: `rate-limit-${index}`,
+      socketName: rateLimitSocket(index),
+    })),
     ...(runnable.assetsBinding === undefined ? [] : [{ ...host, name: 'assets', socketName: ASSETS_SOCKET }]),
   ];
 }
@@ -98,6 +104,15 @@ function bindings(runnable: Runnable, secrets: readonly OpenBinding[]): readonly
     ),
     ...runnable.kv.map(
       ({ binding }, index) => ({ name: binding, kind: 'kvNamespace', service: `kv-${index}` }) as const,
+    ),
+    ...runnable.rateLimits.map(
+      ({ binding }, index) =>
+        ({
+          name: binding,
+          kind: 'wrapped',
+          module: RATE_LIMIT,
+          agent: { service: `rate-limit-${index}` },
+        }) as const,
     ),
     ...(runnable.assetsBinding === undefined
       ? []

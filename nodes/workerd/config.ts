@@ -28,7 +28,9 @@ export type WorkerdBinding =
   | { readonly name: string; readonly kind: 'text'; readonly text: string }
   | { readonly name: string; readonly kind: 'json'; readonly json: string }
   | ({ readonly name: string; readonly kind: 'service' } & ServiceRef)
-  | ({ readonly name: string; readonly kind: 'kvNamespace' } & ServiceRef);
+  | ({ readonly name: string; readonly kind: 'kvNamespace' } & ServiceRef)
+  /** What an internal module of the extension makes of the service, which it gets as `{ agent }`. */
+  | { readonly name: string; readonly kind: 'wrapped'; readonly module: string; readonly agent: ServiceRef };
 
 export type WorkerdService =
   | {

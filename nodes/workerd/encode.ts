@@ -53,6 +53,16 @@ function encodeBinding(target: Worker_Binding, binding: WorkerdBinding): void {
     case 'kvNamespace':
       encodeRef(target._initKvNamespace(), binding);
       break;
+    case 'wrapped': {
+      const wrapped = target._initWrapped();
+      wrapped.moduleName = binding.module;
+      encodeBinding(wrapped._initInnerBindings(1).get(0), {
+        name: 'agent',
+        kind: 'service',
+        ...binding.agent,
+      });
+      break;
+    }
   }
 }
 

@@ -2,6 +2,9 @@
 import { SHARED } from '#shared/shared-things.ts';
 import { LIMITS } from '#shared/limits.ts';
 
+/** An agent answers a start when its code listens and its `init`, which may wait for long, is over. */
+export const START_CALL_MS = LIMITS.startMsMax + LIMITS.hookTimeoutMsMax;
+
 export interface CoreConfig {
   readonly leaseTtlMs: number;
   /** The scheduler holds a lease longer than it tells the gateway, by more than a message may take. */
@@ -50,7 +53,7 @@ export const CORE_CONFIG: CoreConfig = {
   nodeReturnMs: 4 * LIMITS.memberDeadMs,
   confirmMs: 2 * LIMITS.heartbeatMs,
   adoptGraceMs: 3 * LIMITS.heartbeatMs,
-  startTimeoutMs: 20_000,
+  startTimeoutMs: START_CALL_MS + 5_000,
   stopGraceMs: 2_000,
   retryAfterMs: 1_000,
   startBackoffMs: 500,
@@ -68,7 +71,7 @@ export const CORE_CONFIG: CoreConfig = {
   nodesMax: 1_000,
   versionsMax: 50_000,
   waitersMax: SHARED['scheduler.waiters'].total,
-  startsPerNodeMax: 64,
+  startsPerNodeMax: SHARED['scheduler.starts'].total,
   loadFactor: 1.25,
 };
 

@@ -41,10 +41,16 @@ export function nodeFailed(m: Machine, node: NodeRecord): void {
 }
 
 /**
- * Neither the code nor the node is at fault: the code is not where it must start. The version is tried again soon,
- * however often that was in vain.
+ * What only the operator or the owner can bring back, or the account itself by starting less at once; it says
+ * nothing about the node for other versions.
  */
-function codeUnavailable(m: Machine, version: Version, fault: Fault): number {
+const NO_FAULT: ReadonlySet<ErrorCode> = new Set(['code_unavailable', 'secret_unavailable', 'share_full']);
+
+/**
+ * Neither the code nor the node is at fault: the code, or a secret of it, is not where it must start, or its turn did
+ * not come. The version is tried again soon, however often that was in vain.
+ */
+function notNow(m: Machine, version: Version, fault: Fault): number {
   const pauseMs = m.config.retryAfterMs;
   version.hold = { untilMs: m.nowMs + pauseMs, fault };
   return pauseMs;
@@ -52,7 +58,7 @@ function codeUnavailable(m: Machine, version: Version, fault: Fault): number {
 
 /** @returns how long no further start is tried, which those hear who waited for this very one. */
 export function startFailed(m: Machine, version: Version, fault: Fault): number {
-  if (fault.code === 'code_unavailable') return codeUnavailable(m, version, fault);
+  if (NO_FAULT.has(fault.code)) return notNow(m, version, fault);
   version.startFailures += 1;
   version.troubleAtMs = m.nowMs;
   const pauseMs = backoffMs(version.startFailures, m.config.startBackoffMs, m.config.startBackoffMsMax);

@@ -186,6 +186,22 @@ describe('a version', () => {
     expect(told(effects)).toEqual([`stop on ${start.nodeId}`, `start default/a@1 on ${other}`]);
   });
 
+  test.for(['code_unavailable', 'secret_unavailable', 'share_full'] as const)(
+    'that lacks something of its own, or its turn, is held alone, and soon tried again: %s',
+    (code) => {
+      const talk = new Conversation();
+      talk.node('n1');
+      for (let round = 0; round < 5; round += 1) {
+        const effects = talk.failed(only(talk.acquire('a'), 'start')!, { code });
+        expect(only(effects, 'refuse')).toMatchObject({ fault: { code }, retryAfterMs: 1_000 });
+        expect(only(talk.acquire('a'), 'refuse')).toMatchObject({ fault: { code } });
+        // The node is as good as before for everybody else.
+        expect(talk.lease(`b${round}`).slots).toBe(64);
+        talk.pass(1_000);
+      }
+    },
+  );
+
   test('that crashes five times while young is quarantined, longer each time, and time clears it', () => {
     const talk = new Conversation();
     talk.node('n1');

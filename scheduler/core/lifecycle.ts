@@ -19,6 +19,7 @@ import type { VersionId } from '#shared/ids.ts';
 import type { Endpoint } from '#shared/contracts/leases.ts';
 import { concurrencyOf, requestsOf } from './scaling.ts';
 import {
+  endStart,
   randomId,
   setInstanceState,
   type DrainCause,
@@ -110,7 +111,7 @@ export function addInstance(
   where.node.instances.add(instance);
   const siblings = m.state.accountInstances.get(version.account) ?? new Set();
   m.state.accountInstances.set(version.account, siblings.add(instance));
-  if (instance.state === 'starting') where.node.starting += 1;
+  if (instance.state === 'starting') where.node.starts.takeOrThrow(version.account, 1);
   return instance;
 }
 
@@ -139,7 +140,7 @@ export function becameReady(m: Machine, instance: Instance, endpoint: Endpoint):
 
 /** Forgets an instance whose process is gone, with its leases. */
 export function removeInstance(m: Machine, instance: Instance): void {
-  if (instance.state === 'starting') instance.node.starting -= 1;
+  if (instance.state === 'starting') endStart(instance);
   for (const lease of instance.leases) {
     m.state.leases.delete(lease.id);
     m.state.gateways.get(lease.gatewayId)?.leases.delete(lease);

@@ -1,6 +1,7 @@
 /** Heartbeats: what gateways hold and what nodes run, against what the scheduler believes. */
 import type { HolderHeartbeat } from '#shared/contracts/leases.ts';
 import type { NodeHeartbeat } from '#shared/contracts/nodes.ts';
+import { Shares } from '#shared/shares.ts';
 import { noteExit, noteStarted } from './health.ts';
 import {
   addInstance,
@@ -150,7 +151,7 @@ function nodeOf(m: Machine, nodeId: string): NodeRecord | undefined {
       freeSlots: 0,
       draining: false,
       instances: new Set(),
-      starting: 0,
+      starts: new Shares('scheduler.starts', { total: m.config.startsPerNodeMax }),
       failures: 0,
       avoidUntilMs: 0,
     };

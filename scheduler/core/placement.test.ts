@@ -32,6 +32,23 @@ describe('placement', () => {
     expect(moved).toBeLessThan(1_150);
   });
 
+  test('of one account starts half of what may start at a node at once, and another starts beside it', () => {
+    const talk = new Conversation({ startsPerNodeMax: 8 });
+    talk.node('n1', { capacity: 1_000 });
+    const scaling = { concurrency: 1, maxInstances: 100 };
+    const flood = talk.acquire('hostile/a', { waiting: 100, scaling });
+    const more = talk.acquire('hostile/b', { waiting: 100, scaling });
+    expect([all(flood, 'start').length, all(more, 'start').length]).toEqual([4, 0]);
+    for (let round = 0; round < 10; round += 1) {
+      const start = only(talk.acquire(`good/f${round}`), 'start');
+      expect(start).toBeDefined();
+      if (start !== undefined) talk.started(start);
+    }
+    // What is ready starts no more: the next of the flood follow.
+    talk.startedAll(flood);
+    expect(all(talk.pass(100), 'start')).toHaveLength(4);
+  });
+
   test('fills no node far beyond its share, and none beyond its capacity', () => {
     const talk = new Conversation();
     for (const nodeId of ['n1', 'n2', 'n3']) talk.node(nodeId, { capacity: 20 });

@@ -21,17 +21,18 @@ export function rendezvousScore(versionId: string, nodeId: string): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-function mayStart(m: Machine, node: NodeRecord): boolean {
+function mayStart(m: Machine, node: NodeRecord, account: string): boolean {
   return (
     isAlive(m, node) &&
     !node.draining &&
     node.avoidUntilMs <= m.nowMs &&
-    node.starting < m.config.startsPerNodeMax &&
+    node.starts.roomOf(account) > 0 &&
     node.instances.size < node.capacity
   );
 }
 
-export function placeInstance(m: Machine, versionId: string): NodeRecord | undefined {
+/** Undefined also when the account starts as many instances everywhere as it may at once. */
+export function placeInstance(m: Machine, { id: versionId, account }: Version): NodeRecord | undefined {
   let load = 0;
   let capacity = 0;
   const candidates: { readonly node: NodeRecord; readonly score: number }[] = [];
@@ -39,7 +40,7 @@ export function placeInstance(m: Machine, versionId: string): NodeRecord | undef
     if (!isAlive(m, node) || node.draining) continue;
     load += node.instances.size;
     capacity += node.capacity;
-    if (mayStart(m, node)) candidates.push({ node, score: rendezvousScore(versionId, node.id) });
+    if (mayStart(m, node, account)) candidates.push({ node, score: rendezvousScore(versionId, node.id) });
   }
   candidates.sort((a, b) => b.score - a.score || (a.node.id < b.node.id ? -1 : 1));
   const within = candidates.find(({ node }) => {

@@ -21,7 +21,7 @@ export function topUp(m: Machine, version: Version): void {
   for (let started = 0; started < missing; started += 1) {
     if (resumeIdle(m, version)) continue;
     if (version.instances.size >= version.scaling.maxInstances || !underCeiling(m, version)) return;
-    const node = placeInstance(m, version.id);
+    const node = placeInstance(m, version);
     if (node === undefined) return;
     startInstance(m, version, node);
   }

@@ -159,7 +159,7 @@ function startForWaiting(m: Machine, version: Version): void {
   const missing = Math.ceil((version.waiting - pendingRoom(version)) / roomOf(version.scaling));
   const count = Math.min(missing, maxInstances - version.instances.size);
   for (let started = 0; started < count; started += 1) {
-    const node = underCeiling(m, version) ? placeInstance(m, version.id) : undefined;
+    const node = underCeiling(m, version) ? placeInstance(m, version) : undefined;
     if (node === undefined) return;
     startInstance(m, version, node);
   }

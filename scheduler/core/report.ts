@@ -100,7 +100,7 @@ export function statusOf(state: State, nowMs: number, config: CoreConfig): Sched
       nodeId: node.id,
       capacity: node.capacity,
       instances: node.instances.size,
-      starting: node.starting,
+      starting: node.starts.used,
       freeSlots: node.freeSlots,
       draining: node.draining,
     })),

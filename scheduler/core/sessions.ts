@@ -48,7 +48,7 @@ function instanceOf(m: Machine, version: Version, session: string): Instance | u
 function startFor(m: Machine, version: Version, session: string): Instance | undefined {
   if (activeHold(m, version) !== undefined || !underCeiling(m, version)) return undefined;
   if (version.instances.size >= version.scaling.maxInstances) return undefined;
-  const node = placeInstance(m, version.id);
+  const node = placeInstance(m, version);
   if (node === undefined) return undefined;
   const instance = startInstance(m, version, node);
   bindSession(version, instance, session);

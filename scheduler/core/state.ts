@@ -126,7 +126,8 @@ export interface NodeRecord {
   freeSlots: number;
   draining: boolean;
   readonly instances: Set<Instance>;
-  starting: number;
+  /** Instances that start there, by account. */
+  readonly starts: Shares;
   failures: number;
   avoidUntilMs: number;
 }
@@ -260,9 +261,14 @@ export function liveGateways(m: Machine): number {
 }
 
 export function setInstanceState(m: Machine, instance: Instance, state: InstanceState): void {
-  if (instance.state === 'starting' && state !== 'starting') instance.node.starting -= 1;
+  if (instance.state === 'starting' && state !== 'starting') endStart(instance);
   instance.state = state;
   instance.sinceMs = m.nowMs;
+}
+
+/** It starts no more, however that came. */
+export function endStart({ node, version }: Instance): void {
+  node.starts.give(version.account, 1);
 }
 
 export function randomId(m: Machine, prefix: string): string {

@@ -13,10 +13,10 @@ import type { Shares } from '../shares.ts';
 import type { BodySink, RequestBody } from './ports.ts';
 
 const CAPACITY_MIN = 4_096;
-/** A paused stream: what Node reads ahead, 64 KiB, and the read of 64 KiB that went over it. */
+/** A paused stream: what Node reads ahead (server.node.ts), the read of 64 KiB that went over it, and some more. */
 const UNREAD_BYTES = 128 * 1_024;
-/** The same in chunks of one byte: each costs some 150 bytes as an object. */
-const UNREAD_FRAGMENTED_BYTES = 12 * 1_024 * 1_024;
+/** The same in chunks of one byte: 16,000, and 11,000 of that read. Each costs some 600 bytes as an object. */
+const UNREAD_FRAGMENTED_BYTES = 16 * 1_024 * 1_024;
 const FRAGMENTS_MIN = 1_024;
 const FRAGMENT_BYTES_MAX = 64;
 /** Smaller chunks of one read are handed on together. */
@@ -24,7 +24,7 @@ const JOINED_BYTES_MAX = 16_384;
 
 export type IntakeRead =
   /** All of it is here. */
-  | { readonly kind: 'whole'; readonly bytes: Buffer }
+  | { readonly kind: 'whole'; readonly bytes: Buffer<ArrayBuffer> }
   /** As much as was wanted is here, and more may follow. */
   | { readonly kind: 'more' }
   | { readonly kind: 'too_large' | 'gone' }
@@ -60,7 +60,9 @@ interface Wanted {
 
 export class Intake implements Watched, RequestBody {
   readonly #options: IntakeOptions;
-  #kept: Buffer = Buffer.alloc(0);
+  #kept = nothing();
+  /** Somebody else reads it, or the kernel does. */
+  #shown = false;
   #length = 0;
   #charged = 0;
   #chunks = 0;
@@ -98,6 +100,7 @@ export class Intake implements Watched, RequestBody {
 
   /** The body, when all of it is here. */
   get whole(): Buffer | undefined {
+    this.#shown ||= this.#ended;
     return this.#ended && this.#outcome === undefined ? this.#kept.subarray(0, this.#length) : undefined;
   }
 
@@ -118,7 +121,7 @@ export class Intake implements Watched, RequestBody {
     this.#sinceMs = this.#options.watch.coarseMs;
     this.#counted = 0;
     const room = this.#length === 0 || sink.chunk(this.#kept.subarray(0, this.#length));
-    this.#kept = Buffer.alloc(0);
+    this.#kept = nothing();
     if (this.#ended) return sink.end();
     if (this.#over) return;
     if (room) this.#unpause();
@@ -145,7 +148,9 @@ export class Intake implements Watched, RequestBody {
     incoming.off('close', this.#onClose);
     shares.give(account, this.#charged);
     this.#charged = 0;
-    this.#kept = Buffer.alloc(0);
+    // Freed now and not at some later collection: a hundred bodies that are given up would outlive their shares.
+    if (!this.#shown) this.#kept.buffer.transfer(0);
+    this.#kept = nothing();
     this.#joined = undefined;
   }
 
@@ -198,10 +203,11 @@ export class Intake implements Watched, RequestBody {
     if (wanted === undefined) return true;
     let read = this.#outcome;
     if (read === undefined && this.#ended)
-      read =
-        this.#length > wanted.bytesMax
-          ? { kind: 'too_large' }
-          : { kind: 'whole', bytes: this.#kept.subarray(0, this.#length) };
+      if (this.#length > wanted.bytesMax) read = { kind: 'too_large' };
+      else {
+        this.#shown = true;
+        read = { kind: 'whole', bytes: this.#kept.subarray(0, this.#length) };
+      }
     if (read === undefined && this.#length >= wanted.enough) {
       this.#pause();
       read = this.#outcome ?? { kind: 'more' };
@@ -219,9 +225,8 @@ export class Intake implements Watched, RequestBody {
     const said = Number(this.#options.incoming.headers['content-length'] ?? Number.POSITIVE_INFINITY);
     const capacity = Math.max(needed, Math.min(said, Math.max(CAPACITY_MIN, 2 * this.#kept.byteLength)));
     if (!this.#charge(Math.max(0, capacity - (this.#charged - this.#unreadCharged)))) return false;
-    const grown = Buffer.allocUnsafe(capacity);
-    this.#kept.copy(grown, 0, 0, this.#length);
-    this.#kept = grown;
+    // What it was before is freed at once: nobody has seen it while it grows.
+    this.#kept = Buffer.from(this.#kept.buffer.transfer(capacity));
     return true;
   }
 
@@ -294,3 +299,6 @@ export class Intake implements Watched, RequestBody {
     this.#options.incoming.resume();
   }
 }
+
+/** In memory of its own, which can grow and be freed. */
+const nothing = (): Buffer<ArrayBuffer> => Buffer.from(new ArrayBuffer(0));

@@ -21,6 +21,31 @@ export const versionMetadataSchema = z.strictObject({
   binding: bindingNameSchema,
 });
 
+const rateLimitSchema = z.strictObject({
+  /** Name in `env`. */
+  binding: bindingNameSchema,
+  /** Calls of one key that succeed within a period. */
+  limit: z.number().int().min(1).max(LIMITS.rateLimitMax),
+  /** The period, in seconds: 10 or 60. */
+  periodSeconds: z.union([z.literal(10), z.literal(60)]),
+  /** Bindings of the account with the same namespace and period count together. Default: this binding alone. */
+  namespace: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/,
+      'use 1 to 64 letters, digits, _ and -, beginning with a letter or digit',
+    )
+    .optional(),
+});
+
+/**
+ * Rate limits that the code asks: `await env.BINDING.limit({ key })` is `{ success }`. Each node counts for itself, in
+ * memory.
+ *
+ * @example [{ "binding": "LOGINS", "limit": 5, "periodSeconds": 60 }]
+ */
+export const rateLimitsSchema = z.array(rateLimitSchema).max(LIMITS.bindingsMax);
+
 /** Name of an exported class that extends WorkerEntrypoint. */
 export const entrypointNameSchema = z
   .string()

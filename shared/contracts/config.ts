@@ -7,7 +7,13 @@ import { storedPath } from '../http/target.ts';
 import { layerNameSchema, versionNumberSchema } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { assetsConfigSchema } from './assets.ts';
-import { entrypointNameSchema, kvBindingsSchema, servicesSchema, versionMetadataSchema } from './bindings.ts';
+import {
+  entrypointNameSchema,
+  kvBindingsSchema,
+  rateLimitsSchema,
+  servicesSchema,
+  versionMetadataSchema,
+} from './bindings.ts';
 import { corsSchema } from './cors.ts';
 import { egressSchema } from './egress.ts';
 import { secretBindingsSchema } from './secrets.ts';
@@ -239,6 +245,7 @@ export const functionConfigSchema = z.strictObject({
   services: servicesSchema.default([]),
   kv: kvBindingsSchema.default([]),
   versionMetadata: versionMetadataSchema.optional(),
+  rateLimits: rateLimitsSchema.default([]),
   /**
    * Secrets that the function needs in `env`: its own, or bound from the account. Its own are there without it.
    *

@@ -86,6 +86,17 @@ export const runnableItemSchema = z.object({
   services: z.array(serviceBindingSchema),
   /** With the namespace's id, which is never used again after it was deleted. */
   kv: z.array(z.object({ binding: bindingNameSchema, namespaceId: z.string() })),
+  /** The namespace is the account's. */
+  rateLimits: z
+    .array(
+      z.object({
+        binding: bindingNameSchema,
+        namespace: z.string(),
+        limit: z.number().int().min(1),
+        periodSeconds: z.number().int().min(1),
+      }),
+    )
+    .default([]),
   /** `timestamp`: when it was published, as ISO 8601. */
   versionMetadata: z.object({ binding: bindingNameSchema, timestamp: z.string() }).optional(),
   secrets: z.array(sealedBindingSchema),

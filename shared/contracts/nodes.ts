@@ -9,7 +9,7 @@
  * Scheduler → agent (Unix socket):
  *   POST   /v1/instances          StartRequest → 200 StartReply, or a problem document
  *          (startup_failed with `stack`, version_not_found when the feed has not brought it in time,
- *          no_capacity, blob_corrupt, blob_not_found)
+ *          no_capacity, blob_corrupt, code_unavailable, secret_unavailable)
  *   DELETE /v1/instances/ID?graceMs=N → 204. Idempotent; unknown ids are 204 too.
  *
  * Gateway → agent:

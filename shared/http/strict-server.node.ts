@@ -24,6 +24,8 @@ export interface StrictServerOptions {
   readonly isProxy?: (address: string) => boolean;
   /** From the first byte of a request to the last. */
   readonly requestMsMax: number;
+  /** Of a body that nobody reads yet, beside one read of the network. Default: Node's 64 KiB. */
+  readonly unreadBytesMax?: number;
   /** How long a client has for a request head. */
   readonly headMsMax?: number;
   /** Reads connections first, and gives over what it does not take. */
@@ -87,6 +89,7 @@ export function createStrictServer(options: StrictServerOptions): StrictServer {
       headersTimeout: options.headMsMax ?? HEAD_MS_MAX,
       keepAliveTimeout: KEEP_ALIVE_MS_MAX,
       requestTimeout: options.requestMsMax,
+      ...(options.unreadBytesMax === undefined ? {} : { highWaterMark: options.unreadBytesMax }),
       connectionsCheckingInterval: Math.min(LATE_CHECK_MS, options.headMsMax ?? LATE_CHECK_MS),
       // Other protocols in Upgrade are ignored, as RFC 9110 section 7.8 allows.
       shouldUpgradeCallback: (request) =>

@@ -8,8 +8,9 @@
  * A lease with a budget is given back by a report of what was sent on it, at once when the budget is used up:
  * somebody may wait for the place of its instance.
  *
- * Without the scheduler the leases in hand stay good past their end, until their instances refuse:
- * serving on is better than failing. A request that needs a new one waits SCHEDULER_WAIT_MS for its return.
+ * Without the scheduler the leases in hand stay good past their end, until their instances refuse, and those
+ * that were given back are used again (given-back.ts): serving on is better than failing. A request for which
+ * there is none waits SCHEDULER_WAIT_MS for its return.
  */
 import type { AcquireRequest, HolderHeartbeat, HolderHeartbeatReply, Lease } from '../contracts/leases.ts';
 import { PlatformError } from '../errors.ts';
@@ -18,8 +19,10 @@ import { LIMITS } from '../limits.ts';
 import type { Clock, Timer, Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import { LRUCache } from 'lru-cache';
+import { GivenBack } from './given-back.ts';
+import { HeldPermit } from './permit.ts';
 import { VersionPool, type HeldLease, type Waiter } from './pool.ts';
-import type { Admitted, Leasable, LeaseSource, Permit } from './ports.ts';
+import type { Admitted, Leasable, LeaseSource } from './ports.ts';
 
 export type AcquireOutcome =
   | { readonly kind: 'lease'; readonly lease: Lease }
@@ -73,6 +76,9 @@ export class LeaseManager implements LeaseSource {
   /** Pools in which somebody waits. */
   readonly #queued = new Set<VersionPool>();
   readonly #instancesMet = new LRUCache<string, true>({ max: INSTANCES_REMEMBERED_MAX });
+  readonly #givenBack = new GivenBack();
+  /** The scheduler did not answer the last time. */
+  #silent = false;
   #expireTimer: Timer | undefined;
   readonly #heartbeatTimer: Timer;
   #beating = false;
@@ -113,6 +119,7 @@ export class LeaseManager implements LeaseSource {
           };
           this.#enqueue(entering);
           this.#expireTimer ??= this.#options.timers.every(EXPIRE_TICK_MS, () => this.#expire());
+          this.#recall(entering);
           this.#acquire(entering);
         });
     }
@@ -229,7 +236,22 @@ export class LeaseManager implements LeaseSource {
   #granted(pool: VersionPool, lease: Lease): void {
     const fresh = lease.warm !== true && !this.#instancesMet.has(lease.instanceId);
     this.#instancesMet.set(lease.instanceId, true);
+    this.#givenBack.forget(pool.id, lease.instanceId);
     pool.granted(lease, fresh, this.#options.clock.monotonicMs());
+  }
+
+  #missed(): void {
+    this.#silent = true;
+    for (const pool of this.#queued) this.#recall(pool);
+  }
+
+  /** While the scheduler is silent: leases that were given back, as long as somebody waits. */
+  #recall(pool: VersionPool): void {
+    while (this.#silent && pool.session === undefined && pool.waiting > 0) {
+      const lease = this.#givenBack.take(pool);
+      if (lease === undefined) return;
+      pool.granted(lease, false, this.#options.clock.monotonicMs());
+    }
   }
 
   #refuse(
@@ -239,6 +261,7 @@ export class LeaseManager implements LeaseSource {
   ): void {
     const nowMs = this.#options.clock.monotonicMs();
     if (outcome.kind === 'unavailable') {
+      this.#missed();
       if (pool.usable > 0 || nowMs - (silentSinceMs ?? nowMs) < SCHEDULER_WAIT_MS) return;
       pool.refuseAll(
         new PlatformError('scheduler_unavailable', 'the scheduler does not answer', {
@@ -286,7 +309,8 @@ export class LeaseManager implements LeaseSource {
     const leases = this.#report();
     const closing = this.#closing;
     const reply = await this.#options.scheduler.heartbeat({ leases });
-    if (reply === undefined) return;
+    if (reply === undefined) return this.#missed();
+    this.#silent = false;
     // Heard. A report that got no answer may have been heard too; repeating it changes nothing.
     this.#closing = this.#closing.filter((held) => !closing.includes(held));
     if (reply.revoked.length === 0) return;
@@ -304,6 +328,7 @@ export class LeaseManager implements LeaseSource {
     for (const [key, pool] of this.#pools) {
       pool.releaseIdle(beforeMs);
       closing.push(...pool.takeClosing());
+      for (const lease of pool.takeGivenBack()) this.#givenBack.add(pool.id, lease);
       for (const held of pool.held) {
         const { leaseId, requests } = held.lease;
         leases.push({
@@ -334,47 +359,4 @@ function queueFull(operatorDetail: string): Admitted {
     kind: 'refused',
     error: new PlatformError('queue_full', operatorDetail, { retryAfterMs: RETRY_AFTER_MS }),
   };
-}
-
-class HeldPermit implements Permit {
-  readonly coldStart: boolean;
-  readonly #left: (pool: VersionPool, held: HeldLease, sent: boolean) => void;
-  readonly #pool: VersionPool;
-  readonly #held: HeldLease;
-  #released = false;
-
-  // oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
-  constructor(
-    left: (pool: VersionPool, held: HeldLease, sent: boolean) => void,
-    pool: VersionPool,
-    held: HeldLease,
-    coldStart: boolean,
-  ) {
-    this.#left = left;
-    this.#pool = pool;
-    this.#held = held;
-    this.coldStart = coldStart;
-  }
-
-  get lease(): Lease {
-    return this.#held.lease;
-  }
-
-  inFlight(): number {
-    return this.#held.inFlight;
-  }
-
-  again(): boolean {
-    return this.#pool.again(this.#held);
-  }
-
-  release(sent = true): void {
-    if (this.#released) return;
-    this.#released = true;
-    this.#left(this.#pool, this.#held, sent);
-  }
-
-  lost(): void {
-    this.#pool.lost(this.#held);
-  }
 }

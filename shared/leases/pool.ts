@@ -56,6 +56,7 @@ export class VersionPool {
   readonly session: string | undefined;
   #held: HeldLease[] = [];
   #closing: HeldLease[] = [];
+  #givenBack: Lease[] = [];
   /** In order of arrival, which is the order of deadlines: the wait is the same for all. */
   readonly #waiting = new Set<Waiter>();
   #acquiring = false;
@@ -162,6 +163,13 @@ export class VersionPool {
     return closing;
   }
 
+  /** Leases without a budget that were given back since the last call, and were good. */
+  takeGivenBack(): readonly Lease[] {
+    const givenBack = this.#givenBack;
+    this.#givenBack = [];
+    return givenBack;
+  }
+
   /** Nothing can be reached there any more; its exchanges end by themselves. */
   lost(held: HeldLease): void {
     held.draining = true;
@@ -224,7 +232,10 @@ export class VersionPool {
 
   #keep(wanted: (held: HeldLease) => boolean): void {
     for (const held of this.#held)
-      if (held.lease.requests !== undefined && !wanted(held)) this.#closing.push(held);
+      if (!wanted(held)) {
+        if (held.lease.requests !== undefined) this.#closing.push(held);
+        else if (!held.draining && this.session === undefined) this.#givenBack.push(held.lease);
+      }
     this.#held = this.#held.filter(wanted);
   }
 }

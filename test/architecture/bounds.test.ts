@@ -48,13 +48,17 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/agent/runnables.ts': 'process: starts that wait for the feed, each of which holds an instance',
   'nodes/bindings/assets/serve.node.ts': 'one',
   'nodes/bindings/cache/serve.node.ts': 'one',
+  'nodes/bindings/kv/line.ts': 'process: who is forgotten goes on as one who is new',
   'nodes/bindings/kv/serve.node.ts': 'one',
   'nodes/bindings/kv/store.node.ts': {
     BATCH_BYTES_MAX: 'process: of a transaction, in which accounts take turns',
     BATCH_MAX: 'process: of a transaction, in which accounts take turns',
     CLAIMED_MAX: 'process: what is forgotten is written once more',
+    SWEEP_BYTES_MAX: 'process: of one piece of cleaning up',
+    SWEEP_ROWS_MAX: 'process: of one piece of cleaning up',
     WAITING_MAX: 'shared kv.requests',
   },
+  'nodes/bindings/rate-limits/serve.node.ts': 'text',
   'nodes/bindings/services/frames.ts': 'one',
   'nodes/bindings/host.node.ts': 'process: functions that run, counted between two reports',
   'nodes/bindings/thread.node.ts': {
@@ -100,6 +104,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'shared/contracts/nodes.ts': 'process: of one report; what did not fit is reported again',
   'shared/feed/read.ts': 'text',
   'shared/http/answer.node.ts': 'one',
+  'shared/leases/given-back.ts': 'process: of one that is forgotten the scheduler is asked, as of any other',
   'shared/leases/manager.ts': 'process: instances met before; a forgotten one counts as a cold start',
   'shared/assets/library.node.ts': {
     ASSET_DISK_BYTES_MAX: 'process: a FairCache: whoever holds most gives up its oldest entry first',

@@ -18,6 +18,7 @@ import { BenchPlatform } from './platform.ts';
 import { benchPublish, benchRollback } from './propagation.ts';
 import { renderTable, type Report, type Row } from './report.ts';
 import { FULL, QUICK, type BenchScale } from './scale.ts';
+import { benchShares } from './shares.ts';
 import { benchWarm } from './warm.ts';
 
 const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
@@ -34,6 +35,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   density: benchDensity,
   bindings: benchBindings,
   assets: benchAssets,
+  shares: benchShares,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]

@@ -9,6 +9,7 @@ export const hostOptionsSchema = z.object({
   gateways: z.number().int(),
   sandbox: z.enum(['auto', 'required', 'off']),
   egressAllowPrivate: z.array(z.string()).default([]),
+  settings: z.record(z.string(), z.string()).default({}),
 });
 export const hostRequestSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('status') }),

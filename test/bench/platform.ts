@@ -43,7 +43,7 @@ export class BenchPlatform implements AsyncDisposable {
   }
 
   static async start(
-    options: Pick<HostOptions, 'gateways' | 'sandbox' | 'egressAllowPrivate'>,
+    options: Pick<HostOptions, 'gateways' | 'sandbox' | 'egressAllowPrivate' | 'settings'>,
   ): Promise<BenchPlatform> {
     const folder = await tempFolder();
     const host: HostOptions = {
@@ -77,6 +77,10 @@ export class BenchPlatform implements AsyncDisposable {
       async () => (await this.nodeStatus()).freeSlots >= this.slots,
       60_000,
     );
+  }
+
+  get pids(): Readonly<Record<string, number>> {
+    return this.#pids;
   }
 
   /** Memory of each plane's own process, in KiB. */

@@ -20,6 +20,9 @@ export interface BenchScale {
   readonly residentInstances: number;
   readonly bindingCalls: number;
   readonly bindingRounds: number;
+  /** Without and with each attack on a shared thing, in turn. */
+  readonly shareRounds: number;
+  readonly shareRoundMs: number;
 }
 
 type Amounts = Omit<BenchScale, 'sandbox'>;
@@ -42,6 +45,8 @@ export const FULL: Amounts = {
   residentInstances: 2_000,
   bindingCalls: 4_000,
   bindingRounds: 3,
+  shareRounds: 3,
+  shareRoundMs: 4_000,
 };
 
 export const QUICK: Amounts = {
@@ -62,4 +67,6 @@ export const QUICK: Amounts = {
   residentInstances: 100,
   bindingCalls: 400,
   bindingRounds: 1,
+  shareRounds: 1,
+  shareRoundMs: 3_000,
 };

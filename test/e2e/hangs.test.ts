@@ -4,10 +4,17 @@
  */
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { z } from 'zod';
+import { layoutOf } from '#shared/runtime/layout.node.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { hostOf, TestPlatform } from '../support/platform.ts';
 
 const CALL_MS_MAX = 20_000;
+
+const statusSchema = z.object({
+  versions: z.array(z.object({ versionId: z.string(), slotsLeased: z.number() })),
+});
 
 interface Called {
   readonly answers: readonly string[];
@@ -72,6 +79,32 @@ describe('a running platform', () => {
       expect([...new Set(answers)]).toEqual(['warm']);
       expect(answers.length).toBeGreaterThan(10);
     });
+
+  test('calls an instance that lies idle, before there is another scheduler', async ({ expect }) => {
+    expect((await platform.call('warm')).text).toBe('warm');
+    const scheduler = peerOf(layoutOf(platform.dataDir).sockets.scheduler);
+    // Gateways give leases back that nobody uses; the instance stays.
+    await waitFor('all leases to be given back', async () => {
+      const { versions } = await scheduler.call('/v1/status', statusSchema);
+      return (
+        versions.some(({ versionId }) => versionId.startsWith('default/warm@')) &&
+        versions.every(({ slotsLeased }) => slotsLeased === 0)
+      );
+    });
+    await scheduler.close();
+    const pid = platform.platform.pids()['scheduler'] ?? 0;
+    process.kill(pid, 'SIGKILL');
+    const answer = await platform.call('warm');
+    expect(answer.text).toBe('warm');
+    expect([pid, undefined]).toContain(platform.platform.pids()['scheduler']);
+    await waitFor(
+      'another scheduler',
+      () => ![pid, undefined].includes(platform.platform.pids()['scheduler']),
+      30_000,
+    );
+    await planes();
+    expect((await platform.call('warm')).text).toBe('warm');
+  });
 
   test('replaces one of two gateways: connections that it had break instead of hanging, later ones are answered', async ({
     expect,

@@ -5,10 +5,15 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, test } from 'vitest';
+import { afterAll, beforeAll, describe, test } from 'vitest';
 import { SHARED, type SharedName } from '#shared/shared-things.ts';
 import { Shares } from '#shared/shares.ts';
+import { createdKeySchema } from '#shared/contracts/access.ts';
+import { importSigningKey } from '#shared/signatures/sign.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
+import { ControlApi } from '../support/api.ts';
 import { repositoryRoot } from '../support/paths.ts';
+import { TestPlatform } from '../support/platform.ts';
 
 const GATEWAY = 'gateway/bodies.node.test.ts';
 const UPLOADS = 'control/publish/shares.test.ts';
@@ -17,6 +22,8 @@ const CACHE = 'shared/shared-cache.test.ts';
 const KV = 'nodes/bindings/kv/kv.test.ts';
 const CACHED = 'nodes/bindings/cache/cache.test.ts';
 const NAMES = 'nodes/egress/bounds.test.ts';
+const STARTS = 'nodes/instances/starts.test.ts';
+const PLATFORM = 'test/hostile/shares.test.ts';
 
 const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]>> = {
   'gateway.connections': [GATEWAY, 'one address keeps no other from connecting'],
@@ -26,12 +33,20 @@ const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]
   'gateway.tokens': [CACHE, 'a hostile account drives out its own entries'],
   'leases.acquires': [RULE, 'whatever happened before, one that holds nothing finds room'],
   'scheduler.waiters': ['scheduler/core/queue.test.ts', 'one account fills half of the queue'],
+  'scheduler.starts': ['scheduler/core/placement.test.ts', 'and another starts beside it'],
+  'node.starts': [PLATFORM, 'starts beside a flood of cold starts as soon as its turn comes'],
+  'node.startPlaces': [STARTS, 'each start of another begins at once'],
+  'node.slots': ['nodes/slots/pool.test.ts', 'a burst of one account leaves waiting slots to others'],
   'node.logs': [RULE, 'whatever happened before, one that holds nothing finds room'],
   'kv.requests': [KV, 'answers share_full to the account that has too much in hand, serves others'],
   'kv.bodies': [KV, 'eleven puts of one account that never end leave another its own'],
   'node.cache': [CACHE, 'a hostile account drives out its own entries'],
   'cache.bodies': [CACHED, 'puts of one account that never end leave another its own'],
   'cache.requests': [RULE, 'whatever happened before, one that holds nothing finds room'],
+  'rateLimits.keys': [
+    'nodes/bindings/rate-limits/windows.test.ts',
+    'drive out its own oldest, and none of another',
+  ],
   'egress.connections': ['nodes/egress/proxy.test.ts', 'the share of the account'],
   'egress.lookups': [NAMES, 'one account looks up half of all names that may be at once'],
   'egress.names': [NAMES, 'names that one account fills the memory with drive out none of another'],
@@ -44,7 +59,7 @@ const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]
   'control.maps': [CACHE, 'a hostile account drives out its own entries'],
   'control.uploads': [UPLOADS, 'at the bound of its uploads is told so, and the other goes on'],
   'control.trials': [UPLOADS, 'whose 24 uploads loop at their start keeps nobody from publishing'],
-  'control.trialPlaces': ['control/permits.test.ts', 'one more than may wait is told so'],
+  'control.trialPlaces': ['shared/permits.test.ts', 'one more than may wait is told so'],
   'control.nonces': ['shared/signatures/replay.test.ts', 'an account with ever new keys holds half'],
 };
 
@@ -69,3 +84,57 @@ describe('of everything that accounts share', () => {
     },
   );
 });
+
+describe('on a platform with a hostile account', () => {
+  let platform: TestPlatform;
+  let hostile: ControlApi;
+  beforeAll(async () => {
+    platform = await TestPlatform.start();
+    hostile = await hostileAccount(platform);
+  });
+  afterAll(() => platform?.[Symbol.asyncDispose]());
+
+  test('another starts beside a flood of cold starts as soon as its turn comes', async ({ expect }) => {
+    // Every call of them is a cold start.
+    const config = {
+      auth: { mode: 'public' },
+      scaling: { isolation: 'request', maxInstances: 100 },
+    } as const;
+    const modules = { 'index.js': 'export default { fetch: () => new Response("started") };' };
+    await hostile.deploy('flood', { modules, config });
+    await platform.api.deploy('good', { modules, config });
+    const over = new AbortController();
+    let done = 0;
+    const lane = async (): Promise<void> => {
+      while (!over.signal.aborted) if ((await platform.call('flood.hostile')).status === 200) done += 1;
+    };
+    const flood = Promise.all(Array.from({ length: LANES }, lane));
+    await waitFor('the flood', () => done > LANES);
+    const before = done;
+    for (let call = 0; call < CALLS; call += 1) {
+      const answer = await platform.call('good');
+      expect([answer.status, answer.headers['isoplane-cold-start']]).toEqual([200, '1']);
+    }
+    const beside = done - before;
+    over.abort();
+    await flood;
+    // In the order of their arrival each would have waited for all lanes.
+    expect(beside).toBeLessThan((LANES * CALLS) / 2);
+    expect(beside, 'the flood went on').toBeGreaterThan(0);
+  });
+});
+
+/** Calls of the flood in hand at once, and of the other account one after another. */
+const LANES = 48;
+const CALLS = 5;
+
+async function hostileAccount({ api }: TestPlatform): Promise<ControlApi> {
+  await api.call('POST', '/v1/accounts', { name: 'hostile' });
+  const { id: keyId, secret = '' } = await api.expect(createdKeySchema, 'POST', '/v1/accounts/hostile/keys', {
+    name: 'owner',
+    role: 'owner',
+    algorithm: 'ed25519',
+  });
+  const key = await importSigningKey({ keyId, algorithm: 'ed25519', secret });
+  return new ControlApi(api.url, key, 'hostile');
+}

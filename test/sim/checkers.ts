@@ -307,7 +307,7 @@ export function checkConsistency(state: State): void {
   }
   for (const node of state.nodes.values()) {
     const starting = [...node.instances].filter((instance) => instance.state === 'starting').length;
-    must(starting === node.starting, `${node.id} counts ${node.starting} starting, has ${starting}`);
+    must(starting === node.starts.used, `${node.id} counts ${node.starts.used} starting, has ${starting}`);
   }
 }
 

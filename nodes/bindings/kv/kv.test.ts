@@ -299,6 +299,28 @@ describe('kvServer()', () => {
     }
   });
 
+  test('that loses its caller in the midst of a put gives the bytes back, and logs no failure', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const path = join(folder.path, 'kv.sock');
+    const log = memoryLog();
+    const refuse = (): never => {
+      throw new Error('is not asked');
+    };
+    const deps = { ...depsOf({ get: refuse, put: refuse, delete: refuse, list: refuse }), log };
+    const server = kvServer(deps, { namespaceId: 'n', account: 'a' });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const sent = httpRequest({ socketPath: path, method: 'PUT', path: '/k?urlencoded=true', agent: false });
+    sent.on('error', () => undefined);
+    sent.write(Buffer.alloc(100_000));
+    await waitFor('its bytes', () => deps.bodies.heldBy('a') >= 100_000);
+    sent.destroy();
+    await waitFor('them to be given back', () => deps.bodies.used === 0 && deps.requests.used === 0);
+    expect(log.lines).toEqual([]);
+    server.close();
+  });
+
   test('eleven puts of one account that never end leave another its own, and are let go when they are silent', async ({
     expect,
   }) => {
@@ -357,5 +379,6 @@ function depsOf(store: KvServerDeps['store']) {
     log: memoryLog(),
     requests: new Shares('kv.requests'),
     bodies: new Shares('kv.bodies'),
+    line: { run: async <T>(_account: string, work: () => T | Promise<T>) => work() },
   };
 }

@@ -4,12 +4,15 @@ import { Shares } from '#shared/shares.ts';
 import { runThread } from '../run-thread.node.ts';
 import type { KvData, KvTarget } from './kind.ts';
 import { Quotas } from './quota.ts';
+import { Line } from './line.ts';
 import { answerKv } from './questions.ts';
 import { kvServer, type KvServerDeps } from './serve.node.ts';
 import { KvStore } from './store.node.ts';
 
 const SWEEP_MS = 10_000;
 const SWEEP_PAUSE_MS = 20;
+/** A server is asked over the network, which blocks nothing. */
+const NO_LINE: KvServerDeps['line'] = { run: async (_account, work) => work() };
 
 await runThread<KvTarget>(async (data, log) => {
   const clock = systemClock;
@@ -20,6 +23,9 @@ await runThread<KvTarget>(async (data, log) => {
   const quotas = new Quotas(url.startsWith('file:') ? Math.floor(bytesMax / 4) : undefined);
   const requests = new Shares('kv.requests');
   const bodies = new Shares('kv.bodies');
+  const line = url.startsWith('file:')
+    ? new Line({ clock, breathe: () => new Promise((resolve) => setImmediate(resolve)) })
+    : NO_LINE;
   const storeOf = (account: string): KvServerDeps['store'] => ({
     get: (namespace, key) => store.get(namespace, key),
     list: (namespace, request) => store.list(namespace, request),
@@ -43,7 +49,7 @@ await runThread<KvTarget>(async (data, log) => {
   });
   return {
     serve: ({ target }) =>
-      kvServer({ store: storeOf(target.account), clock, timers, log, requests, bodies }, target),
+      kvServer({ store: storeOf(target.account), clock, timers, log, requests, bodies, line }, target),
     state: (entries) => quotas.apply(entries),
     answer: (question) => answerKv({ store, quotas }, question, Math.floor(clock.wallMs() / 1_000)),
     close: async () => {

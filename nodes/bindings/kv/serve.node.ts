@@ -21,6 +21,7 @@ import {
   listRequestOf,
   metadataOf,
 } from './rules.ts';
+import type { Line } from './line.ts';
 import type { KvStore } from './store.node.ts';
 
 export interface KvServerDeps {
@@ -31,6 +32,8 @@ export interface KvServerDeps {
   /** Of all sockets. */
   readonly requests: Shares;
   readonly bodies: Shares;
+  /** What blocks the thread goes through it. */
+  readonly line: Pick<Line, 'run'>;
 }
 
 /** What a socket leads to, and whose it is. */
@@ -82,9 +85,11 @@ function refuse(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): void {
+  // Its function has ended: that is no failure of ours, and must not fill the log of all.
+  if (outgoing.destroyed) return;
   if (error.code === 'internal' || error.code === 'kv_unavailable')
     deps.log.warn('kv_failed', { code: error.code, error: error.message });
-  if (outgoing.headersSent || outgoing.destroyed) return void outgoing.destroy();
+  if (outgoing.headersSent) return void outgoing.destroy();
   const detail = error.publicDetail ?? ERRORS[error.code].message;
   const body = `${error.code}: ${detail}`;
   // workerd puts the reason phrase into the error that the promise rejects with.
@@ -155,8 +160,7 @@ function keyIn(path: string, query: URLSearchParams): Uint8Array {
   }
 }
 
-function sendJson(outgoing: ServerResponse, value: unknown): void {
-  const body = JSON.stringify(value);
+function sendJson(outgoing: ServerResponse, body: string): void {
   outgoing
     .writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
     .end(body);
@@ -164,7 +168,7 @@ function sendJson(outgoing: ServerResponse, value: unknown): void {
 
 async function get({ deps, namespace, account, query, outgoing }: KvCall, key: Uint8Array): Promise<void> {
   checkCacheTtl(query.get('cache_ttl'));
-  const entry = await deps.store.get(namespace, key);
+  const entry = await deps.line.run(account, () => deps.store.get(namespace, key));
   if (entry === undefined) return void outgoing.writeHead(404, { 'content-length': 0 }).end();
   const { value, metadata, expires } = entry;
   // A slow reader holds its value in memory: it counts until it is gone.
@@ -198,40 +202,47 @@ function headerOf(incoming: IncomingMessage, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-async function list({ deps, namespace, query, outgoing }: KvCall): Promise<void> {
-  const { keys, complete } = await deps.store.list(namespace, listRequestOf(query));
-  const last = keys.at(-1);
-  sendJson(outgoing, {
-    keys: keys.map(({ key, metadata, expires }) => ({
-      name: Buffer.from(key).toString('utf8'),
-      ...(expires === undefined ? {} : { expiration: expires }),
-      // workerd parses it once more.
-      ...(metadata === undefined ? {} : { metadata }),
-    })),
-    list_complete: complete,
-    ...(complete || last === undefined ? {} : { cursor: cursorOf(last.key) }),
-    cacheStatus: null,
+async function list({ deps, namespace, account, query, outgoing }: KvCall): Promise<void> {
+  const wanted = listRequestOf(query);
+  const body = await deps.line.run(account, async () => {
+    const { keys, complete } = await deps.store.list(namespace, wanted);
+    const last = keys.at(-1);
+    return JSON.stringify({
+      keys: keys.map(({ key, metadata, expires }) => ({
+        name: Buffer.from(key).toString('utf8'),
+        ...(expires === undefined ? {} : { expiration: expires }),
+        // workerd parses it once more.
+        ...(metadata === undefined ? {} : { metadata }),
+      })),
+      list_complete: complete,
+      ...(complete || last === undefined ? {} : { cursor: cursorOf(last.key) }),
+      cacheStatus: null,
+    });
   });
+  sendJson(outgoing, body);
 }
 
 async function bulk(call: KvCall): Promise<void> {
-  const { deps, namespace, outgoing } = call;
+  const { deps, namespace, account, outgoing } = call;
   const { keys, type, withMetadata } = await withBody(call, BULK_BODY_BYTES_MAX, (body) =>
     bulkRequestOf(Buffer.from(body).toString('utf8')),
   );
   const answers: [string, unknown][] = [];
   let bytes = 0;
   for (const key of keys) {
-    const entry = await deps.store.get(namespace, keyBytes(key));
-    bytes += entry?.value.byteLength ?? 0;
-    if (bytes > KV_LIMITS.valueBytesMax)
-      throw new PlatformError('kv_value_too_large', 'a bulk read is too large', {
-        publicDetail: `Together the values have more than ${KV_LIMITS.valueBytesMax} bytes.`,
-      });
-    answers.push([key, entry === undefined ? null : bulkValue(entry, type, withMetadata)]);
+    const answer = await deps.line.run(account, async () => {
+      const entry = await deps.store.get(namespace, keyBytes(key));
+      bytes += entry?.value.byteLength ?? 0;
+      if (bytes > KV_LIMITS.valueBytesMax)
+        throw new PlatformError('kv_value_too_large', 'a bulk read is too large', {
+          publicDetail: `Together the values have more than ${KV_LIMITS.valueBytesMax} bytes.`,
+        });
+      return entry === undefined ? null : bulkValue(entry, type, withMetadata);
+    });
+    answers.push([key, answer]);
   }
   // Not an object literal: `__proto__` is a key like any other.
-  sendJson(outgoing, Object.fromEntries(answers));
+  sendJson(outgoing, await deps.line.run(account, () => JSON.stringify(Object.fromEntries(answers))));
 }
 
 function bulkValue(
@@ -262,8 +273,9 @@ async function withBody<T>(
   bytesMax: number,
   work: (body: Uint8Array) => T | Promise<T>,
 ): Promise<T> {
-  if (Number(incoming.headers['content-length'] ?? 0) > bytesMax) throw tooLarge(bytesMax);
-  const held = new HeldBytes(deps.bodies, account);
+  const announced = incoming.headers['content-length'];
+  if (Number(announced ?? 0) > bytesMax) throw tooLarge(bytesMax);
+  const held = new HeldBytes(deps.bodies, account, announced === undefined ? undefined : Number(announced));
   let silence: Pick<Timer, 'cancel'> = noTimer;
   // The stream ends with the error; its connection is of no more use.
   const listen = (): void => {

@@ -49,11 +49,13 @@ const READERS = 4;
 const REMOTE_TIMEOUT_MS = 10_000;
 /** Of one transaction of waiting writes. */
 const BATCH_MAX = 64;
-const BATCH_BYTES_MAX = 8 * 1_048_576;
+/** A few milliseconds of the thread, which all accounts share. */
+const BATCH_BYTES_MAX = 2 * 1_048_576;
 /** Of functions and of ourselves; each account's part is bounded before (shared things: kv.requests). */
 const WAITING_MAX = 2_048;
-/** Rows that a sweep removes at once, so that no write waits for long. */
-const SWEEP_ROWS = 200;
+/** What a sweep removes at once, so that nothing else waits for long: a large value is many pages. */
+const SWEEP_ROWS_MAX = 200;
+const SWEEP_BYTES_MAX = 8 * 1_048_576;
 const CLAIMED_MAX = 100_000;
 
 interface Write {
@@ -223,9 +225,8 @@ export class KvStore {
     const removed = await this.#remove('expires <= ?', this.#nowSeconds());
     const { rows } = await this.#read('SELECT namespace FROM kv_dropped LIMIT 1', []);
     const namespace = rows[0]?.['namespace'];
-    if (typeof namespace !== 'string') return removed >= SWEEP_ROWS;
-    const dropped = await this.#remove('namespace = ?', namespace);
-    if (dropped === 0) {
+    if (typeof namespace !== 'string') return removed === 'some';
+    if ((await this.#remove('namespace = ?', namespace)) === 'none') {
       await this.#write({ sql: 'DELETE FROM kv_usage WHERE namespace = ?', args: [namespace] }, 0);
       await this.#write({ sql: 'DELETE FROM kv_dropped WHERE namespace = ?', args: [namespace] }, 0);
     }
@@ -264,16 +265,26 @@ export class KvStore {
     }
   }
 
-  async #remove(condition: string, value: string | number): Promise<number> {
-    const { rows } = await this.#read(`SELECT rowid FROM kv WHERE ${condition} LIMIT ${SWEEP_ROWS}`, [value]);
-    if (rows.length === 0) return 0;
-    const ids = rows.map((row) => Number(row['rowid']));
+  /** @returns what there was to remove: `all` of it is gone, or `some` may be left. */
+  async #remove(condition: string, value: string | number): Promise<'none' | 'some' | 'all'> {
+    const { rows } = await this.#read(
+      `SELECT rowid, length(value) AS bytes FROM kv WHERE ${condition} LIMIT ${SWEEP_ROWS_MAX}`,
+      [value],
+    );
+    if (rows.length === 0) return 'none';
+    const ids: number[] = [];
+    let bytes = 0;
+    for (const row of rows) {
+      bytes += Number(row['bytes']);
+      if (ids.length > 0 && bytes > SWEEP_BYTES_MAX) break;
+      ids.push(Number(row['rowid']));
+    }
     // The condition again: a key may have been put anew meanwhile.
     await this.#write(
       { sql: `DELETE FROM kv WHERE rowid IN (${ids.join(', ')}) AND ${condition}`, args: [value] },
       0,
     );
-    return rows.length;
+    return rows.length < SWEEP_ROWS_MAX && ids.length === rows.length ? 'all' : 'some';
   }
 
   #write(statement: InStatement, bytes: number, account = ''): Promise<number> {

@@ -3,8 +3,16 @@
  * and the next permit goes to the account that holds the fewest, so that nobody waits behind all that another
  * account has sent.
  */
-import { PlatformError } from '#shared/errors.ts';
-import type { Shares } from '#shared/shares.ts';
+import { PlatformError, type ErrorCode } from './errors.ts';
+import type { Shares } from './shares.ts';
+
+export interface PermitsOptions {
+  readonly permits: Shares;
+  /** To wait for one. */
+  readonly places: Shares;
+  /** What one is told who was withdrawn while it waited, unless the signal says it. */
+  readonly goneCode: ErrorCode;
+}
 
 interface Waiter {
   readonly account: string;
@@ -14,16 +22,27 @@ interface Waiter {
 export class Permits {
   readonly #permits: Shares;
   readonly #places: Shares;
+  readonly #goneCode: ErrorCode;
   /** In order of arrival. */
   readonly #waiting = new Set<Waiter>();
 
-  constructor(options: { readonly permits: Shares; readonly places: Shares }) {
-    this.#permits = options.permits;
-    this.#places = options.places;
+  constructor({ permits, places, goneCode }: PermitsOptions) {
+    this.#permits = permits;
+    this.#places = places;
+    this.#goneCode = goneCode;
+  }
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** What one hears who has waited for too long: only others of its account kept it from a permit for that time. */
+  full(account: string): PlatformError {
+    return this.#permits.full(account);
   }
 
   /**
-   * @param signal - the caller has gone: it waits no more.
+   * @param signal - the caller has gone: it waits no more. Once it has its permit, that is the work's to notice.
    * @throws {PlatformError} `share_full` when as many of the account already wait as may.
    */
   async run<T>(account: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
@@ -42,7 +61,12 @@ export class Permits {
       await new Promise<void>((resolve, reject) => {
         const gone = (): void => {
           this.#waiting.delete(waiter);
-          reject(new PlatformError('control_unavailable', 'the client went away while it waited'));
+          const { reason } = signal as { readonly reason: unknown };
+          reject(
+            reason instanceof PlatformError
+              ? reason
+              : new PlatformError(this.#goneCode, 'the caller went away while it waited'),
+          );
         };
         const waiter: Waiter = {
           account,

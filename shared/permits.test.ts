@@ -1,11 +1,12 @@
 import { describe, test } from 'vitest';
-import { Shares } from '#shared/shares.ts';
+import { Shares } from './shares.ts';
 import { Permits } from './permits.ts';
 
 const permitsOf = (permits: number, places: number) =>
   new Permits({
     permits: new Shares('control.trials', { total: permits }),
     places: new Shares('control.trialPlaces', { total: places }),
+    goneCode: 'control_unavailable',
   });
 
 /** Work that ends when it is told to. */
