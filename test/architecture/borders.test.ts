@@ -2,7 +2,15 @@
 import { describe, test } from 'vitest';
 import { repositoryRoot } from '../support/paths.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
-import { borderProblems, importsOf, loneShared, PLANES, readEdges, sourceFiles } from './imports.ts';
+import {
+  borderProblems,
+  importsOf,
+  loneShared,
+  PLANES,
+  readEdges,
+  sourceFiles,
+  suffixProblems,
+} from './imports.ts';
 
 describe('the borders between planes', () => {
   test('hold in every source file of this repository', async ({ expect }) => {
@@ -21,6 +29,16 @@ describe('the borders between planes', () => {
     const files = await sourceFiles(repositoryRoot);
     expect(files.length).toBeGreaterThan(0);
     expect(loneShared(await readEdges(repositoryRoot, files), files)).toEqual([]);
+  });
+
+  test('say by `.node` in its name what needs Node, where the code also runs without', async ({ expect }) => {
+    const files = await sourceFiles(repositoryRoot);
+    expect(suffixProblems(await readEdges(repositoryRoot, files))).toEqual([]);
+    const judged = (path: string, source: string): number => suffixProblems(importsOf(path, source)).length;
+    expect(judged('gateway/a.ts', `import { x } from 'node:fs';`)).toBe(1);
+    expect(judged('shared/a.ts', `export * from './b.node.ts';`)).toBe(1);
+    for (const path of ['gateway/a.node.ts', 'gateway/a.test.ts', 'control/a.ts'])
+      expect(judged(path, `import { x } from 'node:fs'; import './b.node.ts';`)).toBe(0);
   });
 
   test('are not judged by reading nothing: an empty tree gives zero files', async ({ expect }) => {

@@ -68,6 +68,26 @@ export function borderProblems(edges: readonly ImportEdge[]): string[] {
   return problems;
 }
 
+/** The entry of the gateway's process; the other one, worker.ts, runs without Node. */
+const NODE_ENTRY = 'gateway/main.ts';
+
+/**
+ * Sentences about files without `.node` in their name that need Node none the less: in gateway/ and shared/, which
+ * also run where there is none. Elsewhere all is Node.
+ */
+export function suffixProblems(edges: readonly ImportEdge[]): string[] {
+  return edges
+    .filter(
+      ({ from }) =>
+        /^(?:gateway|shared)\//.test(from) &&
+        !from.endsWith('.node.ts') &&
+        !isTest(from) &&
+        from !== NODE_ENTRY,
+    )
+    .filter(({ specifier, to }) => specifier.startsWith('node:') || to?.endsWith('.node.ts') === true)
+    .map(({ from, specifier }) => `${from} imports ${specifier}: its name must end in .node.ts`);
+}
+
 /** Files of shared/ that fewer than two of the planes and cli/ reach, directly or through shared/. */
 export function loneShared(edges: readonly ImportEdge[], files: readonly string[]): string[] {
   const targets = new Map<string, string[]>();

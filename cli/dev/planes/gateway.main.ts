@@ -3,7 +3,7 @@
  * It is an entry of its own, so that no setting of a deployed gateway leads here.
  */
 import process from 'node:process';
-import { gatewayOptions } from '#gateway/options.ts';
+import { gatewayOptions } from '#gateway/options.node.ts';
 import { startGateway } from '#gateway/plane.node.ts';
 import { runPlane } from '#shared/runtime/plane.node.ts';
 import { watchExchanges } from './exchanges.ts';
