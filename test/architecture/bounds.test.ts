@@ -55,6 +55,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
     CLAIMED_MAX: 'process: what is forgotten is written once more',
     WAITING_MAX: 'shared kv.requests',
   },
+  'nodes/bindings/listen.node.ts': 'one',
   'nodes/bindings/services/frames.ts': 'one',
   'nodes/bindings/host.node.ts': 'process: functions that run, counted between two reports',
   'nodes/bindings/thread.node.ts': {
