@@ -144,7 +144,7 @@ async function judge(platform: Platform, program: Program, folder: string, name:
   if ('refused' in expect)
     return { verdict: 'FAULT', detail: `deployed, but ${expect.refused.join()} is missing` };
   const { status, text } = await call(platform.gatewayUrl, name, expect.path);
-  const isRight = status === expect.status && text.includes(expect.contains);
+  const isRight = status === expect.status && text.includes(expect.contains ?? '');
   return { verdict: isRight ? 'runs' : 'FAULT', detail: `${expect.path}: ${status} ${text.slice(0, 300)}` };
 }
 

@@ -17,6 +17,8 @@ import { denoCalls } from './deno.ts';
 import { nativePackages } from './native-packages.ts';
 import { builtinName, nodeBuiltins, type AddedFlags } from './node-builtins.ts';
 import type { BundledModule } from './modules.ts';
+import { flagsOfGlobals } from './node-globals.ts';
+import { npmShims } from './npm-shims.ts';
 import { aliases, external, separateModules } from './plugins.ts';
 import { isScript, isScriptFile } from './script.ts';
 
@@ -99,6 +101,7 @@ function esbuildOptions(
     plugins: [
       aliases(project),
       external(),
+      npmShims(project),
       nodeBuiltins(project, options.added ?? new Map()),
       nativePackages(options.warn ?? (() => undefined)),
       separateModules(project, modules),
@@ -141,6 +144,8 @@ async function bundled(project: CodeProject, options: BundleOptions): Promise<Bu
     throw new CliError('bundle_failed', 'The code could not be bundled.', { problems: deno });
   const extra = project.findAdditionalModules ? await additionalModules(project) : undefined;
   const main = extra?.main ?? MAIN;
+  const { compatibilityDate, compatibilityFlags } = project.config;
+  const globals = flagsOfGlobals(code.text, compatibilityDate, compatibilityFlags);
   for (const module of extra?.modules ?? []) if (module.name !== main) separate.set(module.name, module);
   const modules: BundledModule[] = [
     // Script code is not strict, and neither are CommonJS modules.
@@ -162,7 +167,7 @@ async function bundled(project: CodeProject, options: BundleOptions): Promise<Bu
       ...addedFlagTexts(project, added),
       ...result.warnings.filter((message) => !isOptionalImport(message)).map(messageText),
     ],
-    addedFlags: [...added.keys()].sort(),
+    addedFlags: [...added.keys(), ...globals].sort(),
     style,
     inputs: inputFiles(project, result.metafile),
   };

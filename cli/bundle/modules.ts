@@ -26,12 +26,23 @@ const TYPE_OF_RULE: Record<ModuleRule['type'], ModuleType> = {
   CommonJS: 'commonjs',
 };
 
+/** As wrangler reads a glob, against the specifier as it is written: `*` stands for anything, also for `../`. */
+function wranglersPattern(glob: string): RegExp {
+  const literal = glob.split(/\*+/).map((part) => part.replaceAll(/[\\^$.|?+()[\]{}]/g, String.raw`\$&`));
+  return new RegExp(`^${literal.join('.*')}$`);
+}
+
 /** The project's rules first: the first match decides. */
 export function moduleTypeOf(importPath: string, rules: readonly ModuleRule[]): ModuleType | undefined {
   // A glob's `?` stands for one character, which is just what `.wasm?module` needs; the query is no part of the file.
   const path = importPath.replace(/^(\.\.?\/)+/, '').replace(/\?.*$/, '');
   const rule = [...rules, ...DEFAULT_RULES].find(({ globs }) =>
-    globs.some((glob) => matchesGlob(path, glob) || matchesGlob(basename(path), glob)),
+    globs.some(
+      (glob) =>
+        matchesGlob(path, glob) ||
+        matchesGlob(basename(path), glob) ||
+        wranglersPattern(glob).test(importPath),
+    ),
   );
   return rule === undefined ? undefined : TYPE_OF_RULE[rule.type];
 }

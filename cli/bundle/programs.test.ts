@@ -275,3 +275,54 @@ describe('code', () => {
     expect(textOf(made)).toContain('from "./lang/en.mjs"');
   });
 });
+
+describe('what wrangler puts polyfills in for', () => {
+  const uses = (code: string) => ({
+    'src/index.ts': `${code}\nexport default { fetch: () => new Response() };`,
+  });
+  const date = '2024-11-01';
+  const flags = ['nodejs_compat'];
+
+  test.for([
+    ['performance.now(); new PerformanceObserver(() => {});', ['enable_global_performance_classes']],
+    ['if (process.version) process.cwd();', ['enable_nodejs_process_v2']],
+    ['console.log(process.env.A, performance.now(), process.nextTick);', []],
+  ] as const)('%s switches on what it names', async ([code, added], { expect }) => {
+    expect((await bundle(uses(code), { date, flags })).addedFlags).toEqual(added);
+    expect((await bundle(uses(code), { date: LATEST })).addedFlags).toEqual([]);
+    // Without the second generation of nodejs_compat wrangler puts nothing in either.
+    expect((await bundle(uses(code), { date: '2024-01-01', flags })).addedFlags).toEqual([]);
+    expect((await bundle(uses(code), { date })).addedFlags).toEqual([]);
+  });
+
+  test('what was refused by its opposite stays off', async ({ expect }) => {
+    const opposite = ['nodejs_compat', 'disable_global_performance_classes'];
+    const made = await bundle(uses('new PerformanceObserver(() => {});'), { date, flags: opposite });
+    expect(made.addedFlags).toEqual([]);
+  });
+
+  test("packages that bring fetch to Node.js are the runtime's own, however they are imported", async ({
+    expect,
+  }) => {
+    const code = `import fetch, { Headers } from 'node-fetch'; import cross from 'cross-fetch'; import 'isomorphic-fetch';
+      const required = require('node-fetch'); const inherits = require('inherits');
+      console.log(fetch, Headers, cross, required, inherits);`;
+    expect((await bundle(uses(code))).warnings).toEqual([]);
+    expect(await refusal(uses(code), { date: '2024-01-01', flags })).toContainEqual(
+      expect.stringContaining('"node-fetch"'),
+    );
+  });
+});
+
+test('globs of rules are read as wrangler reads them: a star also stands for the way up', async ({
+  expect,
+}) => {
+  const made = await bundle(
+    {
+      'src/index.ts': `import terms from '../frontend/terms.md'; export default { fetch: () => new Response(terms) };`,
+      'frontend/terms.md': 'terms',
+    },
+    { config: { rules: [{ type: 'Text', globs: ['*/frontend/**'] }] } },
+  );
+  expect(made.modules.map(({ type }) => type)).toEqual(['esm', 'text']);
+});

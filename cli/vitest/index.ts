@@ -116,7 +116,7 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
     modulesRoot: '/',
     modules: miniflareModules([...entry, ...bundle.modules, ...layers]),
     compatibilityDate,
-    compatibilityFlags: flags,
+    compatibilityFlags: [...flags, ...bundle.addedFlags],
     bindings: {
       ...config.vars,
       ...options.vars,

@@ -17,12 +17,14 @@ const programSchema = z.strictObject({
   /** Secrets that its README wants. */
   secrets: z.record(z.string(), z.string()).optional(),
   expect: z.union([
-    /** Answers of one request: the status, and a part of the text that is the program's own. */
-    z.strictObject({
-      path: z.string().default('/'),
-      status: z.number().default(200),
-      contains: z.string().min(1),
-    }),
+    /** Answers of one request: the status, and a part of the text that is the program's own, where it has any. */
+    z
+      .strictObject({
+        path: z.string().default('/'),
+        status: z.number().default(200),
+        contains: z.string().min(1).optional(),
+      })
+      .refine(({ status, contains }) => status !== 200 || contains !== undefined, 'anything answers 200'),
     /** The names that the refusal must tell: keys of the configuration, or words of the bundler's refusal. */
     z.strictObject({ refused: z.array(z.string()).min(1) }),
   ]),
@@ -42,7 +44,7 @@ export function readList(): ProgramList {
 }
 
 export const programName = ({ repository, path, target }: Program): string =>
-  `${repository}/${path}${target === undefined ? '' : `/${target}`}`;
+  [repository, path === '.' ? undefined : path, target].filter((part) => part !== undefined).join('/');
 
 /** As docs/programs.md shows it: what each of them comes to. */
 export function tableOf({ programs }: ProgramList): string {

@@ -34,8 +34,10 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/logs/source-maps.ts': 'one',
   'control/nodes.ts': 'one',
   'control/publish/upload.ts': 'one',
+  'control/start.ts': 'one',
   'control/validation.ts': 'one',
   'gateway/auth/jwt.ts': 'text',
+  'gateway/server.node.ts': 'one',
   'gateway/plain/head.ts': 'one',
   'gateway/plain/response.node.ts': 'one',
   'gateway/routing/router.ts': 'process: what a Host means, found again by a look-up in a map',
@@ -59,6 +61,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
     WAITING_MAX: 'shared kv.requests',
   },
   'nodes/bindings/rate-limits/serve.node.ts': 'text',
+  'nodes/bindings/listen.node.ts': 'one',
   'nodes/bindings/services/frames.ts': 'one',
   'nodes/bindings/host.node.ts': 'process: functions that run, counted between two reports',
   'nodes/bindings/thread.node.ts': {
