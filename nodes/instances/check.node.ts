@@ -6,7 +6,7 @@ import { PlatformError } from '#shared/errors.ts';
 import { ByteBucket } from '../logs/bucket.ts';
 import { LogCollector } from '../logs/collector.ts';
 import type { Programs } from '../code/programs.node.ts';
-import type { Slot } from '../slots/slot.node.ts';
+import type { Program, Slot } from '../slots/slot.node.ts';
 import { launch, type LaunchOptions } from './launch.node.ts';
 
 const LOG_LINES_MAX = 50;
@@ -35,8 +35,17 @@ export async function check(
   const { clock } = options.launch;
   let told: (json: string | undefined) => void = () => undefined;
   const exported = new Promise<string | undefined>((resolve) => (told = resolve));
+  let mark = '';
+  const programOf = async (): Promise<Program> => {
+    const program = await options.programs.of(runnable);
+    mark = program.logMark;
+    return program;
+  };
   const collector = new LogCollector({
-    mark: program.logMark,
+    // Known once the code was read, which is before there is a process that could write a line.
+    get mark() {
+      return mark;
+    },
     instanceId: 'check',
     versionId: runnable.id,
     bucket: new ByteBucket(runnable.limits.logBytesPerSecond, clock.monotonicMs()),
@@ -51,20 +60,15 @@ export async function check(
   });
   let slot: Slot | undefined;
   // Nobody calls it, so it needs nothing to reach.
-  const outcome = await launch(
-    { ...options.launch, attachments: [] },
-    runnable,
-    () => options.programs.of(runnable),
-    {
-      instanceId: 'check',
-      purpose: 'trial',
-      sink: collector,
-      refused: (message) => collector.platform(message),
-      onSlot: (taken) => {
-        slot = taken;
-      },
+  const outcome = await launch({ ...options.launch, attachments: [] }, runnable, programOf, {
+    instanceId: 'check',
+    purpose: 'trial',
+    sink: collector,
+    refused: (message) => collector.platform(message),
+    onSlot: (taken) => {
+      slot = taken;
     },
-  );
+  });
   if (outcome.kind === 'started') {
     const timer = options.launch.timers.after(EXPORTS_MS_MAX, () => told(undefined));
     await exported;

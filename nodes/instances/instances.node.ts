@@ -224,8 +224,17 @@ export class Instances {
     const runnable = await this.#options.findRunnable(versionId);
     if (runnable === undefined)
       throw new PlatformError('version_not_found', `the feed has not brought ${versionId}`);
+    let mark = '';
+    const programOf = async (): Promise<Program> => {
+      const program = await this.#options.programs.of(runnable).catch(ofServed);
+      mark = program.logMark;
+      return program;
+    };
     const collector = new LogCollector({
-      mark: program.logMark,
+      // Known once the code was read, which is before there is a process that could write a line.
+      get mark() {
+        return mark;
+      },
       instanceId,
       versionId,
       bucket: this.#options.logs.bucketOf(versionId, runnable.limits.logBytesPerSecond),
@@ -233,7 +242,6 @@ export class Instances {
       clock: this.#options.launch.clock,
       timers: this.#options.launch.timers,
     });
-    const programOf = (): Promise<Program> => this.#options.programs.of(runnable).catch(ofServed);
     const outcome = await launch(this.#options.launch, runnable, programOf, {
       instanceId,
       stopped: entry.stopped.signal,
