@@ -7,6 +7,17 @@ import { statusOf } from './report.ts';
 
 const IDLE: Partial<Scaling> = { idleTimeoutMs: 3_000 };
 
+test('a start without an answer is waited for as long as the agent and a hook may take, then given up', () => {
+  const talk = new Conversation();
+  talk.node('n1');
+  talk.acquire('a');
+  const beat = (): void => void talk.node('n1');
+  talk.pass(LIMITS.startMsMax + LIMITS.hookTimeoutMsMax, beat);
+  expect([...talk.state.instances.values()].map(({ state }) => state)).toEqual(['starting']);
+  talk.pass(6_000, beat);
+  expect([...talk.state.instances.values()]).toEqual([]);
+});
+
 describe('an idle instance', () => {
   test('loses its leases first and is stopped when the gateway has dropped them', () => {
     const talk = new Conversation();

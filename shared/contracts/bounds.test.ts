@@ -113,6 +113,15 @@ test('instances that an alias keeps ready are bounded, at any time', ({ expect }
     ).toEqual([true, false]);
 });
 
+test('the calls that a rate-limit binding lets through are bounded', ({ expect }) => {
+  const rule = (limit: number): object =>
+    config({ rateLimits: [{ binding: 'R', limit, periodSeconds: 10 }] });
+  const taken = [0, 1, LIMITS.rateLimitMax, LIMITS.rateLimitMax + 1].map((limit) =>
+    accepts(functionConfigSchema, rule(limit)),
+  );
+  expect(taken).toEqual([false, true, true, false]);
+});
+
 test('one question about missing assets names a bounded number of files', ({ expect }) => {
   const files = (length: number): object => ({
     files: Array.from({ length }, () => ({ digest: 'a'.repeat(64), bytes: 1 })),
