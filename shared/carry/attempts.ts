@@ -89,7 +89,6 @@ export async function attempts<V extends CarriedVersion, A extends Answered>(
         const outcome = await carriage.deliver(attempt);
         sent = outcome.kind !== 'unreachable' && outcome.kind !== 'busy';
         if (sent && !progress.reached) tally.reached();
-        progress.reached ||= sent;
         if (outcome.kind === 'answered') return tally.answered(outcome);
         if (outcome.kind === 'client_gone') return undefined;
         pauseMs = await pauseAfter(deps, carriage, { outcome, permit, version, progress });
@@ -97,6 +96,8 @@ export async function attempts<V extends CarriedVersion, A extends Answered>(
         tally.failed();
         throw thrown;
       } finally {
+        // What fails in a way that nobody foresaw may have been sent.
+        progress.reached ||= sent;
         tally.close();
         permit.release(sent);
       }

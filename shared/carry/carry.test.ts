@@ -84,6 +84,18 @@ describe('a job', () => {
     expect(sink.how).toBe('open');
   });
 
+  test('that fails in a way that nobody foresaw is taken for sent', async ({ expect }) => {
+    await world.instance(echoes);
+    const sink = new Collector();
+    Object.defineProperty(sink, 'gone', {
+      get: () => {
+        throw new Error('unforeseen');
+      },
+    });
+    expect(await world.carry({ sink })).toBe('Error: unforeseen');
+    expect(world.unsent).toBe(0);
+  });
+
   test('is cut off when its instance ends within the answer, and that is told', async ({ expect }) => {
     await world.instance((request, response) => {
       response.writeHead(200, { 'content-length': '10' });

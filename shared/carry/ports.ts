@@ -93,8 +93,10 @@ export interface Answered {
 
 /** No response head reached the client. */
 export type Unanswered =
-  /** `unreachable`: nothing was sent, the instance does not listen any more. */
-  /** `busy`: nothing was sent, its queue of connections is full: it lives, and has more to do than it takes. */
+  /**
+   * Nothing was sent. `unreachable`: the instance does not listen any more. `busy`: its queue of connections is full; it
+   * lives, and has more to do than it takes.
+   */
   | { readonly kind: 'unreachable' | 'busy' }
   /** The instance closed before a response head. `replayable`: the body can be sent again. */
   | { readonly kind: 'reset'; readonly replayable: boolean }
