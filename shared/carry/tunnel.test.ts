@@ -44,6 +44,8 @@ const instance = (onRequest: (socket: Socket, head: string) => void): Promise<st
   );
 
 interface Tunnelled {
+  /** Of the client, as the server has it. */
+  readonly socket: Socket;
   readonly client: Socket;
   readonly received: () => string;
   readonly outcome: Promise<CarryOutcome>;
@@ -86,7 +88,7 @@ async function upgrade(
       resolve,
     ),
   );
-  return { client, received: () => received, outcome, broken: () => broken };
+  return { socket, client, received: () => received, outcome, broken: () => broken };
 }
 
 describe('an upgrade', () => {
@@ -166,11 +168,11 @@ describe('an upgrade', () => {
     await closed;
   });
 
-  test('whose client goes first is over, and its instance is told', async ({ expect }) => {
+  test('whose connection closes first is over, and its instance is told', async ({ expect }) => {
     let closed = false;
     const path = await instance((socket) => socket.on('end', () => (closed = true)));
-    const { client, outcome } = await upgrade(path);
-    client.destroy();
+    const { socket, outcome } = await upgrade(path);
+    socket.destroy();
     expect(await outcome).toEqual({ kind: 'client_gone' });
     await waitFor('the end at the instance', () => closed);
   });

@@ -18,7 +18,8 @@ let platform: TestPlatform;
 
 beforeAll(async () => {
   platform = await TestPlatform.start();
-  const scaling = { maxInstances: 1, queueTimeoutMs: 1_500 };
+  // Longer than a lease takes to move from one holder to the other.
+  const scaling = { maxInstances: 1, queueTimeoutMs: 6_000 };
   await platform.api.deploy('target', {
     modules: {
       'index.js': `let id; export default { fetch: () => new Response((id ??= crypto.randomUUID())) };`,
