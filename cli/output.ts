@@ -102,6 +102,12 @@ function describe(thrown: unknown, verbose: boolean): { described: Described; ex
       described: trace === undefined ? described : { ...described, logs: trace },
     };
   }
+  const file = fileFailure(thrown);
+  if (file !== undefined)
+    return {
+      exitCode: EXIT.failed,
+      described: { ...file, ...(trace === undefined ? {} : { logs: trace }) },
+    };
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return {
     exitCode: EXIT.failed,
@@ -111,6 +117,31 @@ function describe(thrown: unknown, verbose: boolean): { described: Described; ex
       advice: 'Repeat it with --verbose to see where.',
       ...(trace === undefined ? {} : { logs: trace }),
     },
+  };
+}
+
+const FILE_REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'this user may not use it',
+  EEXIST: 'something is there already',
+  EISDIR: 'it is a folder',
+  EMFILE: 'too many files are open',
+  ENAMETOOLONG: 'the name is too long',
+  ENOENT: 'there is no such file or folder',
+  ENOSPC: 'the disk is full',
+  ENOTDIR: 'a part of the path is no folder',
+  EPERM: 'this user may not use it',
+  EROFS: 'the disk is read-only',
+};
+
+/** A file that a command was to read or write: what the system says of it, without its jargon. */
+function fileFailure(thrown: unknown): Pick<Described, 'code' | 'message' | 'advice'> | undefined {
+  if (!(thrown instanceof Error) || !('path' in thrown) || typeof thrown.path !== 'string') return undefined;
+  const reason = 'code' in thrown ? FILE_REASONS[String(thrown.code)] : undefined;
+  if (reason === undefined) return undefined;
+  return {
+    code: 'file_unusable',
+    message: `${thrown.path} cannot be used: ${reason}.`,
+    advice: 'Check the path and who may use it; --verbose shows where it was wanted.',
   };
 }
 
