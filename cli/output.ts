@@ -80,6 +80,8 @@ function describe(thrown: unknown, verbose: boolean): { described: Described; ex
       described: {
         code: 'dependencies_missing',
         ...missing,
+        // It need not be the cause.
+        detail: thrown instanceof Error ? (thrown.message.split('\n')[0] ?? '') : String(thrown),
         ...(trace === undefined ? {} : { logs: trace }),
       },
     };
