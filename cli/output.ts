@@ -73,6 +73,12 @@ function explains(thrown: unknown): boolean {
 
 function describe(thrown: unknown, verbose: boolean): { described: Described; exitCode: ExitCode } {
   const trace = verbose && thrown instanceof Error ? causes(thrown) : undefined;
+  const file = fileFailure(thrown);
+  if (file !== undefined)
+    return {
+      exitCode: EXIT.failed,
+      described: { ...file, ...(trace === undefined ? {} : { logs: trace }) },
+    };
   const missing = explains(thrown) ? undefined : dependencyProblem();
   if (missing !== undefined)
     return {
@@ -104,12 +110,6 @@ function describe(thrown: unknown, verbose: boolean): { described: Described; ex
       described: trace === undefined ? described : { ...described, logs: trace },
     };
   }
-  const file = fileFailure(thrown);
-  if (file !== undefined)
-    return {
-      exitCode: EXIT.failed,
-      described: { ...file, ...(trace === undefined ? {} : { logs: trace }) },
-    };
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return {
     exitCode: EXIT.failed,
