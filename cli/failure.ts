@@ -1,5 +1,5 @@
 /** How the command ends. Exit codes are part of its interface: help.ts says what each means. */
-import { ERRORS, type PlatformError } from '#shared/errors.ts';
+import { ERRORS, PlatformError } from '#shared/errors.ts';
 
 export const EXIT = {
   done: 0,
@@ -66,6 +66,10 @@ const ADVICE: Partial<Record<string, string>> = {
   storage_full: 'Free disk space and repeat the command.',
   database_corrupt: 'Move the data folder away and restore a backup into its place.',
   function_not_found: '`isoplane functions list` shows what exists.',
+  account_not_found: '`isoplane accounts list` shows what exists.',
+  namespace_not_found: '`isoplane kv list` shows what exists; `isoplane kv create NAME` makes one.',
+  secret_not_found:
+    '`isoplane secrets list` shows those of the account, with `--function NAME` those of a function.',
   version_not_found: '`isoplane versions NAME` shows what exists.',
   alias_not_found: '`isoplane aliases list NAME` shows what exists.',
   layer_not_found:
@@ -78,12 +82,26 @@ const ADVICE: Partial<Record<string, string>> = {
   node_unavailable: 'Wait a moment and repeat; `isoplane status` shows the nodes.',
 };
 
+/** Where the table's text speaks to callers of a function, and a command speaks of names. */
+const MESSAGES: Partial<Record<string, string>> = { function_not_found: 'There is no such function.' };
+
+/** Codes whose advice is about the function that the command named. */
+const OF_THE_FUNCTION = new Set(['alias_not_found', 'no_previous_version', 'version_not_found']);
+const subjects = new WeakMap<Error, string>();
+
+/** Whose command failed: its advice names the function then. */
+export function aboutFunction<T>(thrown: T, name: string | undefined): T {
+  if (thrown instanceof PlatformError && name !== undefined && OF_THE_FUNCTION.has(thrown.code))
+    subjects.set(thrown, name);
+  return thrown;
+}
+
 export function describePlatformError(error: PlatformError): Described {
   const { problems, stack, logs, requestId } = error.extensions;
-  const advice = ADVICE[error.code];
+  const advice = ADVICE[error.code]?.replace('NAME', subjects.get(error) ?? 'NAME');
   return {
     code: error.code,
-    message: ERRORS[error.code].message,
+    message: MESSAGES[error.code] ?? ERRORS[error.code].message,
     ...(error.publicDetail === undefined ? {} : { detail: error.publicDetail }),
     ...(advice === undefined ? {} : { advice }),
     ...(Array.isArray(problems) ? { problems: problems.map(asProblem) } : {}),

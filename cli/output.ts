@@ -73,6 +73,12 @@ function explains(thrown: unknown): boolean {
 
 function describe(thrown: unknown, verbose: boolean): { described: Described; exitCode: ExitCode } {
   const trace = verbose && thrown instanceof Error ? causes(thrown) : undefined;
+  const file = fileFailure(thrown);
+  if (file !== undefined)
+    return {
+      exitCode: EXIT.failed,
+      described: { ...file, ...(trace === undefined ? {} : { logs: trace }) },
+    };
   const missing = explains(thrown) ? undefined : dependencyProblem();
   if (missing !== undefined)
     return {
@@ -80,6 +86,8 @@ function describe(thrown: unknown, verbose: boolean): { described: Described; ex
       described: {
         code: 'dependencies_missing',
         ...missing,
+        // It need not be the cause.
+        detail: thrown instanceof Error ? (thrown.message.split('\n')[0] ?? '') : String(thrown),
         ...(trace === undefined ? {} : { logs: trace }),
       },
     };
@@ -111,6 +119,31 @@ function describe(thrown: unknown, verbose: boolean): { described: Described; ex
       advice: 'Repeat it with --verbose to see where.',
       ...(trace === undefined ? {} : { logs: trace }),
     },
+  };
+}
+
+const FILE_REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'this user may not use it',
+  EEXIST: 'something is there already',
+  EISDIR: 'it is a folder',
+  EMFILE: 'too many files are open',
+  ENAMETOOLONG: 'the name is too long',
+  ENOENT: 'there is no such file or folder',
+  ENOSPC: 'the disk is full',
+  ENOTDIR: 'a part of the path is no folder',
+  EPERM: 'this user may not use it',
+  EROFS: 'the disk is read-only',
+};
+
+/** A file that a command was to read or write: what the system says of it, without its jargon. */
+function fileFailure(thrown: unknown): Pick<Described, 'code' | 'message' | 'advice'> | undefined {
+  if (!(thrown instanceof Error) || !('path' in thrown) || typeof thrown.path !== 'string') return undefined;
+  const reason = 'code' in thrown ? FILE_REASONS[String(thrown.code)] : undefined;
+  if (reason === undefined) return undefined;
+  return {
+    code: 'file_unusable',
+    message: `${thrown.path} cannot be used: ${reason}.`,
+    advice: 'Check the path and who may use it; --verbose shows where it was wanted.',
   };
 }
 

@@ -3,6 +3,8 @@ import process from 'node:process';
 import { InvalidArgumentError, type Command } from 'commander';
 import { Context, type GlobalOptions } from './context.ts';
 import { withGuess } from './client/guesses.ts';
+import { refusedOptions } from './commands/arguments.ts';
+import { aboutFunction } from './failure.ts';
 
 export type Handler = (
   context: Context,
@@ -22,9 +24,21 @@ export function run(load: () => Promise<Handler>): (...all: unknown[]) => Promis
       const exitCode = await handler(context, args, options);
       if (typeof exitCode === 'number') process.exitCode = exitCode;
     } catch (thrown) {
-      throw await withGuess(thrown, context, args, options);
+      const issues = issuesOf(thrown);
+      if (issues?.every(({ path }) => String(path[0]) in options) === true)
+        throw refusedOptions(options, issues);
+      throw aboutFunction(await withGuess(thrown, context, args, options), args[0]);
     }
   };
+}
+
+type Issues = Parameters<typeof refusedOptions>[1];
+
+/** Of a schema that refused something; known by its name, so that help need not load the library. */
+function issuesOf(thrown: unknown): Issues | undefined {
+  return thrown instanceof Error && thrown.name.endsWith('ZodError') && 'issues' in thrown
+    ? (thrown.issues as Issues)
+    : undefined;
 }
 
 export function integer(min: number, max: number): (text: string) => number {

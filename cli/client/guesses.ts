@@ -10,25 +10,42 @@ const named = z.looseObject({ name: z.string() });
 const GUESS_TIMEOUT_MS = 3_000;
 
 interface Place {
+  /** What it is, for `There is no … NAME.` */
+  readonly what: string;
   readonly typed: (args: readonly string[], options: Readonly<Record<string, unknown>>) => unknown;
-  readonly list: (args: readonly string[]) => string;
+  /** Path of what exists; undefined where there is no list for the caller. */
+  readonly list: (args: readonly string[], options: Readonly<Record<string, unknown>>) => string | undefined;
 }
 
 const PLACES: Partial<Record<ErrorCode, Place>> = {
   function_not_found: {
+    what: 'function',
     typed: (args, options) => options['function'] ?? args[0],
     list: () => '/functions?limit=200',
   },
   alias_not_found: {
+    what: 'alias',
     typed: (args, options) => options['alias'] ?? args[1],
     list: (args) => `/functions/${args[0]}/aliases?limit=200`,
   },
-  layer_not_found: { typed: (args) => args[0], list: () => '/layers?limit=200' },
-  namespace_not_found: { typed: (args) => args[0], list: () => '/kv-namespaces?limit=200' },
-  secret_not_found: { typed: (args) => args[0], list: () => '/secrets?limit=200' },
+  layer_not_found: { what: 'layer', typed: (args) => args[0], list: () => '/layers?limit=200' },
+  namespace_not_found: {
+    what: 'KV namespace',
+    typed: (args) => args[0],
+    list: () => '/kv-namespaces?limit=200',
+  },
+  secret_not_found: {
+    what: 'secret',
+    typed: (args) => args[0],
+    list: (_args, options) =>
+      typeof options['function'] === 'string'
+        ? `/functions/${options['function']}/secrets?limit=200`
+        : '/secrets?limit=200',
+  },
+  account_not_found: { what: 'account', typed: (args) => args[0], list: () => undefined },
 };
 
-/** The same failure, with the guess in its detail when there is one. */
+/** The same failure, with the name that is not there in its detail, and the one that was meant when there is one. */
 export async function withGuess(
   thrown: unknown,
   context: Context,
@@ -41,13 +58,24 @@ export async function withGuess(
   const place = PLACES[thrown.code];
   const typed = place?.typed(args, options);
   if (place === undefined || typeof typed !== 'string') return thrown;
+  const absent = thrown.publicDetail === undefined ? [`There is no ${place.what} ${typed}.`] : [];
+  const guess = await guessFor(typed, context, place.list(args, options));
+  const details = [...absent, ...(guess === undefined ? [] : [`Did you mean "${guess}"?`])];
+  return details.length === 0 ? thrown : withDetail(thrown, details.join(' '));
+}
+
+async function guessFor(
+  typed: string,
+  context: Context,
+  list: string | undefined,
+): Promise<string | undefined> {
+  if (list === undefined) return undefined;
   try {
     const { api } = await context.platform();
-    const guess = closest(typed, await namesIn(api, place.list(args)));
-    return guess === undefined ? thrown : withDetail(thrown, `Did you mean "${guess}"?`);
+    return closest(typed, await namesIn(api, list));
   } catch {
     // A guess is a courtesy: the failure itself is what counts.
-    return thrown;
+    return undefined;
   }
 }
 

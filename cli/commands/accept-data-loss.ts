@@ -1,5 +1,6 @@
 /** `isoplane accept-data-loss`: what the database lost is lost, and the next start goes on without it. */
 import { confirm, isCancel } from '@clack/prompts';
+import { stat } from 'node:fs/promises';
 import process from 'node:process';
 import { z } from 'zod';
 import { acceptLoss, markPath, readMark } from '#control/db/mark.ts';
@@ -23,6 +24,11 @@ export async function acceptDataLoss(
       advice: 'name it with --data DIR',
     });
   const { database } = layoutOf(dataDir);
+  if (!(await isFolder(dataDir)))
+    throw new CliError('folder_unreadable', `${dataDir} is no data folder: there is no such folder.`, {
+      exitCode: EXIT.usage,
+      advice: 'Name that of the platform with --data DIR.',
+    });
   const { revision } = await readMark(markPath(database));
   const message = `Go on with ${database} as it is? Changes up to revision ${revision} that it lacks are gone for good, and what runs with them is replaced.`;
   if (!yes) {
@@ -38,3 +44,9 @@ export async function acceptDataLoss(
   );
   return EXIT.done;
 }
+
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (info) => info.isDirectory(),
+    () => false,
+  );

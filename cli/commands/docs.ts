@@ -69,7 +69,7 @@ function sectionOf(text: string, wanted: string, topic: string): string {
   const exact = matches((heading) => heading === wanted.toLowerCase());
   const start = exact >= 0 ? exact : matches((heading) => heading.includes(wanted.toLowerCase()));
   if (start < 0) {
-    const known = headings.flatMap((each) => (each?.[2] === undefined ? [] : [bare(each[2])]));
+    const known = headings.flatMap((each) => (each?.[2] === undefined ? [] : [each[2].replaceAll('`', '')]));
     throw unknown(
       `${topic} has no section ${wanted}.${didYouMean(wanted, known)}`,
       `Sections: ${known.join(', ')}.`,

@@ -1,11 +1,12 @@
 /** `isoplane init`: a new project that can be deployed as it stands. */
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import process from 'node:process';
 import { cancel, isCancel, text } from '@clack/prompts';
 import colors from 'picocolors';
 import { z } from 'zod';
 import { functionNameSchema } from '#shared/ids.ts';
+import { makeFolders } from '#shared/runtime/layout.node.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { packageFolder } from '../package-folder.ts';
@@ -47,7 +48,7 @@ export async function init(
   const merged = mergeScaffold(fresh, existing);
   for (const [file, content] of merged.files) {
     const path = join(root, file);
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolders(dirname(path));
     // `wx`: a file that appeared in between is not overwritten either.
     await writeFile(path, content, { flag: existing.has(file) ? 'w' : 'wx' });
   }

@@ -15,7 +15,7 @@ import { CliError } from '../failure.ts';
 import { didYouMean } from '../guess.ts';
 import { whenText } from '../output.ts';
 import { tableWithSpare } from '../table.ts';
-import { argument } from './arguments.ts';
+import { argument, usage } from './arguments.ts';
 
 type Args = readonly string[];
 type Options = Record<string, unknown>;
@@ -51,6 +51,8 @@ export async function createKey(context: Context, args: Args, options: Options):
     },
     createKeySchema,
   );
+  if (body.expiresAt !== undefined && Date.parse(body.expiresAt) <= Date.now())
+    throw usage(`--expires: ${body.expiresAt} has passed`);
   const { api, connection } = await context.platform();
   const key = await api.call(api.path('/keys'), createdKeySchema, { method: 'POST', json: body });
   const line = oneLine(key, api.account);

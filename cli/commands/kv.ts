@@ -122,7 +122,8 @@ export async function getValue(context: Context, args: Args): Promise<void> {
 export async function putValue(context: Context, args: Args, given: Record<string, unknown>): Promise<void> {
   const { file, ttl } = putOptions.parse(given);
   const path = valuePath(args);
-  if ((args[2] === undefined) === (file === undefined)) throw usage('give a value, or --file');
+  if (args[2] !== undefined && file !== undefined) throw usage('Give a value or --file, not both.');
+  if (args[2] === undefined && file === undefined) throw usage('Give a value, or --file FILE.');
   const value =
     file === undefined
       ? { value: args[2] }

@@ -190,4 +190,8 @@ export async function deleteAlias(context: Context, args: Args): Promise<void> {
   const { api } = await context.platform();
   await api.send(api.path(`${functionPath(args)}/aliases/${alias}`), { method: 'DELETE' });
   context.output.result({ deleted: alias }, () => `deleted alias ${alias}`);
+  if (alias === 'live')
+    context.output.note(
+      `${args[0]} answers nowhere but at its other aliases now; \`isoplane aliases set ${args[0]} live VERSION\` brings it back`,
+    );
 }

@@ -38,7 +38,12 @@ export async function readSecretsFile(path: string): Promise<Readonly<Record<str
   } catch (thrown) {
     throw usage(`${path} cannot be read: ${(thrown as NodeJS.ErrnoException).code ?? 'unknown reason'}`);
   }
-  if (!text.trimStart().startsWith('{')) return parseEnv(text) as Record<string, string>;
+  if (!text.trimStart().startsWith('{')) {
+    const values = parseEnv(text) as Record<string, string>;
+    if (Object.keys(values).length === 0 && text.trim() !== '')
+      throw usage(`${path} holds no NAME=value line, and is no JSON object`);
+    return values;
+  }
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import process from 'node:process';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
-import { stopRequests } from '../up/command.ts';
+import { forOperator, stopRequests } from '../up/command.ts';
 import { deferred } from '../up/deferred.ts';
 import { openBrowser } from './browser.ts';
 import { InspectorProxy } from './inspector.ts';
@@ -118,6 +118,8 @@ class Run {
       onRefused: () => this.#report.refused(),
       onInspectable: (instance) => this.#inspector?.attach(instance),
       onEvent: (event) => this.#report.planeEvent(event),
+    }).catch((thrown: unknown) => {
+      throw forOperator(thrown);
     });
     this.#dev = dev;
     void dev.platform.gaveUp.then((error) => this.#end.resolve(error));

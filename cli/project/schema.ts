@@ -65,9 +65,17 @@ export const projectFileSchema = functionConfigSchema.extend({
    * @example { "BUILD": "\"2026-11-01\"" }
    */
   define: z.record(z.string().min(1), z.string()).default({}),
-  /** Upload the entry file and the files that `rules` name as they are: another tool has bundled them. */
+  /**
+   * Upload the entry file and the files that `rules` name as they are: another tool has bundled them.
+   *
+   * @example true
+   */
   noBundle: z.boolean().default(false),
-  /** Upload the files that `rules` name although no import names them plainly: for `import()` of a computed name. */
+  /**
+   * Upload the files that `rules` name although no import names them plainly: for `import()` of a computed name.
+   *
+   * @example true
+   */
   findAdditionalModules: z.boolean().default(false),
   /**
    * Folder that the names of such modules are relative to. Default: the folder of the entry file.
@@ -75,7 +83,11 @@ export const projectFileSchema = functionConfigSchema.extend({
    * @example "dist"
    */
   baseDir: z.string().min(1).optional(),
-  /** Minify the code, as with `--minify`. */
+  /**
+   * Minify the code, as with `--minify`.
+   *
+   * @example true
+   */
   minify: z.boolean().default(false),
   /**
    * tsconfig.json that the bundler reads. Default: the nearest one.
@@ -95,7 +107,11 @@ export const projectFileSchema = functionConfigSchema.extend({
    * @example "Fragment"
    */
   jsxFragment: z.string().min(1).optional(),
-  /** Command that a shell runs before the bundling, and its folder, relative to the configuration file. */
+  /**
+   * Command that a shell runs before the bundling, and its folder, relative to the configuration file.
+   *
+   * @example { "command": "npm run build" }
+   */
   build: z
     .strictObject({
       /**

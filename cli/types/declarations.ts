@@ -54,7 +54,12 @@ export async function writeDeclarations(
   const compiler = compilerOf(project.root) ?? compilerOf(folder);
   if (compiler === undefined) return undefined;
   const out = join(folder, project.name);
-  await mkdir(work, { recursive: true });
+  try {
+    await mkdir(work, { recursive: true });
+  } catch {
+    // Somebody else's project, which this user may read.
+    return undefined;
+  }
   await rm(out, { recursive: true, force: true });
   const own = project.tsconfig ?? join(project.root, 'tsconfig.json');
   await writeFile(join(work, 'env.d.ts'), env);

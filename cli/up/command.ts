@@ -90,18 +90,22 @@ export async function up(
   });
 }
 
-/** The operator is the one who reads: the detail that callers of the platform never see belongs here. */
 async function start(options: PlatformOptions): Promise<Platform> {
   try {
     return await startPlatform(options);
   } catch (thrown) {
-    if (!(thrown instanceof PlatformError)) throw thrown;
-    const { advice } = describePlatformError(thrown);
-    throw new CliError(thrown.code, `${ERRORS[thrown.code].message} ${capitalised(thrown.message)}.`, {
-      cause: thrown,
-      ...(advice === undefined ? {} : { advice }),
-    });
+    throw forOperator(thrown);
   }
+}
+
+/** The operator is the one who reads: the detail that callers of the platform never see belongs here. */
+export function forOperator(thrown: unknown): unknown {
+  if (!(thrown instanceof PlatformError)) return thrown;
+  const { advice } = describePlatformError(thrown);
+  return new CliError(thrown.code, `${ERRORS[thrown.code].message} ${capitalised(thrown.message)}.`, {
+    cause: thrown,
+    ...(advice === undefined ? {} : { advice }),
+  });
 }
 
 function capitalised(text: string): string {

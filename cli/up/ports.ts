@@ -9,7 +9,7 @@ export interface Place {
   /** Of whom, for the message. */
   readonly plane: string;
   readonly host: string;
-  /** 0 is always free. */
+  /** 0: the system chooses; the address may be unusable all the same. */
   readonly port: number;
 }
 
@@ -17,7 +17,7 @@ export interface Place {
 export async function probePlaces(places: readonly Place[]): Promise<void> {
   const held: Server[] = [];
   try {
-    for (const place of places) if (place.port !== 0) held.push(await hold(place));
+    for (const place of places) held.push(await hold(place));
   } finally {
     await Promise.all(held.map((server) => new Promise((resolve) => server.close(resolve))));
   }

@@ -228,7 +228,7 @@ export const putKvValueSchema = z.strictObject({
 export const createRouteSchema = z.strictObject({
   host: z.string().min(1).max(253),
   /** Exact path, or a prefix that ends in `/*`. */
-  path: z.string().min(1).max(1_024).startsWith('/'),
+  path: z.string().min(1).max(1_024).startsWith('/', 'a path starts with /'),
   function: functionNameSchema,
   alias: aliasNameSchema.default(aliasNameSchema.parse('live')),
 });

@@ -84,7 +84,8 @@ const bounded = (min: number, max: number, fallback: number): z.ZodDefault<z.Zod
   z.number().int().min(min).max(max).default(fallback);
 
 /**
- * What one request and one instance may use.
+ * What one request and one instance may use. What is left out has its default, or the account's ceiling where that is
+ * lower; what is set above a ceiling is refused.
  *
  * @example { "cpuMs": 200, "timeoutMs": 5000, "memoryMb": 64 }
  */
@@ -211,6 +212,8 @@ export const functionConfigSchema = z.strictObject({
   /**
    * `module`: `export default { fetch }` or a class entrypoint. `event`: `export const handler`. `service-worker`:
    * `addEventListener('fetch', …)` with bindings as globals; `deploy` recognises it in projects of wrangler.
+   *
+   * @example "event"
    */
   style: z.enum(STYLES).default('module'),
   /**
@@ -227,11 +230,23 @@ export const functionConfigSchema = z.strictObject({
   compatibilityFlags: z.array(z.string().min(1).max(100)).max(50).default([]),
   vars: varsSchema.default({}),
   auth: authSchema.default({ mode: 'signed' }),
-  /** Other rules for some paths: an exact path or a prefix `/admin/*`. The longest that fits wins; elsewhere `auth` holds. */
+  /**
+   * Other rules for some paths: an exact path or a prefix `/admin/*`. The longest that fits wins; elsewhere `auth` holds.
+   *
+   * @example [{ "path": "/admin/*", "auth": { "mode": "jwt", "audience": "admin" } }, { "path": "/health", "auth": { "mode": "public" } }]
+   */
   authByPath: authByPathSchema.default([]),
-  /** Lets web pages of other origins call the function. Absent: the function answers preflights itself. */
+  /**
+   * Lets web pages of other origins call the function. Absent: the function answers preflights itself.
+   *
+   * @example { "origins": ["https://app.example.com"], "credentials": true }
+   */
   cors: corsSchema.optional(),
-  /** `false`: only routes lead to the function, its own host `FUNCTION.DOMAIN` does not. */
+  /**
+   * `false`: only routes lead to the function, its own host `FUNCTION.DOMAIN` does not.
+   *
+   * @example false
+   */
   defaultHost: z.boolean().default(true),
   limits: limitsSchema.prefault({}),
   scaling: scalingSchema.prefault({}),
@@ -261,7 +276,11 @@ export const functionConfigSchema = z.strictObject({
    */
   entrypoints: z.array(entrypointNameSchema).max(LIMITS.bindingsMax).default([]),
   hooks: hooksSchema.prefault({}),
-  /** `strict`: an own user id, smaller limits and a slot made for this instance alone. */
+  /**
+   * `strict`: an own user id, smaller limits and a slot made for this instance alone.
+   *
+   * @example "strict"
+   */
   tier: z.enum(TIERS).default('standard'),
 });
 

@@ -217,7 +217,10 @@ function lineAround(packet: Buffer, at: number): string {
   return packet.toString('latin1', begin, Math.min(end < 0 ? packet.byteLength : end, begin + 512));
 }
 
-/** @returns the port that was bound. A taken one is `port_in_use`; `advice` says how to choose another. */
+/**
+ * @returns the port that was bound. A taken one is `port_in_use`, and `advice` says how to choose another; what the
+ *   machine does not have or the user may not use is `address_unusable`.
+ */
 export async function listenOn(
   server: Server,
   where: { readonly host: string; readonly port: number; readonly reusePort?: boolean },
@@ -231,7 +234,9 @@ export async function listenOn(
               cause: error,
               publicDetail: `Port ${where.port} on ${where.host}; ${advice}`,
             })
-          : error,
+          : new PlatformError('address_unusable', `${where.host}:${where.port}: ${error.message}`, {
+              cause: error,
+            }),
       ),
     );
     server.listen({ host: where.host, port: where.port, reusePort: where.reusePort ?? false }, resolve);

@@ -75,12 +75,14 @@ export function layoutOf(dataDir: string): Layout {
 /**
  * The folder and those above it, each made once: Node's own recursive `mkdir` never returns where the kernel
  * answers ENOENT for a parent that exists, as in /proc.
+ *
+ * @param mode - of the last one.
  */
-async function makeFolders(path: string): Promise<void> {
+export async function makeFolders(path: string, mode = 0o777): Promise<void> {
   const missing: string[] = [];
   for (let each = resolve(path); !(await exists(each)); each = dirname(each)) missing.push(each);
   for (const each of missing.reverse())
-    await mkdir(each, { mode: each === resolve(path) ? 0o700 : 0o777 }).catch((thrown: unknown) => {
+    await mkdir(each, { mode: each === resolve(path) ? mode : 0o777 }).catch((thrown: unknown) => {
       // Somebody else may have made it meanwhile.
       if (codeOf(thrown) !== 'EEXIST') throw thrown;
     });
@@ -106,7 +108,7 @@ async function exists(path: string): Promise<boolean> {
  * @throws {PlatformError} `folder_not_private`.
  */
 export async function ensurePrivateFolder(path: string): Promise<void> {
-  await makeFolders(path);
+  await makeFolders(path, 0o700);
   const info = await lstat(path);
   const uid = process.getuid?.();
   const refuse = (why: string): never => {

@@ -28,9 +28,11 @@ describe('generated references', () => {
     expect(described.length).toBeGreaterThan(10);
   });
 
-  test('have examples that the command accepts', ({ expect }) => {
+  test('have examples of every field, which the command accepts', ({ expect }) => {
     let count = 0;
-    for (const [name, field] of Object.entries(projectSchema().properties ?? {}))
+    const fields = Object.entries(projectSchema().properties ?? {});
+    expect(fields.filter(([, { examples = [] }]) => examples.length === 0).map(([name]) => name)).toEqual([]);
+    for (const [name, field] of fields)
       for (const example of field.examples ?? []) {
         const parsed = projectFileSchema.safeParse({ ...LEAST, [name]: example });
         expect(parsed.error?.issues ?? [], `${name}: ${JSON.stringify(example)}`).toEqual([]);

@@ -244,6 +244,52 @@ describe('isoplane dev', { timeout: 180_000 }, () => {
     expect(await (await dev.fetch('/')).text()).toBe('local sealed');
   });
 
+  test('serves static files as deployed, also from a folder beside the project, and those that are saved later', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'site/isoplane.jsonc': config('site', {
+        ...PUBLIC,
+        assets: {
+          directory: '../dist',
+          binding: 'ASSETS',
+          notFoundHandling: '404-page',
+          runWorkerFirst: ['/api/*'],
+        },
+      }),
+      'site/index.ts': `export default { async fetch(request: Request, env: { ASSETS: Fetcher }) {
+        return new Response('code: ' + await (await env.ASSETS.fetch(new URL('/about', request.url))).text());
+      } };`,
+      'dist/index.html': '<h1>home</h1>',
+      'dist/about.html': '<h1>about</h1>',
+      'dist/404.html': '<h1>nothing</h1>',
+      'dist/_headers': '/*\n  x-frame-options: DENY\n',
+      'dist/_redirects': '/old /about 301\n',
+      'dist/.dev.vars': 'KEY=hidden',
+    });
+    await using dev = await DevProcess.start(join(folder.path, 'site'));
+    const get = async (path: string): Promise<readonly unknown[]> => {
+      const answer = await dev.fetch(path, { redirect: 'manual' });
+      return [answer.status, await answer.text()];
+    };
+    expect(await get('/')).toEqual([200, '<h1>home</h1>']);
+    expect(await get('/about')).toEqual([200, '<h1>about</h1>']);
+    expect(await get('/nowhere')).toEqual([404, '<h1>nothing</h1>']);
+    expect(await get('/.dev.vars')).toEqual([404, '<h1>nothing</h1>']);
+    expect(await get('/api/x')).toEqual([200, 'code: <h1>about</h1>']);
+    const first = await dev.fetch('/');
+    expect(first.headers.get('x-frame-options')).toBe('DENY');
+    const again = await dev.fetch('/', { headers: { 'if-none-match': first.headers.get('etag') ?? '' } });
+    expect(again.status).toBe(304);
+    expect((await dev.fetch('/old', { redirect: 'manual' })).headers.get('location')).toBe('/about');
+    await writeFile(join(folder.path, 'dist/index.html'), '<h1>changed</h1>');
+    await waitFor('the changed file', async () => (await get('/'))[1] === '<h1>changed</h1>');
+    await writeFile(join(folder.path, 'dist/new.html'), '<h1>new</h1>');
+    await waitFor('the new file', async () => (await get('/new'))[1] === '<h1>new</h1>');
+    await rm(join(folder.path, 'dist/about.html'));
+    await waitFor('the file to be gone', async () => (await get('/about'))[0] === 404);
+  });
+
   test('takes layers from folders, and serves them anew when they change', async ({ expect }) => {
     await using folder = await tempProject({
       'app/isoplane.jsonc': config('a', { ...PUBLIC, layers: [{ name: 'greet', version: 7 }] }),

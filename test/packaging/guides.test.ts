@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { follow, guide, nodeFolder, type Reader } from '../support/guide.ts';
-import { repositoryRoot } from '../support/paths.ts';
+import { packInto } from '../support/pack.ts';
 import { UpProcess } from '../support/up.ts';
 
 const run = promisify(execFile);
@@ -53,7 +53,7 @@ describe.skipIf(process.env['ISOPLANE_SKIP_SLOW'] === '1')('a stranger who follo
     env = await strangersEnvironment();
     const [clone, work] = ['isoplane', 'work'].map((name) => join(home.path, name)) as [string, string];
     await mkdir(clone);
-    await run('npm', ['pack', '--pack-destination', clone], { cwd: repositoryRoot, timeout: SLOW_MS });
+    await packInto(clone);
     up = await UpProcess.start(join(work, '.isoplane'));
     // As docs/install.md says.
     const install =

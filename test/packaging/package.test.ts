@@ -14,6 +14,7 @@ import { afterAll, beforeAll, describe, test, type ExpectStatic } from 'vitest';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
+import { packInto } from '../support/pack.ts';
 
 const run = promisify(execFile);
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -128,8 +129,7 @@ let packed: TempFolder;
 describe.skipIf(process.env['ISOPLANE_SKIP_SLOW'] === '1')('the packed package', () => {
   beforeAll(async () => {
     packed = await tempFolder();
-    await run('npm', ['pack', '--pack-destination', packed.path], { cwd: ROOT, timeout: SLOW_MS });
-    tarball = join(packed.path, (await readdir(packed.path)).find((name) => name.endsWith('.tgz')) ?? 'none');
+    tarball = await packInto(packed.path);
   }, SLOW_MS);
   afterAll(() => packed?.[Symbol.asyncDispose]());
 
