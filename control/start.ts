@@ -7,9 +7,9 @@ import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.
 import { answer } from '#shared/http/answer.node.ts';
 import { readHead } from '#shared/http/head.ts';
 import { createStrictServer, listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
-import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { systemClock, systemTimers, type Clock } from '#shared/runtime/clock.ts';
 import { diskRoom } from '#shared/runtime/disk.node.ts';
-import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { Shares } from '#shared/shares.ts';
@@ -79,21 +79,8 @@ async function readGatewayUrl(path: string): Promise<string | undefined> {
   }
 }
 
-export interface StartOptions {
-  readonly config: ControlConfig;
-  readonly log: Log;
-  /** Instead of the agents behind the configured sockets. */
-  readonly nodes?: readonly NodePort[];
-}
-
-export async function startControl({ config, log, ...overrides }: StartOptions): Promise<RunningPlane> {
-  const layout = layoutOf(config.dataDir);
-  await using opened = new AsyncDisposableStack();
-  for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
-    await ensurePrivateFolder(folder);
-  const clock = systemClock;
-  const timers = systemTimers;
-  const db = await Database.open({
+function openDatabase(layout: Layout, clock: Clock): Promise<Database> {
+  return Database.open({
     path: layout.database,
     clock,
     random: Math.random,
@@ -101,6 +88,30 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     // Written after the first commit of the database.
     expected: existsSync(layout.credentials),
   });
+}
+
+export interface StartOptions {
+  readonly config: ControlConfig;
+  readonly log: Log;
+  /** Signatures that are not younger are refused. Wall time, ms since the epoch. */
+  readonly startedMs: number;
+  /** Instead of the agents behind the configured sockets. */
+  readonly nodes?: readonly NodePort[];
+}
+
+export async function startControl({
+  config,
+  log,
+  startedMs,
+  ...overrides
+}: StartOptions): Promise<RunningPlane> {
+  const layout = layoutOf(config.dataDir);
+  await using opened = new AsyncDisposableStack();
+  for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
+    await ensurePrivateFolder(folder);
+  const clock = systemClock;
+  const timers = systemTimers;
+  const db = await openDatabase(layout, clock);
   opened.defer(() => db.close());
   const blobs = await BlobStore.open(layout.blobs);
   const kek = await loadKeyEncryptionKey(layout.keyEncryptionKey);
@@ -130,7 +141,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     timers,
     latestDate: LATEST_COMPATIBILITY_DATE,
     checkTimeoutMs: CHECK_TIMEOUT_MS,
-    authenticator: new Authenticator({ db, kek, clock }),
+    authenticator: new Authenticator({ db, kek, clock, startedMs }),
     shares: newShares(),
     trials: newTrials(),
     mapper: new StackMapper({ db, blobs, log }),

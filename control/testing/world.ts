@@ -108,6 +108,7 @@ export function scriptedNode(nodeId = 'node-1'): ScriptedNode {
 }
 
 export interface WorldOptions {
+  readonly startedMs?: number;
   readonly clock?: Clock;
   readonly timers?: Timers;
   readonly disk?: Disk;
@@ -343,7 +344,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     timers,
     latestDate: '2026-11-17',
     checkTimeoutMs: 5_000,
-    authenticator: new Authenticator({ db, kek, clock }),
+    authenticator: new Authenticator({ db, kek, clock, startedMs: options.startedMs ?? 0 }),
     shares: newShares(),
     trials: newTrials(),
     mapper: new StackMapper({ db, blobs, log }),
