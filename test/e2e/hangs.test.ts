@@ -27,13 +27,13 @@ describe('a running platform', () => {
   });
   afterAll(() => platform?.[Symbol.asyncDispose]());
 
-  /** Calls one after the other, each on a connection of its own, until `until` resolves. */
-  async function callWhile(until: Promise<unknown>): Promise<Called> {
+  /** Calls one after the other, each on a connection of its own, until `until` resolves, and at least `callsMin`. */
+  async function callWhile(until: Promise<unknown>, callsMin = 0): Promise<Called> {
     const answers: string[] = [];
     const failures: string[] = [];
     const over = new AbortController();
     const ended = until.finally(() => over.abort());
-    while (!over.signal.aborted)
+    while (!over.signal.aborted || answers.length + failures.length < callsMin)
       try {
         const { body } = await request(platform.gatewayUrl, {
           headers: { host: hostOf(platform.gatewayUrl, 'warm') },
@@ -79,9 +79,10 @@ describe('a running platform', () => {
     const { answers, failures } = await callWhile(hang('gateway-1').then(planes));
     expect([...new Set(answers)]).toEqual(['warm']);
     expect(failures.filter((failure) => /timeout|abort/i.test(failure))).toEqual([]);
-    const after = await callWhile(new Promise((resolve) => setTimeout(resolve, 500)));
+    // Of two gateways either may get a connection.
+    const after = await callWhile(Promise.resolve(), 50);
     expect(after.failures).toEqual([]);
-    expect(after.answers.length).toBeGreaterThan(10);
+    expect([...new Set(after.answers)]).toEqual(['warm']);
   });
 
   test('deploys again after all that', async ({ expect }) => {
