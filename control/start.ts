@@ -15,6 +15,7 @@ import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { Shares } from '#shared/shares.ts';
 import { closeServer, keyOf, serveAt } from '#shared/runtime/transport.node.ts';
 import type { ApiDeps } from './api/deps.ts';
+import { ownSamples } from './api/metrics.ts';
 import { createControl } from './app.ts';
 import { AssetStore } from './assets/store.ts';
 import { Authenticator } from './auth/authenticate.ts';
@@ -27,7 +28,9 @@ import { Consumers } from './feed/consumers.ts';
 import { FeedHub } from './feed/hub.ts';
 import { createInternal } from './internal.ts';
 import { StackMapper } from './logs/merge.ts';
+import { Metrics } from './metrics.ts';
 import { nodeAt, type NodePort } from './nodes.ts';
+import { planesAt } from './planes.ts';
 import { LATEST_COMPATIBILITY_DATE } from '#shared/compatibility/flags.ts';
 import { sealStoredSecrets } from './publish/stored-secrets.ts';
 import { schedulerAt } from './scheduler.ts';
@@ -143,6 +146,8 @@ export async function startControl({
     checkTimeoutMs: CHECK_TIMEOUT_MS,
     authenticator: new Authenticator({ db, kek, clock, startedMs }),
     shares: newShares(),
+    metrics: new Metrics(),
+    planes: planesAt(layout.sockets, config.nodeIds),
     trials: newTrials(),
     mapper: new StackMapper({ db, blobs, log }),
     baseDomain: config.baseDomain,
@@ -153,7 +158,8 @@ export async function startControl({
   };
   const internal = await serveAt(
     layout.sockets.control,
-    createInternal({ ...deps, hub, usage: new UsageLedger(db, clock) }).fetch,
+    createInternal({ ...deps, hub, usage: new UsageLedger(db, clock), samples: () => ownSamples(deps) })
+      .fetch,
   );
   opened.defer(() => closeServer(internal, 0));
   const server = serverOf(createControl(deps).fetch, deps.requestId);

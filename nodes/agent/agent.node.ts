@@ -8,6 +8,8 @@ import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
 import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
+import { processSamples } from '#shared/metrics/own.node.ts';
+import { addMetrics } from '#shared/metrics/routes.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import type { Address } from '#shared/contracts/address.ts';
@@ -22,6 +24,7 @@ import type { LaunchOptions } from '../instances/launch.node.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
 import type { Slot } from '../slots/slot.node.ts';
 import { Heartbeat } from './heartbeat.node.ts';
+import { samplesOf } from './metrics.ts';
 import { boxFolder, freeBytes, openParts, type AgentOptions, type Parts } from './parts.node.ts';
 
 /** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
@@ -184,6 +187,11 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     kv: (question) => parts.bindings.ask(KV, question),
     log: options.log,
   });
+  addMetrics(app, () => ({
+    plane: 'node',
+    id: options.nodeId,
+    samples: [...processSamples(), ...samplesOf(status(), instances.counts())],
+  }));
   const server = await serveAt(address, (request) => app.fetch(request));
   heartbeat.beat();
   const reporter = new UsageReporter({
