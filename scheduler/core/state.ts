@@ -126,6 +126,8 @@ export interface NodeRecord {
   capacity: number;
   freeSlots: number;
   draining: boolean;
+  /** Not heard for `memberDeadMs`: what it runs is used, and nothing is started there. */
+  silent: boolean;
   readonly instances: Set<Instance>;
   starting: number;
   failures: number;
@@ -182,7 +184,8 @@ export function createState(startMs: number, config: CoreConfig): State {
   return {
     nowMs: startMs,
     recoveringUntilMs: startMs + config.memberDeadMs,
-    nodeHeardAtMs: Number.NEGATIVE_INFINITY,
+    // The one that was heard before this start may be starting anew, too.
+    nodeHeardAtMs: startMs,
     versions: new Map(),
     instances: new Map(),
     leases: new Map(),

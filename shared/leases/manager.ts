@@ -70,6 +70,8 @@ export class LeaseManager implements LeaseSource {
   readonly #sessionsQueued = new Map<VersionId, number>();
   /** Leases with a budget that are over, and not yet known to be heard of. */
   #closing: HeldLease[] = [];
+  /** Leases whose instances do not listen any more, by id, and not yet known to be heard of. */
+  readonly #lost = new Map<string, HolderHeartbeat['leases'][number]>();
   /** Pools in which somebody waits. */
   readonly #queued = new Set<VersionPool>();
   readonly #instancesMet = new LRUCache<string, true>({ max: INSTANCES_REMEMBERED_MAX });
@@ -163,13 +165,23 @@ export class LeaseManager implements LeaseSource {
   }
 
   #permit(pool: VersionPool, held: HeldLease, coldStart: boolean): HeldPermit {
-    return new HeldPermit(this.#left, pool, held, coldStart);
+    return new HeldPermit(this.#permitEvents, pool, held, coldStart);
   }
 
-  readonly #left = (pool: VersionPool, held: HeldLease, sent: boolean): void => {
-    pool.left(held, this.#options.clock.monotonicMs(), sent);
-    const { requests } = held.lease;
-    if (requests !== undefined && held.sent >= requests && held.inFlight === 0) void this.#heartbeat();
+  readonly #permitEvents: PermitEvents = {
+    left: (pool, held, sent) => {
+      pool.left(held, this.#options.clock.monotonicMs(), sent);
+      const { requests } = held.lease;
+      if (requests !== undefined && held.sent >= requests && held.inFlight === 0) void this.#heartbeat();
+    },
+    lost: (pool, held) => {
+      pool.lost(held);
+      const { leaseId } = held.lease;
+      if (this.#lost.has(leaseId)) return;
+      // The scheduler should not send the next one there.
+      this.#lost.set(leaseId, { leaseId, inFlight: held.inFlight, started: held.started, lost: true });
+      void this.#heartbeat();
+    },
   };
 
   #waiter(pool: VersionPool, settle: (admitted: Admitted) => void): Waiter {
@@ -285,10 +297,12 @@ export class LeaseManager implements LeaseSource {
   async #beat(): Promise<void> {
     const leases = this.#report();
     const closing = this.#closing;
+    const lost = [...this.#lost.keys()];
     const reply = await this.#options.scheduler.heartbeat({ leases });
     if (reply === undefined) return;
     // Heard. A report that got no answer may have been heard too; repeating it changes nothing.
     this.#closing = this.#closing.filter((held) => !closing.includes(held));
+    for (const leaseId of lost) this.#lost.delete(leaseId);
     if (reply.revoked.length === 0) return;
     const revoked = new Set(reply.revoked);
     for (const pool of this.#pools.values()) {
@@ -319,6 +333,7 @@ export class LeaseManager implements LeaseSource {
     }
     this.#closing = closing;
     leases.push(...closing.map(doneReport));
+    leases.push(...this.#lost.values());
     return leases;
   }
 }
@@ -336,21 +351,21 @@ function queueFull(operatorDetail: string): Admitted {
   };
 }
 
+interface PermitEvents {
+  readonly left: (pool: VersionPool, held: HeldLease, sent: boolean) => void;
+  readonly lost: (pool: VersionPool, held: HeldLease) => void;
+}
+
 class HeldPermit implements Permit {
   readonly coldStart: boolean;
-  readonly #left: (pool: VersionPool, held: HeldLease, sent: boolean) => void;
+  readonly #events: PermitEvents;
   readonly #pool: VersionPool;
   readonly #held: HeldLease;
   #released = false;
 
   // oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
-  constructor(
-    left: (pool: VersionPool, held: HeldLease, sent: boolean) => void,
-    pool: VersionPool,
-    held: HeldLease,
-    coldStart: boolean,
-  ) {
-    this.#left = left;
+  constructor(events: PermitEvents, pool: VersionPool, held: HeldLease, coldStart: boolean) {
+    this.#events = events;
     this.#pool = pool;
     this.#held = held;
     this.coldStart = coldStart;
@@ -371,10 +386,10 @@ class HeldPermit implements Permit {
   release(sent = true): void {
     if (this.#released) return;
     this.#released = true;
-    this.#left(this.#pool, this.#held, sent);
+    this.#events.left(this.#pool, this.#held, sent);
   }
 
   lost(): void {
-    this.#pool.lost(this.#held);
+    this.#events.lost(this.#pool, this.#held);
   }
 }

@@ -2,12 +2,28 @@
  * Goal: a plane that hangs is replaced, and until then it holds up nobody who does not need it.
  * Method: planes of a running platform are stopped (SIGSTOP), while functions are called all the time.
  */
+import { fileURLToPath } from 'node:url';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { z } from 'zod';
+import { planeMain } from '#cli/up/planes.ts';
+import { layoutOf } from '#shared/runtime/layout.node.ts';
+import { peerOf } from '#shared/runtime/transport.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { hostOf, TestPlatform } from '../support/platform.ts';
 
 const CALL_MS_MAX = 20_000;
+
+const HANGING_NODE = fileURLToPath(new URL('../support/hanging-node.main.ts', import.meta.url));
+const statusSchema = z.object({ nodes: z.array(z.object({ silent: z.boolean() })) });
+
+async function schedulerOf({ dataDir }: TestPlatform) {
+  const peer = peerOf(layoutOf(dataDir).sockets.scheduler);
+  return {
+    isSilent: async () => (await peer.call('/v1/status', statusSchema)).nodes[0]?.silent,
+    [Symbol.asyncDispose]: () => peer.close(),
+  };
+}
 
 interface Called {
   readonly answers: readonly string[];
@@ -18,12 +34,17 @@ interface Called {
 describe('a running platform', () => {
   let platform: TestPlatform;
   beforeAll(async () => {
-    platform = await TestPlatform.start({ gateways: 2 });
-    await platform.api.deploy('warm', {
-      modules: { 'index.js': `export default { fetch() { return new Response('warm'); } };` },
-      config: { auth: { mode: 'public' } },
+    platform = await TestPlatform.start({
+      gateways: 2,
+      mainOf: (plane) => (plane === 'node' ? HANGING_NODE : planeMain(plane)),
     });
-    await platform.call('warm');
+    for (const name of ['warm', 'rare']) {
+      await platform.api.deploy(name, {
+        modules: { 'index.js': `export default { fetch() { return new Response('${name}'); } };` },
+        config: { auth: { mode: 'public' }, scaling: { queueTimeoutMs: CALL_MS_MAX } },
+      });
+      await platform.call(name);
+    }
   });
   afterAll(() => platform?.[Symbol.asyncDispose]());
 
@@ -72,6 +93,29 @@ describe('a running platform', () => {
       expect([...new Set(answers)]).toEqual(['warm']);
       expect(answers.length).toBeGreaterThan(10);
     });
+
+  test('calls the instances of a node whose loop stands still, until it is replaced', async ({ expect }) => {
+    const { pids, tell } = platform.platform;
+    await using scheduler = await schedulerOf(platform);
+    const pid = pids()['node'];
+    expect((await platform.call('rare')).text).toBe('rare');
+    tell('node', { hang: true });
+    const rare = async (): Promise<unknown> => {
+      await waitFor('the node to be silent', scheduler.isSilent, 30_000);
+      // Nobody holds a lease on it any more.
+      const { status, text } = await platform.call('rare');
+      return { status, text, before: pids()['node'] === pid };
+    };
+    const called = rare();
+    const { answers, failures } = await callWhile(
+      called
+        .then(() => waitFor('another node', () => ![pid, undefined].includes(pids()['node']), 40_000))
+        .then(planes),
+    );
+    expect(await called).toEqual({ status: 200, text: 'rare', before: true });
+    expect(failures).toEqual([]);
+    expect([...new Set(answers)]).toEqual(['warm']);
+  });
 
   test('replaces one of two gateways: connections that it had break instead of hanging, later ones are answered', async ({
     expect,
