@@ -84,7 +84,7 @@ describe('a member', () => {
     talk.node('n2');
     const effects = talk.pass(4_000, () => talk.gateway('g1'));
     expect(told(effects)).toEqual(['start default/a@1 on n2']);
-    expect(told(talk.pass(15_000, () => talk.gateway('g1')))).toEqual(['forget n1']);
+    expect(told(talk.pass(55_000, () => talk.gateway('g1')))).toContain('forget n1');
   });
 
   test('node that is silent is given no start, and what it runs is used until it is taken for dead', () => {
@@ -101,7 +101,7 @@ describe('a member', () => {
     talk.gateway('g1', {});
     expect(only(talk.acquire('a', { scaling, gateway: 'g2' }), 'grant')?.lease.instanceId).toBe(instanceId);
     expect(told(talk.acquire('b'))).toEqual(['start default/b@1 on n2']);
-    expect(told(talk.pass(9_000, () => talk.gateway('g1')))).toContain('forget n1');
+    expect(told(talk.pass(49_000, () => talk.gateway('g1')))).toContain('forget n1');
     expect(talk.state.instances.has(instanceId)).toBe(false);
   });
 
@@ -198,8 +198,10 @@ describe('a restarted scheduler', () => {
     expect(told(talk.pass(10_000, () => talk.gateway('g1')))).toEqual([]);
     expect(told(talk.node('n1'))).toEqual(['start default/a@1 on n1']);
     const alone = new Conversation();
+    alone.pass(30_000);
     alone.acquire('a', { deadlineMs: 60_000, scaling: { queueTimeoutMs: 60_000 } });
-    expect(told(alone.pass(20_000, () => alone.gateway('g1')))).toEqual(['refuse r1 no_capacity']);
+    expect(told(alone.pass(29_900, () => alone.gateway('g1')))).toEqual([]);
+    expect(told(alone.pass(100))).toEqual(['refuse r1 no_capacity']);
   });
 
   test('revokes, after that time, leases of instances that nobody runs', () => {

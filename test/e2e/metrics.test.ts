@@ -4,7 +4,7 @@
  */
 import { Agent, request } from 'undici';
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { createdKeySchema } from '#shared/contracts/api.ts';
+import { createdKeySchema } from '#shared/contracts/access.ts';
 import { LABELS, METRICS, rowOf, type LabelName, type MetricName } from '#shared/metrics/table.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { TestPlatform } from '../support/platform.ts';
