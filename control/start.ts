@@ -1,6 +1,7 @@
 /** Composition root of the control plane: opens what it owns, in order, and closes it in reverse. */
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
+import type { Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
@@ -93,6 +94,12 @@ function openDatabase(layout: Layout, clock: Clock): Promise<Database> {
   });
 }
 
+function serveInternal({ sockets }: Layout, deps: ApiDeps, hub: FeedHub): Promise<Server> {
+  const usage = new UsageLedger(deps.db, deps.clock);
+  const app = createInternal({ ...deps, hub, usage, samples: () => ownSamples(deps) });
+  return serveAt(sockets.control, app.fetch);
+}
+
 export interface StartOptions {
   readonly config: ControlConfig;
   readonly log: Log;
@@ -156,11 +163,7 @@ export async function startControl({
     disk: () => diskRoom(layout.dataDir),
     requestId: () => crypto.randomUUID(),
   };
-  const internal = await serveAt(
-    layout.sockets.control,
-    createInternal({ ...deps, hub, usage: new UsageLedger(db, clock), samples: () => ownSamples(deps) })
-      .fetch,
-  );
+  const internal = await serveInternal(layout, deps, hub);
   opened.defer(() => closeServer(internal, 0));
   const server = serverOf(createControl(deps).fetch, deps.requestId);
   port = await listenOn(server.server, config, 'choose another with ISOPLANE_CONTROL_PORT.');

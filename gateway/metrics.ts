@@ -13,7 +13,7 @@ export interface GatewayMetrics {
 export class Metrics {
   readonly #requests = new Map<string, number>();
   /** Requests by duration; the last is for those that took longer than every bound. */
-  readonly #durations = new Array<number>(REQUEST_SECONDS_BUCKETS.length + 1).fill(0);
+  readonly #durations = [...REQUEST_SECONDS_BUCKETS, Number.POSITIVE_INFINITY].map(() => 0);
   #secondsSum = 0;
   inFlight = 0;
   coldStarts = 0;

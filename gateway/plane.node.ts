@@ -8,7 +8,7 @@ import { Hono } from 'hono';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { processSamples, shareSamples } from '#shared/metrics/own.node.ts';
 import { addMetrics } from '#shared/metrics/routes.ts';
-import type { Sample, Samples } from '#shared/metrics/samples.ts';
+import type { Sample } from '#shared/metrics/samples.ts';
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
 import { FeedState } from '#shared/feed/state.ts';
 import { LIMITS } from '#shared/limits.ts';
@@ -70,9 +70,7 @@ export interface GatewayPlane extends RunningPlane {
 export async function startGateway(options: GatewayPlaneOptions): Promise<GatewayPlane> {
   const { layout, gatewayId, log } = options;
   const journalPath = layout.gatewaySnapshot(gatewayId);
-  await ensurePrivateFolder(layout.dataDir);
-  await ensurePrivateFolder(dirname(journalPath));
-  await ensurePrivateFolder(layout.runDir);
+  for (const folder of [layout.dataDir, dirname(journalPath)]) await ensurePrivateFolder(folder);
 
   const scheduler = createSchedulerClient({
     address: layout.sockets.scheduler,
@@ -119,14 +117,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
       gateway.changed(items);
     },
   });
-  const door = await serveAt(
-    layout.sockets.gateway(gatewayId),
-    insideApp(() => ({
-      plane: 'gateway',
-      id: gatewayId,
-      samples: [...processSamples(), ...ownSamples(gateway, { leases, shares, state })],
-    })).fetch,
-  );
+  const door = await openDoor(options, () => ownSamples(gateway, { leases, shares, state }));
   const port = await listenWhenReady(server, options, feed).catch(async (thrown: unknown) => {
     await Promise.all([feed.close(), leases.close(), closeServer(door, 0)]);
     throw thrown;
@@ -149,11 +140,19 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
 }
 
 /** What operators ask, at a socket that clients cannot reach. */
-function insideApp(collect: () => Samples): Hono {
+async function openDoor(
+  { layout, gatewayId }: GatewayPlaneOptions,
+  samples: () => readonly Sample[],
+): Promise<Server> {
+  await ensurePrivateFolder(layout.runDir);
   const app = new Hono();
-  addMetrics(app, collect);
+  addMetrics(app, () => ({
+    plane: 'gateway',
+    id: gatewayId,
+    samples: [...processSamples(), ...samples()],
+  }));
   app.notFound(() => problemResponse(new PlatformError('not_found', 'no such route')));
-  return app;
+  return serveAt(layout.sockets.gateway(gatewayId), app.fetch);
 }
 
 function ownSamples(

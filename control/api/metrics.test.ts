@@ -51,9 +51,9 @@ describe('the metrics of the platform', () => {
         gateways.map((id) => ({ plane: 'gateway', id, samples: [{ name: 'isoplane_up', value: 0 }] })),
     });
     w.deps.consumers.connected('g1', 'gateway', 0);
-    const { body, headers } = await w.call('GET', '/metrics');
+    const { body, headers } = await w.call<string>('GET', '/metrics');
     expect(headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
-    const lines = String(body).split('\n');
+    const lines = body.split('\n');
     expect(lines.slice(0, 4)).toEqual([
       '# HELP isoplane_up 1: the plane was asked and answered; 0: it did not within 2 s.',
       '# TYPE isoplane_up gauge',

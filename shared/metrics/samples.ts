@@ -10,7 +10,7 @@ export interface Sample {
   readonly value: number | Distribution;
 }
 
-export interface Distribution {
+interface Distribution {
   /** One more than the metric has bounds. */
   readonly counts: readonly number[];
   readonly sum: number;

@@ -7,10 +7,10 @@ import { ERRORS } from '../errors.ts';
 import { SHARED } from '../shared-things.ts';
 
 export const PLANES = ['control', 'scheduler', 'gateway', 'node'] as const;
-export type PlaneRole = (typeof PLANES)[number];
+type PlaneRole = (typeof PLANES)[number];
 
 /** How requests end at a gateway, beside the codes of errors. */
-export const OUTCOMES = ['ok', 'asset', 'bystander_retried', 'cut', 'client_gone'] as const;
+const OUTCOMES = ['ok', 'asset', 'bystander_retried', 'cut', 'client_gone'] as const;
 const CODES = Object.keys(ERRORS);
 
 /** Values of each label. `plane` and `id` say which process it is; the door of control adds them. */

@@ -95,11 +95,12 @@ describe('a running platform', () => {
     });
 
   test('calls the instances of a node whose loop stands still, until it is replaced', async ({ expect }) => {
-    const { pids, tell } = platform.platform;
+    const running = platform.platform;
+    const pids = () => running.pids();
     await using scheduler = await schedulerOf(platform);
     const pid = pids()['node'];
     expect((await platform.call('rare')).text).toBe('rare');
-    tell('node', { hang: true });
+    running.tell('node', { hang: true });
     const rare = async (): Promise<unknown> => {
       await waitFor('the node to be silent', scheduler.isSilent, 30_000);
       // Nobody holds a lease on it any more.

@@ -5,7 +5,7 @@
 import { Agent, request } from 'undici';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { createdKeySchema } from '#shared/contracts/access.ts';
-import { LABELS, METRICS, rowOf, type LabelName, type MetricName } from '#shared/metrics/table.ts';
+import { LABELS, METRICS, rowOf, type MetricName } from '#shared/metrics/table.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { TestPlatform } from '../support/platform.ts';
 
@@ -85,7 +85,7 @@ describe('the metrics of a running platform', () => {
       expect(['control', 'scheduler', 'g1', 'g2', 'n1']).toContain(id);
       const { label } = rowOf(base(name));
       expect(Object.keys(own), name).toEqual(label === undefined ? [] : [label]);
-      if (label !== undefined) expect(LABELS[label as LabelName]).toContain(own[label]);
+      if (label !== undefined) expect(LABELS[label]).toContain(own[label]);
     }
     const keys = series.map(({ name, labels }) => `${name} ${JSON.stringify(labels)}`);
     expect(new Set(keys).size).toBe(keys.length);
