@@ -83,10 +83,7 @@ describe('planesAt()', () => {
         serveAt(layout.sockets.gateway(id), () => Response.json(answer)),
       ),
     );
-    const hung = await serveAt(
-      layout.sockets.gateway('hung'),
-      () => new Promise<Response>(() => undefined),
-    );
+    const hung = await serveAt(layout.sockets.gateway('hung'), () => new Promise<Response>(() => undefined));
     const found = await planesAt(layout.sockets, ['n1']).samples([
       ...Object.keys(answers),
       'hung',

@@ -37,7 +37,8 @@ export const metrics: readonly Route[] = [
       ...FOR_OPERATORS,
       id: 'scrapeMetrics',
       path: '/metrics',
-      summary: 'Metrics of all planes as Prometheus reads them, for owners and observers of account `default`.',
+      summary:
+        'Metrics of all planes as Prometheus reads them, for owners and observers of account `default`.',
       replies: { 200: 'metrics' },
     },
     async (deps) => ({ status: 200, body: renderMetrics(await collect(deps)) }),

@@ -91,7 +91,11 @@ export async function authenticateSigned(
     parsed.signatures[0];
   if (signature === undefined) return refuse('signature_missing', 'there is no signature');
   if (mayHaveBeenUsed(signature, deps.startedMs))
-    return refuse('signature_expired', 'it was signed before this gateway started; sign again', SIGN_AGAIN_MS);
+    return refuse(
+      'signature_expired',
+      'it was signed before this gateway started; sign again',
+      SIGN_AGAIN_MS,
+    );
   const item = deps.findKey(signature.keyId);
   // One answer for unknown, foreign and expired keys: a stranger learns nothing about key ids.
   if (

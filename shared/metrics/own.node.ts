@@ -2,6 +2,8 @@
 import { readdirSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
+import { getHeapStatistics } from 'node:v8';
+import { residentBytes } from '../runtime/idle-memory.node.ts';
 import type { Shares } from '../shares.ts';
 import type { Sample } from './samples.ts';
 
@@ -9,12 +11,14 @@ const MICROSECONDS = 1_000_000;
 
 export function processSamples(): Sample[] {
   const { user, system } = process.cpuUsage();
-  const { rss, heapUsed } = process.memoryUsage();
+  const resident = residentBytes();
   const openFds = openFileDescriptors();
   return [
     { name: 'isoplane_process_start_time_seconds', value: performance.timeOrigin / 1_000 },
-    { name: 'isoplane_process_resident_memory_bytes', value: rss },
-    { name: 'isoplane_process_heap_used_bytes', value: heapUsed },
+    ...(resident === undefined
+      ? []
+      : [{ name: 'isoplane_process_resident_memory_bytes', value: resident } as const]),
+    { name: 'isoplane_process_heap_used_bytes', value: getHeapStatistics().used_heap_size },
     { name: 'isoplane_process_cpu_seconds_total', value: (user + system) / MICROSECONDS },
     ...(openFds === undefined ? [] : [{ name: 'isoplane_process_open_fds', value: openFds } as const]),
     {

@@ -20,17 +20,28 @@ function collector(): Collect {
   return collect;
 }
 
+/** Undefined where the system cannot say: without a free file descriptor /proc cannot be read. */
+export function residentBytes(): number | undefined {
+  try {
+    return process.memoryUsage.rss();
+  } catch {
+    return undefined;
+  }
+}
+
 export function giveMemoryBack(timers: Timers): Timer {
   const collect = collector();
   let before = performance.eventLoopUtilization();
-  let rest: Rest = { looks: 0, floorBytes: process.memoryUsage.rss() };
+  let rest: Rest = { looks: 0, floorBytes: residentBytes() ?? 0 };
   return timers.every(IDLE_MEMORY.lookMs, () => {
     const { utilization } = performance.eventLoopUtilization(before);
     before = performance.eventLoopUtilization();
-    const seen = restOf(rest, { busyRatio: utilization, residentBytes: process.memoryUsage.rss() });
+    const bytes = residentBytes();
+    if (bytes === undefined) return;
+    const seen = restOf(rest, { busyRatio: utilization, residentBytes: bytes });
     ({ rest } = seen);
     if (!seen.collect) return;
     collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
-    rest = { ...rest, floorBytes: process.memoryUsage.rss() };
+    rest = { ...rest, floorBytes: residentBytes() ?? bytes };
   });
 }
