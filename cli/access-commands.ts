@@ -55,8 +55,8 @@ function addKeyCommands(program: Command): void {
     .argument('<name>')
     .description('make a key; its secret is shown once')
     .addOption(
-      new Option('--role <role>', 'what it may do')
-        .choices(['owner', 'deployer', 'invoker'])
+      new Option('--role <role>', 'what it may do; an observer reads the metrics of the platform alone')
+        .choices(['owner', 'deployer', 'invoker', 'observer'])
         .default('invoker'),
     )
     .addOption(

@@ -268,6 +268,10 @@ function addCareCommands(program: Command): void {
     .description('nodes, gateways and the revision each has applied')
     .action(run(async () => (await import('./commands/status.ts')).status));
   program
+    .command('metrics')
+    .description('numbers of every plane, as Prometheus reads them; docs/OPERATIONS.md lists them')
+    .action(run(async () => (await import('./commands/metrics.ts')).metrics));
+  program
     .command('accept-data-loss')
     .description('after a damaged or lost database: let the next start go on without what is missing')
     .option('--yes', 'do not ask')

@@ -18,16 +18,17 @@ import { functions } from './api/functions.ts';
 import { keys } from './api/keys.ts';
 import { kv } from './api/kv.ts';
 import { layers } from './api/layers.ts';
+import { metrics } from './api/metrics.ts';
 import { platform } from './api/platform.ts';
 import { provisions } from './api/provision.ts';
 import { routes } from './api/routes.ts';
 import { secrets } from './api/secrets.ts';
 import { usage } from './api/usage.ts';
 import { versions } from './api/versions.ts';
+import { TEXT_TYPE } from '#shared/metrics/samples.ts';
 import { HeldBytes } from '#shared/held-bytes.ts';
 import { bodyOf, chunksOf } from './body.ts';
 import type { Authenticated } from './auth/authenticate.ts';
-import { Metrics } from './metrics.ts';
 import { isOwnName } from './names.ts';
 import { readUpload, UPLOAD_BYTES_MAX } from './publish/upload.ts';
 import { jsonOrRefuse, parseOrRefuse } from './validation.ts';
@@ -49,15 +50,21 @@ async function readBody(body: AsyncIterable<Uint8Array>, held: HeldBytes): Promi
   return held.length === 0 ? {} : jsonOrRefuse(held.whole(), 'body');
 }
 
+const CONTENT_TYPES = {
+  bytes: 'application/octet-stream',
+  ndjson: 'application/x-ndjson',
+  metrics: TEXT_TYPE,
+} as const;
+
 function respond(operation: Operation, answer: Answer, requestId: string): Response {
   const headers = new Headers({ [REQUEST_ID]: requestId, 'cache-control': 'no-store' });
   const reply = operation.replies[answer.status];
   if (reply === undefined)
     throw new PlatformError('internal', `${operation.id} answered an undocumented ${answer.status}`);
   if (reply === 'empty') return new Response(null, { status: answer.status, headers });
-  if (reply === 'bytes' || reply === 'ndjson') {
-    headers.set('content-type', reply === 'bytes' ? 'application/octet-stream' : 'application/x-ndjson');
-    return new Response(answer.body as ReadableStream | Uint8Array<ArrayBuffer>, {
+  if (reply === 'bytes' || reply === 'ndjson' || reply === 'metrics') {
+    headers.set('content-type', CONTENT_TYPES[reply]);
+    return new Response(answer.body as ReadableStream | Uint8Array<ArrayBuffer> | string, {
       status: answer.status,
       headers,
     });
@@ -159,7 +166,7 @@ function answerUnknown(operations: readonly Operation[], c: Context<Env>): Respo
   return response;
 }
 
-function addPlain(app: Hono<Env>, deps: ApiDeps, metrics: Metrics, document: Record<string, unknown>): void {
+function addPlain(app: Hono<Env>, deps: ApiDeps, document: Record<string, unknown>): void {
   const page = documentPage(document);
   app.get('/healthz', (c) => c.json({ ok: true }));
   app.get('/readyz', async (c) => {
@@ -170,9 +177,6 @@ function addPlain(app: Hono<Env>, deps: ApiDeps, metrics: Metrics, document: Rec
     }
     return c.json({ ok: true, revision: deps.db.revision });
   });
-  app.get('/metrics', (c) =>
-    c.text(metrics.render(deps), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
-  );
   app.get('/openapi.json', (c) => c.json(document));
   app.get('/', (c) =>
     c.html(page, 200, { 'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'" }),
@@ -192,21 +196,21 @@ const ROUTES: readonly Route[] = [
   ...secrets,
   ...routes,
   ...platform,
+  ...metrics,
   ...usage,
 ];
 
 export function createControl(deps: ApiDeps): Hono<Env> {
   const app = new Hono<Env>();
-  const metrics = new Metrics();
   const operations = ROUTES.map(({ operation }) => operation);
   app.use(async function identify(c, next) {
     c.set('requestId', deps.requestId());
     if (c.req.url.length > LIMITS.urlBytesMax)
       throw new PlatformError('url_too_long', `URL of ${c.req.url.length} characters`);
     await next();
-    metrics.count(c.res.status);
+    deps.metrics.count(c.res.status);
   });
-  addPlain(app, deps, metrics, openApiDocument(operations));
+  addPlain(app, deps, openApiDocument(operations));
   for (const route of ROUTES)
     app.on(route.operation.method.toUpperCase(), honoPath(route.operation.path), (c) =>
       serve(deps, route, c),

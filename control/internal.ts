@@ -5,6 +5,8 @@ import { feedAckSchema } from '#shared/contracts/feed.ts';
 import { usageReportSchema } from '#shared/contracts/usage.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
 import { accountNameSchema, digestSchema } from '#shared/ids.ts';
+import { addMetrics } from '#shared/metrics/routes.ts';
+import type { Sample } from '#shared/metrics/samples.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { AssetStore } from './assets/store.ts';
 import type { BlobStore } from './blobs/store.ts';
@@ -20,6 +22,8 @@ export interface InternalDeps {
   readonly assets: Pick<AssetStore, 'get'>;
   readonly usage: Pick<UsageLedger, 'apply'>;
   readonly log: Log;
+  /** Of control itself. */
+  readonly samples: () => readonly Sample[];
 }
 
 const feedQuerySchema = z.object({
@@ -58,6 +62,7 @@ export function createInternal(deps: InternalDeps): Hono {
     await deps.usage.apply(parseOrRefuse(usageReportSchema, await c.req.json(), 'bad_request'));
     return c.body(null, 204);
   });
+  addMetrics(app, () => ({ plane: 'control', id: 'control', samples: deps.samples() }));
   app.notFound(() => problemResponse(new PlatformError('not_found', 'no such internal route')));
   app.onError((thrown) => {
     const error = asPlatformError(thrown);

@@ -1,6 +1,17 @@
-/** Prometheus text. Labels come from closed sets only, so their number is bounded. */
-import type { Database } from './db/database.ts';
-import type { Consumers } from './feed/consumers.ts';
+/** What control says of itself in numbers (shared/metrics/table.ts). */
+import { processSamples, shareSamples } from '#shared/metrics/own.node.ts';
+import { byLabel, type Sample } from '#shared/metrics/samples.ts';
+import { LABELS } from '#shared/metrics/table.ts';
+import type { DiskRoom } from '#shared/runtime/disk.node.ts';
+import type { ConsumerStatus } from './feed/consumers.ts';
+import type { ControlShares } from './shares.ts';
+
+export interface ControlState {
+  readonly revision: number;
+  readonly consumers: readonly ConsumerStatus[];
+  readonly shares: ControlShares;
+  readonly disk: DiskRoom | undefined;
+}
 
 export class Metrics {
   readonly #requests = new Map<string, number>();
@@ -10,29 +21,25 @@ export class Metrics {
     this.#requests.set(label, (this.#requests.get(label) ?? 0) + 1);
   }
 
-  render(state: { readonly db: Database; readonly consumers: Consumers }): string {
-    const consumers = state.consumers.status();
-    const lag = consumers.map((entry) => state.db.revision - entry.revision);
-    const connected = (role: string): number =>
-      consumers.filter((entry) => entry.role === role && entry.connected).length;
-    const lines = [
-      '# HELP isoplane_control_requests_total Answers of the control API by class of status.',
-      '# TYPE isoplane_control_requests_total counter',
-      ...[...this.#requests].map(
-        ([label, count]) => `isoplane_control_requests_total{status="${label}"} ${count}`,
-      ),
-      '# HELP isoplane_control_revision Newest committed feed revision.',
-      '# TYPE isoplane_control_revision gauge',
-      `isoplane_control_revision ${state.db.revision}`,
-      '# HELP isoplane_control_feed_consumers Connected feed consumers.',
-      '# TYPE isoplane_control_feed_consumers gauge',
-      `isoplane_control_feed_consumers{role="gateway"} ${connected('gateway')}`,
-      `isoplane_control_feed_consumers{role="node"} ${connected('node')}`,
-      '# HELP isoplane_control_feed_lag_revisions Revisions that the slowest live consumer is behind.',
-      '# TYPE isoplane_control_feed_lag_revisions gauge',
-      `isoplane_control_feed_lag_revisions ${Math.max(0, ...lag)}`,
-      '',
+  samples({ revision, consumers, shares, disk }: ControlState): Sample[] {
+    const lag = consumers.map((entry) => revision - entry.revision);
+    const connected = LABELS.role.map(
+      (role) => [role, consumers.filter((entry) => entry.role === role && entry.connected).length] as const,
+    );
+    const skipped = new Set(
+      consumers.flatMap((entry) => entry.skipped.map(({ kind, key }) => `${kind} ${key}`)),
+    );
+    return [
+      ...processSamples(),
+      ...byLabel('isoplane_control_requests_total', this.#requests),
+      { name: 'isoplane_feed_revision', value: revision },
+      ...byLabel('isoplane_control_feed_consumers', connected),
+      { name: 'isoplane_control_feed_lag_revisions', value: Math.max(0, ...lag) },
+      { name: 'isoplane_control_feed_items_skipped', value: skipped.size },
+      ...(disk === undefined
+        ? []
+        : [{ name: 'isoplane_control_storage_free_bytes', value: disk.freeBytes } as const]),
+      ...shareSamples(Object.values(shares)),
     ];
-    return lines.join('\n');
   }
 }

@@ -1,20 +1,22 @@
 /** Composition root of the control plane: opens what it owns, in order, and closes it in reverse. */
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
+import type { Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
 import { answer } from '#shared/http/answer.node.ts';
 import { readHead } from '#shared/http/head.ts';
 import { createStrictServer, listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
-import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { systemClock, systemTimers, type Clock } from '#shared/runtime/clock.ts';
 import { diskRoom } from '#shared/runtime/disk.node.ts';
-import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { Shares } from '#shared/shares.ts';
 import { closeServer, keyOf, serveAt } from '#shared/runtime/transport.node.ts';
 import type { ApiDeps } from './api/deps.ts';
+import { ownSamples } from './api/metrics.ts';
 import { createControl } from './app.ts';
 import { AssetStore } from './assets/store.ts';
 import { Authenticator } from './auth/authenticate.ts';
@@ -27,7 +29,9 @@ import { Consumers } from './feed/consumers.ts';
 import { FeedHub } from './feed/hub.ts';
 import { createInternal } from './internal.ts';
 import { StackMapper } from './logs/merge.ts';
+import { Metrics } from './metrics.ts';
 import { nodeAt, type NodePort } from './nodes.ts';
+import { planesAt } from './planes.ts';
 import { LATEST_COMPATIBILITY_DATE } from '#shared/compatibility/flags.ts';
 import { sealStoredSecrets } from './publish/stored-secrets.ts';
 import { schedulerAt } from './scheduler.ts';
@@ -83,21 +87,8 @@ async function readGatewayUrl(path: string): Promise<string | undefined> {
   }
 }
 
-export interface StartOptions {
-  readonly config: ControlConfig;
-  readonly log: Log;
-  /** Instead of the agents behind the configured sockets. */
-  readonly nodes?: readonly NodePort[];
-}
-
-export async function startControl({ config, log, ...overrides }: StartOptions): Promise<RunningPlane> {
-  const layout = layoutOf(config.dataDir);
-  await using opened = new AsyncDisposableStack();
-  for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
-    await ensurePrivateFolder(folder);
-  const clock = systemClock;
-  const timers = systemTimers;
-  const db = await Database.open({
+function openDatabase(layout: Layout, clock: Clock): Promise<Database> {
+  return Database.open({
     path: layout.database,
     clock,
     random: Math.random,
@@ -105,6 +96,36 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     // Written after the first commit of the database.
     expected: existsSync(layout.credentials),
   });
+}
+
+function serveInternal({ sockets }: Layout, deps: ApiDeps, hub: FeedHub): Promise<Server> {
+  const usage = new UsageLedger(deps.db, deps.clock);
+  const app = createInternal({ ...deps, hub, usage, samples: () => ownSamples(deps) });
+  return serveAt(sockets.control, app.fetch);
+}
+
+export interface StartOptions {
+  readonly config: ControlConfig;
+  readonly log: Log;
+  /** Signatures that are not younger are refused. Wall time, ms since the epoch. */
+  readonly startedMs: number;
+  /** Instead of the agents behind the configured sockets. */
+  readonly nodes?: readonly NodePort[];
+}
+
+export async function startControl({
+  config,
+  log,
+  startedMs,
+  ...overrides
+}: StartOptions): Promise<RunningPlane> {
+  const layout = layoutOf(config.dataDir);
+  await using opened = new AsyncDisposableStack();
+  for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
+    await ensurePrivateFolder(folder);
+  const clock = systemClock;
+  const timers = systemTimers;
+  const db = await openDatabase(layout, clock);
   opened.defer(() => db.close());
   const blobs = await BlobStore.open(layout.blobs);
   const kek = await loadKeyEncryptionKey(layout.keyEncryptionKey);
@@ -134,8 +155,10 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     timers,
     latestDate: LATEST_COMPATIBILITY_DATE,
     checkTimeoutMs: CHECK_TIMEOUT_MS,
-    authenticator: new Authenticator({ db, kek, clock }),
+    authenticator: new Authenticator({ db, kek, clock, startedMs }),
     shares: newShares(),
+    metrics: new Metrics(),
+    planes: planesAt(layout.sockets, config.nodeIds),
     trials: newTrials(),
     mapper: new StackMapper({ db, blobs, log }),
     baseDomain: config.baseDomain,
@@ -144,10 +167,7 @@ export async function startControl({ config, log, ...overrides }: StartOptions):
     disk: () => diskRoom(layout.dataDir),
     requestId: () => crypto.randomUUID(),
   };
-  const internal = await serveAt(
-    layout.sockets.control,
-    createInternal({ ...deps, hub, usage: new UsageLedger(db, clock) }).fetch,
-  );
+  const internal = await serveInternal(layout, deps, hub);
   opened.defer(() => closeServer(internal, 0));
   const server = serverOf(createControl(deps).fetch, deps.requestId);
   port = await listenOn(server.server, config, 'choose another with ISOPLANE_CONTROL_PORT.');

@@ -18,7 +18,7 @@ beforeAll(async () => {
     ISOPLANE_DATA_DIR: join(folder.path, 'data'),
     ISOPLANE_CONTROL_PORT: '0',
   });
-  control = await startControl({ config, log: memoryLog(), nodes: [] });
+  control = await startControl({ config, log: memoryLog(), startedMs: 0, nodes: [] });
   ({ host } = new URL(control.addresses['api'] ?? ''));
 });
 afterAll(async () => {

@@ -104,6 +104,7 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
     if (!deps.requests.take(account, 1))
       return addCors(refuse(deps.requests.full(account), requestId), cors, call);
     metrics.inFlight += 1;
+    const startedMs = deps.clock.monotonicMs();
     try {
       const asked = cors === undefined ? undefined : preflight(cors, call);
       if (asked !== undefined) return asked;
@@ -134,6 +135,7 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
       call.close();
       deps.requests.give(account, 1);
       metrics.inFlight -= 1;
+      metrics.took(deps.clock.monotonicMs() - startedMs);
     }
   };
 

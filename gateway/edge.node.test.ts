@@ -118,16 +118,20 @@ describe('a client', () => {
   test('that ends its side after the request is answered', async ({ expect }) => {
     harness = await startHarness(functionItems('hello'));
     let started = 0;
+    let goOn: () => void = () => undefined;
     await harness.instance((request, response) => {
       started += 1;
-      // Longer than it takes to ask whether the client has gone.
-      setTimeout(() => request.pipe(response), 600);
+      goOn = () => request.pipe(response);
     });
     for (const text of [head('GET /'), `${head('POST /', ['Content-Length: 3'])}abc`]) {
       const socket = harness.raw();
       let received = '';
       socket.on('data', (chunk) => (received += chunk.toString('latin1')));
       socket.end(text);
+      await waitFor('the question whether the client has gone', () =>
+        received.startsWith('HTTP/1.1 102 Processing\r\n'),
+      );
+      goOn();
       await new Promise((resolve) => socket.on('close', resolve));
       expect(received).toMatch(/HTTP\/1\.1 200 OK[^]*\r\n\r\n/);
       if (text.startsWith('POST')) expect(received).toContain('abc');

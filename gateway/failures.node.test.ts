@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, test } from 'vitest';
 import { WebSocket, WebSocketServer, type RawData } from 'ws';
 import { PlatformError } from '#shared/errors.ts';
-import { waitFor } from '#shared/testing/fakes.ts';
+import { standStill, waitFor } from '#shared/testing/fakes.ts';
 import { busyInstance } from '#shared/testing/instance.node.ts';
 import { startHarness, type Harness } from './testing/harness.node.ts';
 import { functionItems, type FunctionParts } from './testing/items.ts';
@@ -313,12 +313,16 @@ describe('streams through the gateway', () => {
   test('a slow client holds the instance back', async ({ expect }) => {
     await start();
     let written = 0;
+    let blocked = false;
     await harness.instance((_request, response) => {
       const chunk = Buffer.alloc(65_536);
       const pump = (): void => {
+        blocked = false;
         while (written < 400) {
           written += 1;
-          if (!response.write(chunk)) return void response.once('drain', pump);
+          if (response.write(chunk)) continue;
+          blocked = true;
+          return void response.once('drain', pump);
         }
         response.end();
       };
@@ -327,8 +331,11 @@ describe('streams through the gateway', () => {
     const socket: Socket = harness.raw();
     socket.pause();
     socket.write('GET / HTTP/1.1\r\nHost: hello.localhost\r\nConnection: close\r\n\r\n');
-    await waitFor('the first chunks', () => written > 0);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await standStill(
+      'the instance',
+      () => written,
+      () => blocked,
+    );
     expect(written).toBeLessThan(300);
     let received = 0;
     socket.on('data', (chunk) => (received += chunk.byteLength));

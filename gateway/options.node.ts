@@ -18,5 +18,7 @@ export function gatewayOptions(log: Log): GatewayPlaneOptions {
     proxies: new TrustedProxies(environment.ISOPLANE_TRUSTED_PROXIES, environment.ISOPLANE_FORWARDED_HEADER),
     connectionsMax: environment.ISOPLANE_CONNECTIONS_MAX,
     log,
+    // The process before this one had ended when this one began.
+    startedMs: performance.timeOrigin,
   };
 }

@@ -4,6 +4,11 @@ import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { dirname, join } from 'node:path';
 import { ASSET_DISK_BYTES_MAX, ASSET_MEMORY_BYTES_MAX, AssetLibrary } from '#shared/assets/library.node.ts';
+import { Hono } from 'hono';
+import { PlatformError, problemResponse } from '#shared/errors.ts';
+import { processSamples, shareSamples } from '#shared/metrics/own.node.ts';
+import { addMetrics } from '#shared/metrics/routes.ts';
+import type { Sample } from '#shared/metrics/samples.ts';
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
 import { FeedState } from '#shared/feed/state.ts';
 import { LIMITS } from '#shared/limits.ts';
@@ -12,7 +17,7 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
-import { peerOf } from '#shared/runtime/transport.node.ts';
+import { closeServer, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
@@ -65,8 +70,7 @@ export interface GatewayPlane extends RunningPlane {
 export async function startGateway(options: GatewayPlaneOptions): Promise<GatewayPlane> {
   const { layout, gatewayId, log } = options;
   const journalPath = layout.gatewaySnapshot(gatewayId);
-  await ensurePrivateFolder(layout.dataDir);
-  await ensurePrivateFolder(dirname(journalPath));
+  for (const folder of [layout.dataDir, dirname(journalPath)]) await ensurePrivateFolder(folder);
 
   const scheduler = createSchedulerClient({
     address: layout.sockets.scheduler,
@@ -113,8 +117,9 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
       gateway.changed(items);
     },
   });
+  const door = await openDoor(options, () => ownSamples(gateway, { leases, shares, state }));
   const port = await listenWhenReady(server, options, feed).catch(async (thrown: unknown) => {
-    await Promise.all([feed.close(), leases.close()]);
+    await Promise.all([feed.close(), leases.close(), closeServer(door, 0)]);
     throw thrown;
   });
   const usage = reportUsage(options, gateway, controlPeer);
@@ -128,9 +133,44 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
       await Promise.all([feed.close(), server.close(graceMs)]);
       await leases.close();
       await usage.close();
+      await closeServer(door, 0);
       await Promise.all([client, scheduler, agent, controlPeer].map((each) => each.close()));
     },
   };
+}
+
+/** What operators ask, at a socket that clients cannot reach. */
+async function openDoor(
+  { layout, gatewayId }: GatewayPlaneOptions,
+  samples: () => readonly Sample[],
+): Promise<Server> {
+  await ensurePrivateFolder(layout.runDir);
+  const app = new Hono();
+  addMetrics(app, () => ({
+    plane: 'gateway',
+    id: gatewayId,
+    samples: [...processSamples(), ...samples()],
+  }));
+  app.notFound(() => problemResponse(new PlatformError('not_found', 'no such route')));
+  return serveAt(layout.sockets.gateway(gatewayId), app.fetch);
+}
+
+function ownSamples(
+  { metrics }: Gateway<NodeEnv>,
+  parts: {
+    readonly leases: LeaseManager;
+    readonly shares: GatewayPlane['shares'];
+    readonly state: FeedState;
+  },
+): Sample[] {
+  const { leases, waiting } = parts.leases.counts();
+  return [
+    ...metrics.samples(),
+    { name: 'isoplane_gateway_leases', value: leases },
+    { name: 'isoplane_gateway_requests_waiting', value: waiting },
+    { name: 'isoplane_feed_revision', value: parts.state.revision },
+    ...shareSamples(Object.values(parts.shares)),
+  ];
 }
 
 function reportUsage(

@@ -14,12 +14,15 @@ import type { Address } from '#shared/contracts/address.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { FunctionLife, HeldList } from '#shared/contracts/scheduling.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
+import { shareSamples } from '#shared/metrics/own.node.ts';
+import { byLabel, type Sample } from '#shared/metrics/samples.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { keyOf } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
 import { z } from 'zod';
 import { CORE_CONFIG, START_CALL_MS, assertConfig, type CoreConfig } from './core/config.ts';
 import type { Effect, Fault, SchedulerEvent } from './core/events.ts';
+import { samplesOf } from './core/metrics.ts';
 import { createState, type State } from './core/state.ts';
 import { heldIn, lifeOf, statusOf, type SchedulerStatus } from './core/report.ts';
 import { step } from './core/step.ts';
@@ -55,6 +58,10 @@ export class SchedulerDriver {
   readonly #calls = new Set<Promise<void>>();
   readonly #closing = new AbortController();
   #nextRequest = 1;
+  #grants = 0;
+  /** By code. */
+  readonly #refusals = new Map<string, number>();
+  readonly #failedStarts = new Map<string, number>();
 
   constructor(options: DriverOptions) {
     this.#options = options;
@@ -117,6 +124,16 @@ export class SchedulerDriver {
     return heldIn(this.#state, account, this.#nowMs());
   }
 
+  samples(): Sample[] {
+    return [
+      ...samplesOf(this.#state, this.#nowMs(), this.#config.memberDeadMs),
+      { name: 'isoplane_scheduler_grants_total', value: this.#grants },
+      ...byLabel('isoplane_scheduler_refusals_total', this.#refusals),
+      ...byLabel('isoplane_scheduler_starts_failed_total', this.#failedStarts),
+      ...shareSamples([this.#state.places]),
+    ];
+  }
+
   status(): SchedulerStatus {
     return statusOf(this.#state, this.#nowMs(), this.#config);
   }
@@ -173,6 +190,8 @@ export class SchedulerDriver {
   #settle(requestId: string, outcome: Outcome): void {
     const resolve = this.#waiting.get(requestId);
     this.#waiting.delete(requestId);
+    if (outcome.kind === 'granted') this.#grants += 1;
+    if (outcome.kind === 'refused') countOne(this.#refusals, outcome.error.code);
     resolve?.(outcome);
   }
 
@@ -199,6 +218,7 @@ export class SchedulerDriver {
     } catch (thrown) {
       const error = asPlatformError(thrown);
       this.#options.log.warn('start_refused', { nodeId, instanceId, versionId, error });
+      countOne(this.#failedStarts, error.code);
       event = { type: 'startFailed', atMs: this.#nowMs(), instanceId, fault: faultOf(error) };
     }
     this.#dispatch(event);
@@ -244,6 +264,10 @@ export class SchedulerDriver {
       this.#options.log.error('call_failed', { error });
     }
   }
+}
+
+function countOne(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
 }
 
 function faultOf(error: PlatformError): Fault {

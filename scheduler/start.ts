@@ -1,6 +1,8 @@
 /** Puts driver, feed and HTTP app together on a Unix socket. */
 import type { Address } from '#shared/contracts/address.ts';
 import { startFeedConsumer } from '#shared/feed/consumer.node.ts';
+import { processSamples } from '#shared/metrics/own.node.ts';
+import { addMetrics } from '#shared/metrics/routes.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, keyOf, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
 import { SHARED } from '#shared/shared-things.ts';
@@ -40,6 +42,15 @@ export async function startScheduler(
     onChange: (items) => driver.desired(items),
   });
   const app = createSchedulerApp(driver, options.log);
+  addMetrics(app, () => ({
+    plane: 'scheduler',
+    id: CONSUMER_ID,
+    samples: [
+      ...processSamples(),
+      ...driver.samples(),
+      { name: 'isoplane_feed_revision', value: consumer.state.revision },
+    ],
+  }));
   const server = await serveAt(address, app.fetch);
   return {
     addresses: { scheduler: keyOf(address) },

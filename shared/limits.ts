@@ -129,6 +129,8 @@ export const LIMITS = {
   heartbeatMs: 1_000,
   /** A gateway or node that was silent for this long is taken for dead. */
   memberDeadMs: 5_000,
+  /** An event loop that does not turn for this long is replaced. Far above any pause of garbage collection or of a slow disk. */
+  planeSilentMsMax: 15_000,
   feedBookmarkMs: 2_000,
 
   // Logs

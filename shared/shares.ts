@@ -37,6 +37,7 @@ export class Shares {
   #floor: number;
   readonly #held = new Map<string, number>();
   #used = 0;
+  #refusals = 0;
 
   constructor(name: SharedName, options: SharesOptions = {}) {
     this.name = name;
@@ -56,6 +57,11 @@ export class Shares {
 
   get used(): number {
     return this.#used;
+  }
+
+  /** How often {@link full} was said. */
+  get refusals(): number {
+    return this.#refusals;
   }
 
   /** Those that hold anything. */
@@ -96,6 +102,7 @@ export class Shares {
   /** What a holder hears whose share is used up: it is its own, whoever else holds the rest. */
   full(holder: string): PlatformError {
     const { what, fullCode } = SHARED[this.name];
+    this.#refusals += 1;
     return new PlatformError(
       fullCode,
       `${holder} holds ${this.heldBy(holder)} of ${this.#total} of ${this.name}, ${this.holders} hold ${this.#used}`,

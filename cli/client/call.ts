@@ -6,6 +6,7 @@ import { importSigningKey, signRequest } from '#shared/signatures/sign.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { whileChanging } from '../interrupt.ts';
 import type { AccessKey } from './key.ts';
+import { untilLater, wasTooEarly } from './sign-again.ts';
 
 export interface Endpoint {
   readonly controlUrl: string;
@@ -47,7 +48,19 @@ export function callControl<S extends z.ZodType>(
 
 /** Gives answers of 2xx only. */
 export async function sendControl(endpoint: Endpoint, path: string, options: CallOptions): Promise<Response> {
-  const response = await send(endpoint, path, options);
+  let response = await send(endpoint, path, options);
+  const { status, headers } = response;
+  if (
+    wasTooEarly({
+      status,
+      contentType: headers.get('content-type'),
+      retryAfter: headers.get('retry-after'),
+    })
+  ) {
+    await response.body?.cancel();
+    await untilLater();
+    response = await send(endpoint, path, options);
+  }
   if (response.ok) return response;
   const problem = parseJson(await response.text());
   const what = `${options.method ?? 'GET'} ${path} answered ${response.status}`;

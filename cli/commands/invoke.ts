@@ -15,6 +15,7 @@ import { CliError, EXIT } from '../failure.ts';
 import type { ControlApi } from '../client/api.ts';
 import { functionUrl } from '../client/connection.ts';
 import { sendToGateway } from '../client/gateway.ts';
+import { untilLater, wasTooEarly } from '../client/sign-again.ts';
 import { plain } from '../output.ts';
 import { argument, usage } from './arguments.ts';
 import { refusal } from './refusal.ts';
@@ -56,18 +57,28 @@ export async function invoke(
     headers['content-type'] ??= looksLikeJson(body) ? 'application/json' : 'application/octet-stream';
     headers['content-length'] = String(body.byteLength);
   }
-  const signed = await signRequest(
-    { method, url: target.href, headers, ...(body === undefined ? {} : { body }) },
-    await api.signingKey(),
-    { nowMs: Date.now() },
-  );
+  const key = await api.signingKey();
   const startedMs = performance.now();
-  const response = await sendToGateway(connection, {
-    target,
-    method,
-    headers: { ...headers, ...signed },
-    body,
-  });
+  const send = async (): Promise<IncomingMessage> => {
+    const signed = await signRequest(
+      { method, url: target.href, headers, ...(body === undefined ? {} : { body }) },
+      key,
+      { nowMs: Date.now() },
+    );
+    return sendToGateway(connection, { target, method, headers: { ...headers, ...signed }, body });
+  };
+  let response = await send();
+  if (
+    wasTooEarly({
+      status: response.statusCode,
+      contentType: response.headers['content-type'],
+      retryAfter: response.headers['retry-after'],
+    })
+  ) {
+    response.resume();
+    await untilLater();
+    response = await send();
+  }
   const status = response.statusCode ?? 0;
   const read = await refusal(response, { api, name, alias });
   const content = read === undefined ? response : Readable.from([read]);

@@ -1,5 +1,6 @@
 /** A hang is found within its bound, and a slow machine is not taken for one. */
 import { describe, test } from 'vitest';
+import { LIMITS } from '#shared/limits.ts';
 import { firstLook, LIVENESS, look, type Seen, type Verdict } from './liveness.ts';
 
 /** Looks every `stepMs` until something is wrong, at most `looks` times. */
@@ -24,7 +25,7 @@ describe('look()', () => {
   test('finds a silent process at its bound, not one look before', ({ expect }) => {
     expect(watch(LIVENESS.lookMs, 100, { answered: false, stopped: false })).toEqual({
       verdict: 'silent',
-      atMs: LIVENESS.silentMsMax,
+      atMs: LIMITS.planeSilentMsMax,
     });
   });
 

@@ -5,13 +5,13 @@
  * duty: a look that comes late (the machine is overloaded, or was suspended) counts no more than one that comes in
  * time, so that a machine on which nobody gets to run proves nothing about a plane.
  */
+import { LIMITS } from '#shared/limits.ts';
 
 export const LIVENESS = {
   lookMs: 500,
   /** A process that was stopped (SIGSTOP) answers nobody, and connections are still given to it. */
   stoppedMsMax: 1_500,
-  /** An event loop that does not turn for this long. Far above any pause of garbage collection or of a slow disk. */
-  silentMsMax: 15_000,
+  silentMsMax: LIMITS.planeSilentMsMax,
 } as const;
 
 export interface Pulse {

@@ -7,7 +7,7 @@ import type { Whoami } from '#shared/contracts/access.ts';
 import type { Problem } from '#shared/errors.ts';
 import { multipart, publishParts, world, type CallOptions, type World } from '../testing/world.ts';
 
-type Role = 'owner' | 'deployer' | 'invoker';
+type Role = 'owner' | 'deployer' | 'invoker' | 'observer';
 type Row = readonly [path: string, allowed: readonly Role[], body?: unknown];
 
 const OWNER = ['owner'] as const;
@@ -58,7 +58,9 @@ const TABLE: Record<string, Row> = {
   getKvValueByPath: [`${A}/kv-namespaces/none/values/k`, DEPLOY],
   putKvValueByPath: [`${A}/kv-namespaces/none/values/k`, DEPLOY, { value: 'v' }],
   deleteKvValueByPath: [`${A}/kv-namespaces/none/values/k`, DEPLOY],
-  whoami: ['/v1/whoami', ['owner', 'deployer', 'invoker']],
+  whoami: ['/v1/whoami', ['owner', 'deployer', 'invoker', 'observer']],
+  scrapeMetrics: ['/metrics', ['owner', 'observer']],
+  getMetrics: ['/v1/metrics', ['owner', 'observer']],
   listKeys: [`${A}/keys`, OWNER],
   createKey: [`${A}/keys`, OWNER, { name: 'k', role: 'invoker', algorithm: 'ed25519' }],
   deleteKey: [`${A}/keys/none`, OWNER],
@@ -113,13 +115,14 @@ describe('permissions', () => {
       owner: await w.token('owner'),
       deployer: await w.token('deployer'),
       invoker: await w.token('invoker'),
+      observer: await w.token('observer'),
     };
     for (const [id, [path, allowed, body]] of Object.entries(TABLE)) {
       const method = methods.get(id) ?? '';
       const options = await callOptions(body);
       const anonymous = await w.call<Problem>(method, path, { ...options, anonymous: true });
       expect([id, anonymous.body.code]).toEqual([id, 'signature_missing']);
-      for (const role of ['owner', 'deployer', 'invoker'] as const) {
+      for (const role of ['owner', 'deployer', 'invoker', 'observer'] as const) {
         const { body: answer } = await w.call<Problem>(method, path, {
           ...options,
           token: tokens[role].token,

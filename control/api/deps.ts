@@ -5,6 +5,8 @@ import type { KeyEncryptionKey } from '#shared/seal.ts';
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { Consumers } from '../feed/consumers.ts';
 import type { StackMapper } from '../logs/merge.ts';
+import type { Metrics } from '../metrics.ts';
+import type { PlanesPort } from '../planes.ts';
 import type { OwnNames } from '../names.ts';
 import type { PublishDeps } from '../publish/publish.ts';
 import type { SchedulerReports } from '../scheduler.ts';
@@ -19,6 +21,9 @@ export interface ApiDeps extends PublishDeps {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly shares: ControlShares;
+  readonly metrics: Metrics;
+  /** Those of the other planes. */
+  readonly planes: PlanesPort;
   readonly mapper: StackMapper;
   /** Hosts under it belong to accounts by name; see checkRoute. */
   readonly baseDomain: string;

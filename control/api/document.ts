@@ -32,6 +32,7 @@ const BINARY: JsonSchema = { type: 'string', format: 'binary' };
 function content(reply: Reply): { readonly content?: Record<string, { schema: JsonSchema }> } {
   if (reply === 'empty') return {};
   if (reply === 'bytes') return { content: { 'application/octet-stream': { schema: BINARY } } };
+  if (reply === 'metrics') return { content: { 'text/plain': { schema: { type: 'string' } } } };
   if (reply === 'ndjson') return { content: { 'application/x-ndjson': { schema: { type: 'string' } } } };
   return { content: { 'application/json': { schema: jsonSchema(reply, 'output') } } };
 }

@@ -19,17 +19,21 @@ import type { FunctionRef } from '../db/functions.ts';
 import type { Upload } from '../publish/upload.ts';
 import type { ApiDeps } from './deps.ts';
 
-/** `self`: every key, about itself. `read` and `deploy`: deployers and owners; `own`: owners. */
-type Access = 'self' | 'read' | 'deploy' | 'own';
+/**
+ * `self`: every key, about itself. `observe`: observers and owners. `read` and `deploy`: deployers and owners;
+ * `own`: owners.
+ */
+type Access = 'self' | 'observe' | 'read' | 'deploy' | 'own';
 
 const GRANTS: Record<Role, readonly Access[]> = {
-  owner: ['self', 'read', 'deploy', 'own'],
+  owner: ['self', 'observe', 'read', 'deploy', 'own'],
   deployer: ['self', 'read', 'deploy'],
   invoker: ['self'],
+  observer: ['self', 'observe'],
 };
 
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
-export type Reply = z.ZodType | 'empty' | 'bytes' | 'ndjson';
+export type Reply = z.ZodType | 'empty' | 'bytes' | 'ndjson' | 'metrics';
 
 export interface Operation<
   P extends z.ZodObject = z.ZodObject,
@@ -46,6 +50,8 @@ export interface Operation<
   readonly limited?: true;
   /** Owners of account `default` may do it in every account: how a new account gets its first key. */
   readonly operator?: true;
+  /** About the platform, not about an account: for keys of account `default` alone. */
+  readonly operatorOnly?: true;
   readonly params: P;
   readonly query: Q;
   /** JSON body. A missing body counts as `{}`. */
@@ -102,7 +108,7 @@ export function isOperator(principal: Principal): boolean {
  */
 export function authorize(
   principal: Principal,
-  operation: Pick<Operation, 'id' | 'access' | 'operator' | 'limited'>,
+  operation: Pick<Operation, 'id' | 'access' | 'operator' | 'operatorOnly' | 'limited'>,
   params: Readonly<Record<string, unknown>>,
 ): void {
   const account = params['account'];
@@ -111,6 +117,10 @@ export function authorize(
     throw new PlatformError('account_not_found', `${principal.keyId} asked for another account`);
   if (!GRANTS[principal.role].includes(operation.access))
     throw new PlatformError('forbidden', `${principal.role} ${principal.keyId} may not ${operation.id}`);
+  if (operation.operatorOnly === true && principal.account !== OPERATOR_ACCOUNT)
+    throw new PlatformError('forbidden', `${principal.keyId} is not the operator's`, {
+      publicDetail: 'This is for keys of the account of the operator.',
+    });
   if (principal.functions === undefined) return;
   const name = params['function'];
   const allowed =

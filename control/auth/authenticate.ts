@@ -12,7 +12,7 @@ import type { Clock } from '#shared/runtime/clock.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
 import { requestHead, type RequestHead } from '#shared/signatures/components.ts';
 import { Shares } from '#shared/shares.ts';
-import { NonceCache } from '#shared/signatures/replay.ts';
+import { mayHaveBeenUsed, NonceCache, SIGN_AGAIN_MS } from '#shared/signatures/replay.ts';
 import {
   claimedDigests,
   equalBytes,
@@ -47,6 +47,8 @@ export interface AuthenticatorDeps {
   readonly db: Database;
   readonly kek: KeyEncryptionKey;
   readonly clock: Clock;
+  /** Wall time of the start, ms since the epoch: what was signed before it is refused. */
+  readonly startedMs: number;
 }
 
 function principalOf(row: KeyRow): Principal {
@@ -65,12 +67,10 @@ const HASHES = { 'sha-256': 'sha256', 'sha-512': 'sha512' } as const satisfies R
 export class Authenticator {
   readonly #deps: AuthenticatorDeps;
   readonly #nonces: NonceCache;
-  readonly #startedMs: number;
 
   constructor(deps: AuthenticatorDeps) {
     this.#deps = deps;
     this.#nonces = new NonceCache({ clock: deps.clock, shares: new Shares('control.nonces') });
-    this.#startedMs = deps.clock.wallMs();
   }
 
   /** @throws {PlatformError} one of the 401 codes. */
@@ -104,10 +104,10 @@ export class Authenticator {
     if (parsed.kind === 'refused')
       throw new PlatformError(parsed.code, parsed.reason, { publicDetail: parsed.reason });
     const { signature, row } = await this.#known(parsed.signatures);
-    // Nonces are kept in memory: what was signed before this start may have been used before it.
-    if (signature.createdMs + 1_000 <= this.#startedMs)
+    if (mayHaveBeenUsed(signature, this.#deps.startedMs))
       throw new PlatformError('signature_expired', 'signed before the control plane started', {
         publicDetail: 'It was signed before the control plane started. Sign again.',
+        retryAfterMs: SIGN_AGAIN_MS,
       });
     const key = row === undefined ? undefined : await verifyKeyOf(row, this.#deps.kek);
     if (row === undefined || key === undefined || !(await verifySignature(signature, key)))

@@ -6,6 +6,7 @@ import { getTableConfig } from 'drizzle-orm/sqlite-core';
 import { describe, test } from 'vitest';
 import type { Problem } from '#shared/errors.ts';
 import { systemClock } from '#shared/runtime/clock.ts';
+import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { world } from '../testing/world.ts';
 import { Database, type DatabaseOptions } from './database.ts';
@@ -106,12 +107,19 @@ describe('Database', () => {
   });
 
   test('a lock that is released in time is waited for', async ({ expect }) => {
-    await using w = await world();
+    let pauses = 0;
+    // Asked for the length of each pause.
+    const random = (): number => {
+      pauses += 1;
+      return 0;
+    };
+    await using w = await world({ database: { random, busyMs: 60_000 } });
     const foreign = createClient({ url: `file:${w.folder}/control.db` });
     const tx = await foreign.transaction('write');
     await tx.execute("UPDATE meta SET value = value WHERE name = 'epoch'");
+    const before = pauses;
     const writing = w.deps.db.write((own) => own.change('account', 'default'));
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await waitFor('the write to have met the lock several times', () => pauses - before > 3);
     await tx.rollback();
     expect(await writing).toBeGreaterThan(0);
     foreign.close();

@@ -136,9 +136,9 @@ export function routeItem(row: typeof routes.$inferSelect): RouteItem {
   return { id, account, host, path, functionName, alias };
 }
 
-/** Bearer tokens open the control API only, so gateways never hear of them: undefined. */
+/** Bearer tokens, and keys that only observe, open the control API alone, so gateways never hear of them: undefined. */
 export function keyItem(row: typeof keys.$inferSelect): KeyItem | undefined {
-  if (row.algorithm === 'token') return undefined;
+  if (row.algorithm === 'token' || row.role === 'observer') return undefined;
   return {
     id: row.id,
     account: row.account,

@@ -13,10 +13,12 @@ import { systemClock, systemTimers, type Clock, type Timers } from '#shared/runt
 import { toBase64Url } from '#shared/encoding.ts';
 import { importKeyEncryptionKey } from '#shared/seal.ts';
 import { importSigningKey, signRequest, type SigningKey } from '#shared/signatures/sign.ts';
+import type { Samples } from '#shared/metrics/samples.ts';
 import { memoryLog } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { readFile } from 'node:fs/promises';
 import type { ApiDeps } from '../api/deps.ts';
+import { ownSamples } from '../api/metrics.ts';
 import { createControl } from '../app.ts';
 import { AssetStore } from '../assets/store.ts';
 import { Authenticator } from '../auth/authenticate.ts';
@@ -30,6 +32,7 @@ import { Consumers } from '../feed/consumers.ts';
 import { FeedHub } from '../feed/hub.ts';
 import { createInternal } from '../internal.ts';
 import { StackMapper } from '../logs/merge.ts';
+import { Metrics } from '../metrics.ts';
 import type { LogQuery, NodeKv, NodePort } from '../nodes.ts';
 import type { SchedulerReports } from '../scheduler.ts';
 import { newShares, newTrials } from '../shares.ts';
@@ -108,6 +111,9 @@ export function scriptedNode(nodeId = 'node-1'): ScriptedNode {
 }
 
 export interface WorldOptions {
+  readonly startedMs?: number;
+  /** Metrics of other planes. */
+  readonly planes?: (gateways: readonly string[]) => readonly Samples[];
   readonly clock?: Clock;
   readonly timers?: Timers;
   readonly disk?: Disk;
@@ -155,6 +161,7 @@ export class World implements AsyncDisposable {
       blobs: parts.deps.blobs,
       assets: parts.deps.assets,
       log: parts.deps.log,
+      samples: () => ownSamples(parts.deps),
       usage: new UsageLedger(parts.deps.db, parts.deps.clock),
     });
   }
@@ -349,8 +356,10 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     timers,
     latestDate: '2026-11-17',
     checkTimeoutMs: 5_000,
-    authenticator: new Authenticator({ db, kek, clock }),
+    authenticator: new Authenticator({ db, kek, clock, startedMs: options.startedMs ?? 0 }),
     shares: newShares(),
+    metrics: new Metrics(),
+    planes: { samples: (gateways) => Promise.resolve(options.planes?.(gateways) ?? []) },
     trials: newTrials(),
     mapper: new StackMapper({ db, blobs, log }),
     ownNames: () => ({ host: '127.0.0.1', port: 8788, names: [new URL(ORIGIN).host] }),

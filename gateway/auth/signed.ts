@@ -5,7 +5,7 @@ import { LIMITS } from '#shared/limits.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import { principalOf } from './principal.ts';
 import { normalAuthority, type RequestHead } from '#shared/signatures/components.ts';
-import type { NonceCache } from '#shared/signatures/replay.ts';
+import { mayHaveBeenUsed, SIGN_AGAIN_MS, type NonceCache } from '#shared/signatures/replay.ts';
 import {
   digestMatches,
   parseSignatures,
@@ -50,13 +50,14 @@ function commandFor({ host }: Pick<Call, 'host'>, called: Pick<FunctionItem, 'na
   return `isoplane invoke ${name}${alias === DEFAULT_ALIAS ? '' : ` --alias ${alias}`}`;
 }
 
-type Refuse = (code: ErrorCode, detail: string) => AuthOutcome;
+type Refuse = (code: ErrorCode, detail: string, retryAfterMs?: number) => AuthOutcome;
 
-function refused(command: string, code: ErrorCode, detail: string): AuthOutcome {
+function refused(command: string, code: ErrorCode, detail: string, retryAfterMs?: number): AuthOutcome {
   return {
     kind: 'refused',
     error: new PlatformError(code, `signature refused: ${detail}`, {
       publicDetail: detail,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
       ...(code === 'forbidden' || code === 'body_too_large'
         ? {}
         : { extensions: { howToCall: { command, ...HOW_TO_CALL } } }),
@@ -81,15 +82,20 @@ export async function authenticateSigned(
   call: Call,
   called: FunctionItem,
 ): Promise<AuthOutcome> {
-  const refuse: Refuse = (code, detail) => refused(commandFor(call, called), code, detail);
+  const refuse: Refuse = (code, detail, retryAfterMs) =>
+    refused(commandFor(call, called), code, detail, retryAfterMs);
   const parsed = parseSignatures(headOf(call), deps.clock.wallMs());
   if (parsed.kind === 'refused') return refuse(parsed.code, parsed.reason);
   const signature =
     parsed.signatures.find(({ keyId }) => deps.findKey(keyId)?.account === called.account) ??
     parsed.signatures[0];
   if (signature === undefined) return refuse('signature_missing', 'there is no signature');
-  if (signature.createdMs <= deps.startedMs)
-    return refuse('signature_expired', 'it was signed before this gateway started; sign again');
+  if (mayHaveBeenUsed(signature, deps.startedMs))
+    return refuse(
+      'signature_expired',
+      'it was signed before this gateway started; sign again',
+      SIGN_AGAIN_MS,
+    );
   const item = deps.findKey(signature.keyId);
   // One answer for unknown, foreign and expired keys: a stranger learns nothing about key ids.
   if (

@@ -9,6 +9,8 @@ import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { startFeedConsumer, type FeedConsumer } from '#shared/feed/consumer.node.ts';
 import type { VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
+import { processSamples } from '#shared/metrics/own.node.ts';
+import { addMetrics } from '#shared/metrics/routes.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import type { Address } from '#shared/contracts/address.ts';
@@ -24,6 +26,7 @@ import { Starts } from '../instances/starts.ts';
 import { Watchdog } from '../limits/watchdog.node.ts';
 import type { Slot } from '../slots/slot.node.ts';
 import { Heartbeat } from './heartbeat.node.ts';
+import { samplesOf } from './metrics.ts';
 import { boxFolder, freeBytes, openParts, type AgentOptions, type Parts } from './parts.node.ts';
 
 /** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
@@ -187,6 +190,11 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     kv: (question) => parts.bindings.ask(KV, question),
     log: options.log,
   });
+  addMetrics(app, () => ({
+    plane: 'node',
+    id: options.nodeId,
+    samples: [...processSamples(), ...samplesOf(status(), instances.counts())],
+  }));
   const server = await serveAt(address, (request) => app.fetch(request));
   heartbeat.beat();
   const reporter = new UsageReporter({

@@ -7,7 +7,7 @@ import { describe, test } from 'vitest';
 import { egressRulesSchema } from '#shared/contracts/egress.ts';
 import { versionIdSchema } from '#shared/ids.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
-import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
+import { memoryLog, standStill, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { listenAt } from '../bindings/listen.node.ts';
 import { httpTarget, tcpTarget, type Target } from '../testing/targets.node.ts';
@@ -269,13 +269,11 @@ test('a function that does not read holds the target back, and the proxy keeps l
   const socket = connect(p.socketPath);
   socket.pause();
   socket.write(`GET http://a.b:${target.port}/ HTTP/1.1\r\n\r\n`);
-  let before = -1;
-  await waitFor('the target to stand still', async () => {
-    const still = stuck && before === sent;
-    before = sent;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    return still && before === sent;
-  });
+  await standStill(
+    'the target',
+    () => sent,
+    () => stuck,
+  );
   // Buffers of the kernel on three sockets, and two of Node's.
   expect(sent).toBeLessThan(32 * 1_048_576);
   socket.destroy();

@@ -79,6 +79,8 @@ export class Instances {
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #observers: InstanceObserver[] = [];
   #unreported: Exit[] = [];
+  #starts = 0;
+  readonly #exitCounts = new Map<ExitReason, number>();
 
   constructor(options: InstancesOptions) {
     this.#options = options;
@@ -95,6 +97,11 @@ export class Instances {
 
   get(instanceId: string): RunningInstance | undefined {
     return this.#entries.get(instanceId)?.running;
+  }
+
+  /** Since the start of the agent: instances that came up, and how they ended. */
+  counts(): { readonly starts: number; readonly exits: ReadonlyMap<ExitReason, number> } {
+    return { starts: this.#starts, exits: this.#exitCounts };
   }
 
   list(): NodeHeartbeat['instances'] {
@@ -274,6 +281,7 @@ export class Instances {
       hookSecret: outcome.program.hookSecret,
     };
     entry.running = running;
+    this.#starts += 1;
     for (const observer of this.#observers) observer.started(running);
     void outcome.slot.ended.then((reason) => this.#finish(running, entry, reason));
     return { endpoint, startMs: outcome.startMs };
@@ -282,6 +290,7 @@ export class Instances {
   #finish(running: RunningInstance, entry: Entry, reason: ExitReason): void {
     const { id, collector, slot } = running;
     const blamed = entry.blamedRequestId;
+    this.#exitCounts.set(reason, (this.#exitCounts.get(reason) ?? 0) + 1);
     if (reason === 'crashed')
       collector.platform(`The process of the instance ended by itself. ${lastWords(slot.stderrTail)}`.trim());
     if (reason === 'evicted')

@@ -315,17 +315,16 @@ describe('stopping', () => {
     const { instanceId, path } = await world.run({
       id: 'default/slow@1',
       modules: [
-        main('export default { async fetch() { await scheduler.wait(300); return new Response("done"); } };'),
+        main(
+          'export default { async fetch() { console.log("begun"); await scheduler.wait(1_000); return new Response("done"); } };',
+        ),
       ],
     });
     const answer = callSocket(path);
-    await waitFor(
-      'the request to be in flight',
-      () => new Promise<boolean>((done) => setTimeout(() => done(true), 100)),
-    );
-    await world.peer.call(`/v1/instances/${instanceId}?graceMs=5000`, z.unknown(), { method: 'DELETE' });
+    await logsOf('slow', 1);
+    await world.peer.call(`/v1/instances/${instanceId}?graceMs=20000`, z.unknown(), { method: 'DELETE' });
     expect(await answer).toMatchObject({ status: 200, text: 'done' });
-    const exit = await world.peer.call(`/v1/instances/${instanceId}/exit?waitMs=5000`, exitReportSchema);
+    const exit = await world.peer.call(`/v1/instances/${instanceId}/exit?waitMs=20000`, exitReportSchema);
     expect(exit).toEqual({ ended: true, reason: 'stopped' });
   });
 

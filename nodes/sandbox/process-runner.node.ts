@@ -258,8 +258,11 @@ class ProcessGuest implements Guest {
   #readInfo(): Promise<GuestReady> {
     return new Promise((resolve) => {
       let text = '';
-      const info = (this.#child.stdio as readonly unknown[])[INFO_FD] as Readable;
+      // Without any: Node makes no pipes when the process has no file descriptor left for them.
+      const pipes: readonly unknown[] | undefined = this.#child.stdio;
       const gone = (): void => resolve({ kind: 'failed', detail: 'the sandbox did not come up' });
+      if (pipes === undefined) return gone();
+      const info = pipes[INFO_FD] as Readable;
       info.on('data', (chunk: Buffer) => {
         if (text.length < INFO_LENGTH_MAX) text += chunk.toString('utf8');
         const match = /"child-pid":\s*(\d+)/.exec(text);

@@ -2,8 +2,11 @@
  * What every runner must do, shown on both that there are: behind bwrap, and bare. A third one (a virtual
  * machine) would join the table.
  */
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { access, chmod, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { callSocket } from '../testing/world.node.ts';
@@ -32,6 +35,29 @@ const CONFIG = encodeWorkerdConfig({
   v8Flags: [],
 });
 const SOCKETS = ['instance', 'second'];
+
+/** This process has hardly any file descriptors left, until disposed. */
+function fewDescriptors(): Disposable & { leave(count: number): void } {
+  const limit = (soft: string): void =>
+    void execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${soft}:`]);
+  const before = /Max open files\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? '1024';
+  limit(String(readdirSync('/proc/self/fd').length + 20));
+  const held: number[] = [];
+  return {
+    leave: (count) => {
+      try {
+        for (;;) held.push(openSync('/dev/null', 'r'));
+      } catch {
+        // EMFILE: that is the point.
+      }
+      for (const descriptor of held.splice(0, count)) closeSync(descriptor);
+    },
+    [Symbol.dispose]: () => {
+      for (const descriptor of held) closeSync(descriptor);
+      limit(before);
+    },
+  };
+}
 
 describe.for(['auto', 'off'] as const)('a runner with the sandbox %s', (mode) => {
   let temp: TempFolder;
@@ -98,6 +124,23 @@ describe.for(['auto', 'off'] as const)('a runner with the sandbox %s', (mode) =>
       guest.kill();
       guest.terminate();
     }
+  });
+
+  test('without file descriptors it says so, ends the guest, and leaves nothing', async ({ expect }) => {
+    let started: Run;
+    {
+      using descriptors = fewDescriptors();
+      // The filter of the sandbox takes one, and the pipes of the process find none.
+      descriptors.leave(1);
+      started = await run();
+    }
+    expect(await started.guest.ready).toMatchObject({ kind: 'failed' });
+    await started.guest.ended;
+    await expect(access(started.folder)).rejects.toMatchObject({ code: 'ENOENT' });
+    const next = await run();
+    expect(await next.guest.ready).toEqual({ kind: 'waiting' });
+    next.guest.kill();
+    await next.guest.ended;
   });
 
   test('a folder that a crashed agent left is taken over empty', async ({ expect }) => {

@@ -10,7 +10,10 @@ export interface CoreConfig {
   /** The scheduler holds a lease longer than it tells the gateway, by more than a message may take. */
   readonly leaseMarginMs: number;
   readonly memberDeadMs: number;
-  /** The only node may be starting anew for this long after it was heard: callers wait, within their queue time. */
+  /**
+   * An agent may hang, be replaced and start for this long after it was heard, also on a machine that is overloaded:
+   * what it runs is used, and when it was the only one callers wait, within their queue time.
+   */
   readonly nodeReturnMs: number;
   /** A list sent this long ago may not know what was decided since: absence in it proves nothing yet. */
   readonly confirmMs: number;
@@ -50,7 +53,7 @@ export const CORE_CONFIG: CoreConfig = {
   leaseTtlMs: LIMITS.leaseTtlMs,
   leaseMarginMs: LIMITS.heartbeatMs,
   memberDeadMs: LIMITS.memberDeadMs,
-  nodeReturnMs: 4 * LIMITS.memberDeadMs,
+  nodeReturnMs: 4 * LIMITS.planeSilentMsMax,
   confirmMs: 2 * LIMITS.heartbeatMs,
   adoptGraceMs: 3 * LIMITS.heartbeatMs,
   startTimeoutMs: START_CALL_MS + 5_000,
@@ -85,6 +88,10 @@ export function assertConfig(config: CoreConfig): void {
   must(
     config.memberDeadMs <= config.nodeReturnMs,
     'a node is waited for at least until it is taken for dead',
+  );
+  must(
+    LIMITS.planeSilentMsMax <= config.nodeReturnMs / 2,
+    'an agent that hangs is replaced before its node is given up',
   );
   must(config.leaseMarginMs < config.leaseTtlMs, 'the margin is a part of the lease time');
   must(config.startBackoffMs <= config.startBackoffMsMax, 'start pauses grow');

@@ -94,7 +94,45 @@ describe('a member', () => {
     talk.pass(1_000);
     talk.node('n2');
     const effects = talk.pass(4_000, () => talk.gateway('g1'));
-    expect(told(effects)).toEqual(['forget n1', 'start default/a@1 on n2']);
+    expect(told(effects)).toEqual(['start default/a@1 on n2']);
+    expect(told(talk.pass(55_000, () => talk.gateway('g1')))).toContain('forget n1');
+  });
+
+  test('node that is silent is given no start, and what it runs is used until it is taken for dead', () => {
+    const talk = new Conversation();
+    talk.node('n1');
+    const scaling = { maxInstances: 1, concurrency: 10 };
+    const { leaseId, instanceId } = talk.lease('a', { scaling });
+    talk.running.delete('n1');
+    talk.pass(1_000);
+    talk.node('n2');
+    const beat = (): void => void [talk.gateway('g1', { [leaseId]: 0 }, 1), talk.gateway('g2')];
+    talk.pass(10_000, beat);
+    expect(talk.gateway('g1', { [leaseId]: 1 })).toEqual([]);
+    talk.gateway('g1', {});
+    expect(only(talk.acquire('a', { scaling, gateway: 'g2' }), 'grant')?.lease.instanceId).toBe(instanceId);
+    expect(told(talk.acquire('b'))).toEqual(['start default/b@1 on n2']);
+    expect(told(talk.pass(49_000, () => talk.gateway('g1')))).toContain('forget n1');
+    expect(talk.state.instances.has(instanceId)).toBe(false);
+  });
+
+  test('node that is silent loses an instance that its holder finds gone; one that is heard keeps it closed', () => {
+    const talk = new Conversation();
+    talk.node('n1');
+    const scaling = { maxInstances: 1 };
+    const first = talk.lease('a', { scaling });
+    const lost = { leaseId: first.leaseId, inFlight: 0, lost: true } as const;
+    talk.report('g1', [lost]);
+    expect(told(talk.acquire('a', { scaling }))).toEqual([]);
+    // The node says that it runs: then it is used again.
+    expect(told(talk.pass(2_000, () => talk.gateway('g1')))).toEqual(['grant r2 64']);
+    const { leaseId } = only(talk.effects.slice(-5), 'grant')?.lease ?? first;
+    talk.running.delete('n1');
+    talk.pass(1_000, () => talk.gateway('g1', { [leaseId]: 1 }));
+    talk.node('n2');
+    talk.pass(5_000, () => talk.gateway('g1', { [leaseId]: 1 }));
+    talk.report('g1', [{ ...lost, leaseId }]);
+    expect(told(talk.acquire('a', { scaling }))).toEqual(['start default/a@1 on n2']);
   });
 
   test('node that is draining gets no start, and what it runs moves', () => {
@@ -163,6 +201,18 @@ describe('a restarted scheduler', () => {
     const scaling = { maxInstances: 1 };
     expect(told(talk.acquire('a', { scaling }))).toEqual([]);
     expect(told(talk.pass(3_000, () => talk.gateway('g1')))).toEqual(['grant r1 64']);
+  });
+
+  test('lets callers wait for the only node when that starts anew at the same time, and not for ever', () => {
+    const talk = new Conversation();
+    talk.acquire('a', { deadlineMs: 60_000, scaling: { queueTimeoutMs: 60_000 } });
+    expect(told(talk.pass(10_000, () => talk.gateway('g1')))).toEqual([]);
+    expect(told(talk.node('n1'))).toEqual(['start default/a@1 on n1']);
+    const alone = new Conversation();
+    alone.pass(30_000);
+    alone.acquire('a', { deadlineMs: 60_000, scaling: { queueTimeoutMs: 60_000 } });
+    expect(told(alone.pass(29_900, () => alone.gateway('g1')))).toEqual([]);
+    expect(told(alone.pass(100))).toEqual(['refuse r1 no_capacity']);
   });
 
   test('revokes, after that time, leases of instances that nobody runs', () => {

@@ -35,6 +35,10 @@ export function onGatewayHeartbeat(m: Machine, gatewayId: string, heartbeat: Hol
     if (named.has(report.leaseId)) continue;
     named.add(report.leaseId);
     const known = m.state.leases.get(report.leaseId);
+    if (report.lost === true) {
+      if (known?.gatewayId === gateway.id) lose(m, known, report);
+      continue;
+    }
     if (report.done === true) {
       if (known?.gatewayId === gateway.id) finish(m, known, report);
       continue;
@@ -63,6 +67,20 @@ function finish(m: Machine, lease: LeaseRecord, report: LeaseReport): void {
   noteStarted(m, lease.instance.version, report.started ?? 0);
   if ((report.started ?? 0) > 0) lease.instance.busyAtMs = m.nowMs;
   endLease(m, lease, report.sent);
+}
+
+/**
+ * Its instance does not listen any more. The node will say what became of it, and until then nobody else is sent
+ * there; of a node that says nothing the holder's word counts.
+ */
+function lose(m: Machine, lease: LeaseRecord, report: LeaseReport): void {
+  const { instance } = lease;
+  finish(m, lease, report);
+  // As with an end that the node reports (health.ts): these have not gone well.
+  if (report.inFlight > 0) instance.version.work.add(m.nowMs, { good: -report.inFlight });
+  if (instance.state !== 'ready') return;
+  if (instance.node.silent) removeInstance(m, instance);
+  else instance.sealedUntilMs = Math.max(instance.sealedUntilMs, m.nowMs + m.config.confirmMs);
 }
 
 function renew(m: Machine, lease: LeaseRecord, inFlight: number, started: number): void {
@@ -150,6 +168,7 @@ function nodeOf(m: Machine, nodeId: string): NodeRecord | undefined {
       capacity: 0,
       freeSlots: 0,
       draining: false,
+      silent: false,
       instances: new Set(),
       starts: new Shares('scheduler.starts', { total: m.config.startsPerNodeMax }),
       failures: 0,
@@ -159,6 +178,8 @@ function nodeOf(m: Machine, nodeId: string): NodeRecord | undefined {
     m.roomFreed = true;
   }
   node.heardAtMs = m.nowMs;
+  if (node.silent) m.roomFreed = true;
+  node.silent = false;
   return node;
 }
 

@@ -106,8 +106,10 @@ describe('an acquire', () => {
 
   test('is refused with no_capacity when there is no node, but not before nodes could be heard', () => {
     const talk = new Conversation();
-    expect(told(talk.acquire('a', { deadlineMs: 60_000 }))).toEqual([]);
-    expect(told(talk.pass(5_000, () => talk.gateway('g1')))).toEqual(['refuse r1 no_capacity']);
+    talk.pass(40_000);
+    expect(told(talk.acquire('a', { deadlineMs: 60_000, scaling: { queueTimeoutMs: 60_000 } }))).toEqual([]);
+    expect(told(talk.pass(19_900, () => talk.gateway('g1')))).toEqual([]);
+    expect(told(talk.pass(100))).toEqual(['refuse r1 no_capacity']);
     expect(told(talk.acquire('a'))).toEqual(['refuse r2 no_capacity']);
   });
 

@@ -114,7 +114,10 @@ function roomiest(m: Machine, version: Version): Instance | undefined {
   let most = 0;
   for (const instance of version.instances) {
     const free = freeSlots(m, instance);
-    if (free > most) {
+    if (free === 0) continue;
+    // Of a node that is silent last: nobody enforces limits there, and nobody says when an instance ends.
+    const first = best === undefined || (best.node.silent && !instance.node.silent);
+    if (first || (free > most && instance.node.silent === best?.node.silent)) {
       best = instance;
       most = free;
     }

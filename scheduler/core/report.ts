@@ -75,6 +75,8 @@ export interface SchedulerStatus {
     readonly starting: number;
     readonly freeSlots: number;
     readonly draining: boolean;
+    /** Not heard of late: its instances are used, and none is started there. */
+    readonly silent: boolean;
   }[];
   readonly versions: readonly {
     readonly versionId: string;
@@ -103,6 +105,7 @@ export function statusOf(state: State, nowMs: number, config: CoreConfig): Sched
       starting: node.starts.used,
       freeSlots: node.freeSlots,
       draining: node.draining,
+      silent: node.silent,
     })),
     versions: [...state.versions.values()].map((version) => {
       let slotsLeased = 0;

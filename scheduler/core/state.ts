@@ -65,7 +65,8 @@ export type DrainCause = 'idle' | 'departed' | 'age' | 'spent' | 'room' | 'node'
  * `starting` → `ready` → `draining` (no new lease, held ones revoked) → `stopping` (the node was told).
  * All four count against maxInstances and the node's capacity: the process may exist in each of them.
  */
-export type InstanceState = 'starting' | 'ready' | 'draining' | 'stopping';
+export const INSTANCE_STATES = ['starting', 'ready', 'draining', 'stopping'] as const;
+export type InstanceState = (typeof INSTANCE_STATES)[number];
 
 export interface Instance {
   readonly id: string;
@@ -125,6 +126,8 @@ export interface NodeRecord {
   capacity: number;
   freeSlots: number;
   draining: boolean;
+  /** Not heard for `memberDeadMs`: what it runs is used, and nothing is started there. */
+  silent: boolean;
   readonly instances: Set<Instance>;
   /** Instances that start there, by account. */
   readonly starts: Shares;
@@ -182,7 +185,8 @@ export function createState(startMs: number, config: CoreConfig): State {
   return {
     nowMs: startMs,
     recoveringUntilMs: startMs + config.memberDeadMs,
-    nodeHeardAtMs: Number.NEGATIVE_INFINITY,
+    // The one that was heard before this start may be starting anew, too.
+    nodeHeardAtMs: startMs,
     versions: new Map(),
     instances: new Map(),
     leases: new Map(),
@@ -250,8 +254,16 @@ export function gatewayOf(m: Machine, id: string): GatewayRecord | undefined {
   return gateway;
 }
 
-export function isAlive(m: Machine, member: { readonly heardAtMs: number }): boolean {
-  return m.nowMs - member.heardAtMs < m.config.memberDeadMs;
+interface Member {
+  readonly heardAtMs: number;
+}
+
+export function isAliveAt({ heardAtMs }: Member, nowMs: number, memberDeadMs: number): boolean {
+  return nowMs - heardAtMs < memberDeadMs;
+}
+
+export function isAlive(m: Machine, member: Member): boolean {
+  return isAliveAt(member, m.nowMs, m.config.memberDeadMs);
 }
 
 export function liveGateways(m: Machine): number {

@@ -15,7 +15,7 @@ import {
 import { drainDeparted, isDepartedKept, targetOf, topUpAll } from './provision.ts';
 import { refuse, timeOut } from './queue.ts';
 import { isOrphaned } from './sessions.ts';
-import { isAlive, standing, type Instance, type Machine } from './state.ts';
+import { isAlive, standing, type Instance, type Machine, type NodeRecord } from './state.ts';
 
 export function onTick(m: Machine, wallMs: number): void {
   retarget(m, wallMs);
@@ -52,11 +52,26 @@ function tickGateways(m: Machine): void {
 function tickNodes(m: Machine): void {
   for (const node of m.state.nodes.values()) {
     if (isAlive(m, node)) continue;
+    if (m.nowMs - node.heardAtMs < m.config.nodeReturnMs) {
+      becameSilent(m, node);
+      continue;
+    }
     for (const instance of node.instances) removeInstance(m, instance);
     m.state.nodes.delete(node.id);
     m.effects.push({ type: 'nodeForgotten', nodeId: node.id });
     m.effects.push({ type: 'notice', event: 'node_dead', fields: { nodeId: node.id } });
   }
+}
+
+/**
+ * An agent that hangs, or is being replaced: its instances serve without it, and who holds leases is told by the
+ * instances themselves when they are gone. A start cannot come to anything there, and may elsewhere.
+ */
+function becameSilent(m: Machine, node: NodeRecord): void {
+  for (const instance of node.instances) if (instance.state === 'starting') removeInstance(m, instance);
+  if (node.silent) return;
+  node.silent = true;
+  m.effects.push({ type: 'notice', event: 'node_silent', fields: { nodeId: node.id } });
 }
 
 function tickInstance(m: Machine, instance: Instance): void {

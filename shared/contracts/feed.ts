@@ -141,7 +141,7 @@ const routeItemSchema = z.object({
   alias: aliasNameSchema,
 });
 
-export const ROLES = ['owner', 'deployer', 'invoker'] as const;
+export const ROLES = ['owner', 'deployer', 'invoker', 'observer'] as const;
 
 /** A key that may sign invocations. Key: key id. Revoked keys are deleted from the feed. */
 const keyItemSchema = z.object({

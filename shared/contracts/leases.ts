@@ -70,6 +70,8 @@ export const holderHeartbeatSchema = z.object({
       sent: z.number().int().min(0).optional(),
       /** Nothing more is sent on it, and nothing is in flight: it ends with this report. */
       done: z.literal(true).optional(),
+      /** Its instance does not listen any more: the lease ends with this report, and so did what was in flight. */
+      lost: z.literal(true).optional(),
       /** Of a lease with a session: a restarted scheduler learns from it whose instance that is. */
       session: sessionIdSchema.optional(),
     }),

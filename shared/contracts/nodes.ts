@@ -46,7 +46,7 @@ import { endpointSchema } from './leases.ts';
  * Why an instance ended. `stopped`: on request, drained. `evicted`: by the platform before its requests were
  * done (grace over, node closing). `bystander` is decided by the holder of the lease, not here.
  */
-const EXIT_REASONS = [
+export const EXIT_REASONS = [
   'stopped',
   'evicted',
   'crashed',

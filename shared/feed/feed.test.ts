@@ -1,5 +1,5 @@
 /** The feed state applies lines idempotently, and its journal survives damage. Real files in a temporary folder. */
-import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import type { FeedItem, FeedLine } from '../contracts/feed.ts';
@@ -124,6 +124,28 @@ describe('FeedJournal', () => {
       2,
       ['feed_journal_cut'],
     ]);
+  });
+  test('lacks nothing of what came before, when one line could not be written', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const path = join(folder.path, 'feed');
+    const journal = new FeedJournal(path);
+    const state = await journal.load(memoryLog());
+    const write = async (line: FeedLine): Promise<void> => {
+      state.apply(line);
+      await journal.append(line, state);
+    };
+    await write(snapshot(1, [account('a')]));
+    const whole = await readFile(path);
+    // Nothing can be written there, as on a full disk.
+    await rm(path);
+    await mkdir(path);
+    await expect(write(delta(2, [account('b')]))).rejects.toMatchObject({ code: 'EISDIR' });
+    await rmdir(path);
+    await writeFile(path, whole);
+    expect(names(await new FeedJournal(path).load(memoryLog()))).toEqual(['a']);
+    await write(delta(3, [account('c')]));
+    const again = await new FeedJournal(path).load(memoryLog());
+    expect([names(again), again.revision]).toEqual([['a', 'b', 'c'], 3]);
   });
   test('remembers what was skipped', async ({ expect }) => {
     await using folder = await tempFolder();

@@ -20,6 +20,8 @@ export class FeedJournal {
   readonly #path: string;
   #snapshotBytes = 0;
   #deltaBytes = 0;
+  /** A line is not in the file, or not whole: none may follow it there. */
+  #torn = false;
 
   constructor(path: string) {
     this.#path = path;
@@ -64,20 +66,25 @@ export class FeedJournal {
     if (line.type === 'bookmark') return;
     const text = journalLine(line);
     if (
+      this.#torn ||
       line.type === 'snapshot' ||
       this.#deltaBytes + text.length > Math.max(COMPACT_BYTES_MIN, this.#snapshotBytes)
     ) {
       await this.#rewrite(state);
       return;
     }
+    this.#torn = true;
     await appendFile(this.#path, text, { mode: 0o600 });
+    this.#torn = false;
     this.#deltaBytes += text.length;
   }
 
   async #rewrite(state: FeedState): Promise<void> {
+    this.#torn = true;
     const text = journalLine(state.toSnapshot());
     await writeFile(`${this.#path}.new`, text, { mode: 0o600 });
     await rename(`${this.#path}.new`, this.#path);
+    this.#torn = false;
     this.#snapshotBytes = text.length;
     this.#deltaBytes = 0;
   }

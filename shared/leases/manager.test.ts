@@ -343,6 +343,31 @@ describe('LeaseManager', () => {
     expect(heartbeats.slice(-3).map(({ leases }) => leases)).toEqual([[done], [done], []]);
   });
 
+  test('tells the scheduler at once of an instance that was gone, once, until it is heard', async ({
+    expect,
+  }) => {
+    const { clock, acquires, heartbeats, script, permits, results, admit, grant } = setUp();
+    script.heard = false;
+    admit();
+    acquires[0]?.answer(grant(5));
+    await settled();
+    admit();
+    permits[0]?.lost();
+    permits[1]?.lost();
+    permits.forEach((permit) => permit.release());
+    await settled();
+    const lost = { leaseId: 'l-i1', inFlight: 2, started: 2, lost: true };
+    expect(heartbeats.map(({ leases }) => leases)).toEqual([[lost]]);
+    admit();
+    expect([results.at(-1), acquires.length]).toEqual(['waiting', 2]);
+    script.heard = true;
+    clock.advance(LIMITS.heartbeatMs);
+    await settled();
+    clock.advance(LIMITS.heartbeatMs);
+    await settled();
+    expect(heartbeats.map(({ leases }) => leases)).toEqual([[lost], [lost], []]);
+  });
+
   test('an instance that was ready before is no cold start', async ({ expect }) => {
     const { acquires, permits, admit, grant } = setUp();
     admit();

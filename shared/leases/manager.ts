@@ -20,7 +20,7 @@ import type { Clock, Timer, Timers } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import { LRUCache } from 'lru-cache';
 import { GivenBack } from './given-back.ts';
-import { HeldPermit } from './permit.ts';
+import { HeldPermit, type PermitEvents } from './permit.ts';
 import { VersionPool, type HeldLease, type Waiter } from './pool.ts';
 import type { Admitted, Leasable, LeaseSource } from './ports.ts';
 
@@ -73,6 +73,8 @@ export class LeaseManager implements LeaseSource {
   readonly #sessionsQueued = new Map<VersionId, number>();
   /** Leases with a budget that are over, and not yet known to be heard of. */
   #closing: HeldLease[] = [];
+  /** Leases whose instances do not listen any more, by id, and not yet known to be heard of. */
+  readonly #lost = new Map<string, HolderHeartbeat['leases'][number]>();
   /** Pools in which somebody waits. */
   readonly #queued = new Set<VersionPool>();
   readonly #instancesMet = new LRUCache<string, true>({ max: INSTANCES_REMEMBERED_MAX });
@@ -170,13 +172,23 @@ export class LeaseManager implements LeaseSource {
   }
 
   #permit(pool: VersionPool, held: HeldLease, coldStart: boolean): HeldPermit {
-    return new HeldPermit(this.#left, pool, held, coldStart);
+    return new HeldPermit(this.#permitEvents, pool, held, coldStart);
   }
 
-  readonly #left = (pool: VersionPool, held: HeldLease, sent: boolean): void => {
-    pool.left(held, this.#options.clock.monotonicMs(), sent);
-    const { requests } = held.lease;
-    if (requests !== undefined && held.sent >= requests && held.inFlight === 0) void this.#heartbeat();
+  readonly #permitEvents: PermitEvents = {
+    left: (pool, held, sent) => {
+      pool.left(held, this.#options.clock.monotonicMs(), sent);
+      const { requests } = held.lease;
+      if (requests !== undefined && held.sent >= requests && held.inFlight === 0) void this.#heartbeat();
+    },
+    lost: (pool, held) => {
+      pool.lost(held);
+      const { leaseId } = held.lease;
+      if (this.#lost.has(leaseId)) return;
+      // The scheduler should not send the next one there.
+      this.#lost.set(leaseId, { leaseId, inFlight: held.inFlight, started: held.started, lost: true });
+      void this.#heartbeat();
+    },
   };
 
   #waiter(pool: VersionPool, settle: (admitted: Admitted) => void): Waiter {
@@ -308,11 +320,13 @@ export class LeaseManager implements LeaseSource {
   async #beat(): Promise<void> {
     const leases = this.#report();
     const closing = this.#closing;
+    const lost = [...this.#lost.keys()];
     const reply = await this.#options.scheduler.heartbeat({ leases });
     if (reply === undefined) return this.#missed();
     this.#silent = false;
     // Heard. A report that got no answer may have been heard too; repeating it changes nothing.
     this.#closing = this.#closing.filter((held) => !closing.includes(held));
+    for (const leaseId of lost) this.#lost.delete(leaseId);
     if (reply.revoked.length === 0) return;
     const revoked = new Set(reply.revoked);
     for (const pool of this.#pools.values()) {
@@ -344,6 +358,7 @@ export class LeaseManager implements LeaseSource {
     }
     this.#closing = closing;
     leases.push(...closing.map(doneReport));
+    leases.push(...this.#lost.values());
     return leases;
   }
 }

@@ -3,21 +3,21 @@ import type { Lease } from '../contracts/leases.ts';
 import type { HeldLease, VersionPool } from './pool.ts';
 import type { Permit } from './ports.ts';
 
+export interface PermitEvents {
+  readonly left: (pool: VersionPool, held: HeldLease, sent: boolean) => void;
+  readonly lost: (pool: VersionPool, held: HeldLease) => void;
+}
+
 export class HeldPermit implements Permit {
   readonly coldStart: boolean;
-  readonly #left: (pool: VersionPool, held: HeldLease, sent: boolean) => void;
+  readonly #events: PermitEvents;
   readonly #pool: VersionPool;
   readonly #held: HeldLease;
   #released = false;
 
   // oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
-  constructor(
-    left: (pool: VersionPool, held: HeldLease, sent: boolean) => void,
-    pool: VersionPool,
-    held: HeldLease,
-    coldStart: boolean,
-  ) {
-    this.#left = left;
+  constructor(events: PermitEvents, pool: VersionPool, held: HeldLease, coldStart: boolean) {
+    this.#events = events;
     this.#pool = pool;
     this.#held = held;
     this.coldStart = coldStart;
@@ -38,10 +38,10 @@ export class HeldPermit implements Permit {
   release(sent = true): void {
     if (this.#released) return;
     this.#released = true;
-    this.#left(this.#pool, this.#held, sent);
+    this.#events.left(this.#pool, this.#held, sent);
   }
 
   lost(): void {
-    this.#pool.lost(this.#held);
+    this.#events.lost(this.#pool, this.#held);
   }
 }

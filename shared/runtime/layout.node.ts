@@ -38,6 +38,8 @@ export interface Layout {
   readonly sockets: {
     readonly control: Address;
     readonly scheduler: Address;
+    /** Its metrics. */
+    gateway(gatewayId: string): Address;
     node(nodeId: string): Address;
   };
 }
@@ -67,6 +69,7 @@ export function layoutOf(dataDir: string): Layout {
     sockets: {
       control: addressAt(join(runDir, 'control.sock')),
       scheduler: addressAt(join(runDir, 'scheduler.sock')),
+      gateway: (gatewayId) => addressAt(join(runDir, `gateway-${gatewayId}.sock`)),
       node: (nodeId) => addressAt(join(runDir, `${nodeId}.sock`)),
     },
   };

@@ -10,7 +10,8 @@ import { z } from 'zod';
 import { PlatformError, type ErrorCode } from '../errors.ts';
 import { meansDiskFull } from './disk.node.ts';
 import { createLog, type Log } from './log.ts';
-import { systemClock } from './clock.ts';
+import { systemClock, systemTimers } from './clock.ts';
+import { giveMemoryBack } from './idle-memory.node.ts';
 
 /** Sent once, when the plane serves. `addresses` are URLs or socket paths for people. */
 const readyMessageSchema = z.object({
@@ -118,6 +119,7 @@ export async function runPlane(plane: string, start: (log: Log) => Promise<Runni
   process.on('unhandledRejection', (error) => log.error('unhandled_rejection', { error }));
   // The supervisor went away during the start: the event is past, and nobody would ever stop this process.
   if (process.send !== undefined && !process.connected) stop('supervisor gone');
+  giveMemoryBack(systemTimers);
   tell({ type: 'ready', addresses: { ...running.addresses } });
   log.info('ready', running.addresses);
 }

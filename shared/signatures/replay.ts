@@ -37,6 +37,16 @@ interface Bucket {
   readonly counts: Map<string, { readonly account: string; count: number }>;
 }
 
+/**
+ * Nonces are kept in memory, so what was signed before a start may have been used before it. Signatures tell the
+ * second only: one of the second of the start may be older than the start.
+ */
+export function mayHaveBeenUsed({ createdMs }: { readonly createdMs: number }, startedMs: number): boolean {
+  return createdMs <= startedMs;
+}
+/** After as long a signature made anew is younger than the start; what is refused for it says so. */
+export const SIGN_AGAIN_MS = 1_000;
+
 export class NonceCache {
   readonly #clock: Clock;
   readonly #shares: Shares;

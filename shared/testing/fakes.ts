@@ -107,6 +107,25 @@ export async function waitFor<T>(
   }
 }
 
+/** Looks that a count must stand still for: a loaded machine makes each look later, never the sooner. */
+const STILL_LOOKS = 20;
+
+/** Waits until something that is held back moves no more: `count` must have begun, and be stuck while it stands. */
+export async function standStill(
+  what: string,
+  count: () => number,
+  stuck: () => boolean = () => true,
+): Promise<void> {
+  let before = count();
+  let looks = 0;
+  await waitFor(`${what} to stand still`, () => {
+    const now = count();
+    looks = now > 0 && now === before && stuck() ? looks + 1 : 0;
+    before = now;
+    return looks >= STILL_LOOKS;
+  });
+}
+
 /** Deterministic numbers in [0, 1) from a seed (mulberry32). */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;

@@ -105,6 +105,7 @@ const TESTS: Readonly<Record<keyof typeof LIMITS, AtBound>> = {
   leaseTtlMs: ['scheduler/core/lifecycle.test.ts', 'whose gateway is dead is stopped when the leases'],
   heartbeatMs: ['shared/leases/manager.test.ts', 'gives back leases that nobody used'],
   memberDeadMs: [FEED, 'a consumer that died stops counting after a while'],
+  planeSilentMsMax: ['cli/up/liveness.test.ts', 'finds a silent process at its bound'],
   feedBookmarkMs: [FEED, 'a bookmark comes every period'],
   logEntryBytesMax: ['nodes/agent/agent.test.ts', 'one huge line is cut'],
   logEntriesPerFunctionMax: ['nodes/logs/logs.test.ts', 'a ring keeps the newest entries'],

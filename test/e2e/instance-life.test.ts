@@ -3,6 +3,7 @@
  * requests of their instance, on a platform that really runs, with the scheduler asked what it holds.
  */
 import { afterAll, beforeAll, describe, test, type ExpectStatic } from 'vitest';
+import { functionViewSchema } from '#shared/contracts/api.ts';
 import { COLD_START, VERSION } from '#shared/contracts/invoke.ts';
 import { functionLifeSchema, type FunctionLife } from '#shared/contracts/scheduling.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
@@ -187,32 +188,49 @@ describe('a provisioned alias', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a version that ends its instance with each request', { timeout: 60_000 }, () => {
+describe('a version that ends its instance with each request', { timeout: 120_000 }, () => {
   test('is quarantined, shown, and free again with the next version', async ({ expect }) => {
     await deploy('burns', { limits: { cpuMs: 50 } });
     const codes = new Set<string | undefined>();
-    await waitFor(
-      'the quarantine',
-      async () => {
-        const { code } = await platform.call('burns', { path: '/loop' });
-        codes.add(code);
-        return code === 'quarantined';
-      },
-      30_000,
-    );
-    expect([...codes]).toContain('cpu_exceeded');
-    const shown = await platform.api.call('GET', 'functions/burns');
+    const burn = () =>
+      waitFor(
+        'the quarantine',
+        async () => {
+          const { code } = await platform.call('burns', { path: '/loop' });
+          codes.add(code);
+          return code === 'quarantined';
+        },
+        30_000,
+      );
     const held = {
       version: 'default/burns@1',
       code: 'quarantined',
       reason: 'cpu_exceeded',
-      count: 1,
+      count: expect.any(Number),
       until: expect.any(String),
     };
-    expect(shown.body).toMatchObject({ held: [held] });
-    expect((await platform.api.status()).held).toContainEqual(held);
-    for (const args of [['functions', 'show', 'burns'], ['status']])
-      expect((await platform.cli(args)).stdout).toMatch(/default\/burns@1\s+quarantined\s+cpu_exceeded/);
+    const isHeld = async () => {
+      const { body } = await platform.api.call('GET', 'functions/burns');
+      return (functionViewSchema.parse(body).held ?? []).length > 0;
+    };
+    // It ends by itself, after a longer pause each time: what took longer to look at it looks again.
+    const seen = await waitFor(
+      'it to be seen while it lasts',
+      async () => {
+        await burn();
+        const [shown, status, ...texts] = await Promise.all([
+          platform.api.call('GET', 'functions/burns'),
+          platform.api.status(),
+          ...[['functions', 'show', 'burns'], ['status']].map((args) => platform.cli(args)),
+        ]);
+        return (await isHeld()) && { shown: shown.body, status, texts: texts.map(({ stdout }) => stdout) };
+      },
+      90_000,
+    );
+    expect([...codes]).toContain('cpu_exceeded');
+    expect(seen.shown).toMatchObject({ held: [held] });
+    expect(seen.status.held).toContainEqual(held);
+    for (const text of seen.texts) expect(text).toMatch(/default\/burns@1\s+quarantined\s+cpu_exceeded/);
     await deploy('burns', { limits: { cpuMs: 50 } }, '2');
     expect(await counted(expect, 'burns')).toBe(1);
   });

@@ -20,6 +20,11 @@ import { credentialsSchema } from '#shared/contracts/credentials.ts';
 import type { ModuleType } from '#shared/contracts/modules.ts';
 import { importSigningKey, signRequest, type SigningKey } from '#shared/signatures/sign.ts';
 
+/** Planes refuse what was signed in the second of their start. */
+export function nextSecond(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1_000 - (Date.now() % 1_000)));
+}
+
 export const COMPATIBILITY_DATE = '2026-11-01';
 
 export interface ApiAnswer {
@@ -96,16 +101,27 @@ export class ControlApi {
           : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
     });
     const bytes = body === undefined ? undefined : new Uint8Array(await sent.arrayBuffer());
-    const signed = await signRequest(
-      { method, url: url.href, ...(bytes === undefined ? {} : { body: bytes }) },
-      this.key,
-      { nowMs: Date.now() },
-    );
     const type = sent.headers.get('content-type');
+    const headers = type === null ? {} : { 'content-type': type };
+    const answer = await this.#send(method, url, headers, bytes);
+    // Signed in the second in which control started.
+    if (answer.status !== 401 || answer.headers['retry-after'] === undefined) return answer;
+    await nextSecond();
+    return this.#send(method, url, headers, bytes);
+  }
+
+  async #send(
+    method: string,
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    bytes: Uint8Array<ArrayBuffer> | undefined,
+  ): Promise<ApiAnswer> {
+    const body = bytes === undefined ? {} : { body: bytes };
+    const signed = await signRequest({ method, url: url.href, ...body }, this.key, { nowMs: Date.now() });
     const response = await request(url, {
       method: method as 'GET',
-      headers: { ...signed, ...(type === null ? {} : { 'content-type': type }) },
-      ...(bytes === undefined ? {} : { body: bytes }),
+      headers: { ...signed, ...headers },
+      ...body,
     });
     const text = await response.body.text();
     const isJson = /[/+]json\b/.test(String(response.headers['content-type']));
