@@ -28,10 +28,12 @@ export interface DevPlatform {
   readonly platform: Platform;
   readonly api: ControlApi;
   readonly connection: Connection;
-  /** Holds until the next one, also over a restart of the gateway. */
-  configure(settings: GatewaySettings): void;
+  /** Resolves when every further request is served by these. They hold until the next, also over a restart of the gateway. */
+  configure(settings: Omit<GatewaySettings, 'revision'>): Promise<void>;
 }
 
+/** A gateway that is being replaced is not waited for. */
+const SETTLED_MS_MAX = 2_000;
 /** Functions are called one at a time by one person; more slots than two would only take memory. */
 const SLOTS = 2;
 /**
@@ -59,10 +61,10 @@ function mainOf(plane: PlaneName, inspect: boolean): string {
 /** @throws {PlatformError} as `isoplane up`: `port_in_use`, `data_folder_in_use` and others. */
 export async function startDevPlatform(options: DevPlatformOptions): Promise<DevPlatform> {
   const { dataDir, inspect } = options;
-  let settings: GatewaySettings | undefined;
+  const settings = new Settings();
   let started: Platform | undefined;
   const tell = (): void => {
-    if (settings !== undefined) started?.tell('gateway', settings);
+    if (settings.current !== undefined) started?.tell('gateway', settings.current);
   };
   const platform = await startPlatform({
     dataDir,
@@ -78,7 +80,7 @@ export async function startDevPlatform(options: DevPlatformOptions): Promise<Dev
     mainOf: (plane) => mainOf(plane, inspect),
     signal: options.signal,
     onEvent: (event) => {
-      if (event.type === 'line' && readLine(event.line, options)) return;
+      if (event.type === 'line' && readLine(event.line, options, settings)) return;
       if (event.type === 'ready' && event.plane === 'gateway') tell();
       options.onEvent(event);
     },
@@ -94,19 +96,45 @@ export async function startDevPlatform(options: DevPlatformOptions): Promise<Dev
     connection,
     api: new ControlApi(connection),
     configure: (next) => {
-      settings = next;
+      const settled = settings.change(next);
       tell();
+      return settled;
     },
   };
 }
 
-function readLine(line: string, options: DevPlatformOptions): boolean {
+/** What the gateway was told last, and whether it has said that this holds. */
+class Settings {
+  current: GatewaySettings | undefined;
+  #waiting: { readonly revision: number; readonly resolve: () => void }[] = [];
+
+  change(next: Omit<GatewaySettings, 'revision'>): Promise<void> {
+    const revision = (this.current?.revision ?? 0) + 1;
+    this.current = { ...next, revision };
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, SETTLED_MS_MAX);
+      const settled = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#waiting.push({ revision, resolve: settled });
+    });
+  }
+
+  settled(revision: number): void {
+    for (const each of this.#waiting) if (each.revision <= revision) each.resolve();
+    this.#waiting = this.#waiting.filter((each) => each.revision > revision);
+  }
+}
+
+function readLine(line: string, options: DevPlatformOptions, settings: Settings): boolean {
   if (!line.startsWith('{"event":"dev-')) return false;
   const parsed = planeLineSchema.safeParse(JSON.parse(line));
   if (!parsed.success) return false;
   const { data } = parsed;
   if (data.event === 'dev-request') options.onExchange(data);
   else if (data.event === 'dev-refused') options.onRefused();
+  else if (data.event === 'dev-settled') settings.settled(data.revision);
   else options.onInspectable(data);
   return true;
 }

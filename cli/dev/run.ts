@@ -64,6 +64,8 @@ class Run {
   #inspector: InspectorProxy | undefined;
   #keys: Keys | undefined;
   #look: NodeJS.Timeout | undefined;
+  /** Events of functions in their order, each after what it says holds. */
+  #told: Promise<void> = Promise.resolve();
 
   constructor(context: Context, options: RunOptions, workspace: Workspace) {
     this.#context = context;
@@ -87,9 +89,10 @@ class Run {
       },
       inspect: options.inspectPort !== undefined,
       onEvent: (event) => {
-        this.#report.functionEvent(event);
         if (event.type === 'published') this.#inspector?.published(event);
-        this.#configure();
+        // What is said to be served is served at once, also at the bare host.
+        const settled = this.#configure();
+        this.#told = this.#told.then(() => settled).then(() => this.#report.functionEvent(event));
       },
       onLog: (name, entry) => this.#report.log(name, entry),
     });
@@ -125,7 +128,7 @@ class Run {
     void dev.platform.gaveUp.then((error) => this.#end.resolve(error));
     this.#opened.resolve(dev);
     await Promise.race([built, aborted(signal)]);
-    this.#configure();
+    await this.#configure();
     this.#watchState(dataDir);
     this.#report.ready({
       dev,
@@ -151,9 +154,9 @@ class Run {
     return this.#session.functions.find(({ target }) => target === main)?.name;
   }
 
-  #configure(): void {
+  async #configure(): Promise<void> {
     const main = this.#mainName();
-    this.#dev?.configure({
+    await this.#dev?.configure({
       type: 'dev-settings',
       auth: this.#auth,
       claims: this.#options.claims,
@@ -189,8 +192,8 @@ class Run {
         return void this.#restart();
       case 'a':
         this.#auth = this.#auth === 'off' ? 'as-deployed' : 'off';
-        this.#configure();
-        return this.#report.auth(this.#auth);
+        void this.#configure().then(() => this.#report.auth(this.#auth));
+        return;
       case 'c':
         return void process.stdout.write('\u001b[2J\u001b[3J\u001b[H');
       case '?':

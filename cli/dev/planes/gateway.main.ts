@@ -8,15 +8,24 @@ import { startGateway } from '#gateway/plane.node.ts';
 import { runPlane } from '#shared/runtime/plane.node.ts';
 import { watchExchanges } from './exchanges.ts';
 import { pretending } from './pretend.ts';
-import { gatewaySettingsSchema, type Exchange, type GatewaySettings, type Refused } from './settings.ts';
+import {
+  gatewaySettingsSchema,
+  type Exchange,
+  type GatewaySettings,
+  type Refused,
+  type Settled,
+} from './settings.ts';
 
-let settings: GatewaySettings = { type: 'dev-settings', auth: 'as-deployed', claims: {} };
+const tell = (line: Exchange | Refused | Settled): void =>
+  void process.stdout.write(`${JSON.stringify(line)}\n`);
+
+let settings: GatewaySettings = { type: 'dev-settings', auth: 'as-deployed', claims: {}, revision: 0 };
 process.on('message', (message) => {
   const told = gatewaySettingsSchema.safeParse(message);
-  if (told.success) settings = told.data;
+  if (!told.success) return;
+  settings = told.data;
+  tell({ event: 'dev-settled', revision: settings.revision });
 });
-
-const tell = (line: Exchange | Refused): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 
 await runPlane('gateway', async (log) => {
   const options = gatewayOptions(log);

@@ -12,6 +12,8 @@ export const gatewaySettingsSchema = z.object({
   claims: z.record(z.string(), z.json()),
   /** Function that answers at the bare host. */
   main: z.string().optional(),
+  /** Said again by the gateway when it holds. */
+  revision: z.number(),
 });
 export type GatewaySettings = z.infer<typeof gatewaySettingsSchema>;
 
@@ -33,6 +35,10 @@ export type Exchange = z.infer<typeof exchangeSchema>;
 const refusedSchema = z.object({ event: z.literal('dev-refused') });
 export type Refused = z.infer<typeof refusedSchema>;
 
+/** These settings hold for every request from now on, as a line on the gateway's stdout. */
+const settledSchema = z.object({ event: z.literal('dev-settled'), revision: z.number() });
+export type Settled = z.infer<typeof settledSchema>;
+
 /** A debugger can attach to an instance, as a line on the node's stdout. */
 const inspectableSchema = z.object({
   event: z.literal('dev-inspectable'),
@@ -45,5 +51,6 @@ export type Inspectable = z.infer<typeof inspectableSchema>;
 export const planeLineSchema = z.discriminatedUnion('event', [
   exchangeSchema,
   refusedSchema,
+  settledSchema,
   inspectableSchema,
 ]);
