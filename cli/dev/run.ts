@@ -87,9 +87,10 @@ class Run {
       },
       inspect: options.inspectPort !== undefined,
       onEvent: (event) => {
+        // Before it is said: who reads that it is served calls it at the bare host at once.
+        this.#configure();
         this.#report.functionEvent(event);
         if (event.type === 'published') this.#inspector?.published(event);
-        this.#configure();
       },
       onLog: (name, entry) => this.#report.log(name, entry),
     });
