@@ -64,6 +64,7 @@ export class DevFunction {
   readonly target: string;
   readonly #deps: FunctionDeps;
   #name: FunctionName | undefined;
+  #claimed: FunctionName | undefined;
   #root: string | undefined;
   #served: string | undefined;
   #building: Promise<void> | undefined;
@@ -79,6 +80,11 @@ export class DevFunction {
   /** Undefined before it was served for the first time. */
   get name(): FunctionName | undefined {
     return this.#name;
+  }
+
+  /** Also before it is served, when its configuration could be read. */
+  get expectedName(): FunctionName | undefined {
+    return this.#name ?? this.#claimed;
   }
 
   get label(): string {
@@ -126,6 +132,7 @@ export class DevFunction {
     const project = await readProject(this.target, { environment, environmentOptional });
     this.#root = project.root;
     this.#deps.names.claim(project.name, this.target);
+    this.#claimed = project.name;
     const values = await readValues(project.root, environment);
     const secrets = valuesOfSecrets(project.config, values);
     const bundle = await bundleProject(project);

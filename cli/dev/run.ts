@@ -155,7 +155,9 @@ class Run {
   }
 
   async #configure(): Promise<void> {
-    const main = this.#mainName();
+    const { main: target } = this.#workspace;
+    // Also before it is served: the first request after that finds it.
+    const main = this.#session.functions.find((each) => each.target === target)?.expectedName;
     await this.#dev?.configure({
       type: 'dev-settings',
       auth: this.#auth,
