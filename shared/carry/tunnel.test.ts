@@ -169,9 +169,14 @@ describe('an upgrade', () => {
   });
 
   test('whose connection closes first is over, and its instance is told', async ({ expect }) => {
+    let asked = false;
     let closed = false;
-    const path = await instance((socket) => socket.on('end', () => (closed = true)));
+    const path = await instance((connection) => {
+      asked = true;
+      connection.on('end', () => (closed = true)).on('error', () => (closed = true));
+    });
     const { socket, outcome } = await upgrade(path);
+    await waitFor('the instance to be asked', () => asked);
     socket.destroy();
     expect(await outcome).toEqual({ kind: 'client_gone' });
     await waitFor('the end at the instance', () => closed);
