@@ -53,7 +53,7 @@ const OPERATIONS = {
   async often({ KV }) {
     await KV.put('often', 'x');
     const read = await Promise.all(Array.from({ length: 3_000 }, () => KV.get('often')));
-    return [read.filter((value) => value === 'x').length, KV.get.name, KV.get.length];
+    return read.filter((value) => value === 'x').length;
   },
   async large({ KV }) {
     const bytes = big(20_000_000);
@@ -168,7 +168,7 @@ describe('env.KV', () => {
   });
 
   test('answers thousands of reads at once, each in its turn', async ({ expect }) => {
-    expect(await run('often')).toEqual([3_000, 'get', 1]);
+    expect(await run('often')).toBe(3_000);
   });
 
   test('streams large values both ways', async ({ expect }) => {
