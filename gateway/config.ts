@@ -40,4 +40,6 @@ export const gatewayEnvironmentSchema = z.object({
   ISOPLANE_FORWARDED_HEADER: z.enum(FORWARDED_KINDS).default('x-forwarded'),
   /** Connections that may be open; shared/shares.ts says how many of them one client may have. */
   ISOPLANE_CONNECTIONS_MAX: z.coerce.number().int().min(2).max(1_000_000).default(32_768),
+  /** Signatures that are remembered; shared/shares.ts says how many of them may be those of one account. */
+  ISOPLANE_NONCES_MAX: z.coerce.number().int().min(2).max(20_000_000).default(2_000_000),
 });

@@ -17,6 +17,7 @@ export function gatewayOptions(log: Log): GatewayPlaneOptions {
     reusePort: environment.ISOPLANE_GATEWAY_REUSE_PORT === '1',
     proxies: new TrustedProxies(environment.ISOPLANE_TRUSTED_PROXIES, environment.ISOPLANE_FORWARDED_HEADER),
     connectionsMax: environment.ISOPLANE_CONNECTIONS_MAX,
+    noncesMax: environment.ISOPLANE_NONCES_MAX,
     log,
     // The process before this one had ended when this one began.
     startedMs: performance.timeOrigin,

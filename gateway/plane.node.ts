@@ -46,6 +46,7 @@ export interface GatewayPlaneOptions {
   readonly proxies: TrustedProxies;
   /** Connections that may be open; default: as shared/shared-things.ts says. */
   readonly connectionsMax?: number;
+  readonly noncesMax?: number;
   readonly log: Log;
   /** How long a client has for a request head. */
   readonly headMsMax?: number;
@@ -81,7 +82,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   const leases = new LeaseManager({ scheduler, clock: systemClock, timers: systemTimers, log });
   const client = new SocketClient(systemClock);
   let state = new FeedState();
-  const shares = newShares(options.connectionsMax);
+  const shares = newShares(options);
   const controlPeer = peerOf(layout.sockets.control);
   const library = await openLibrary(options, controlPeer);
   const gateway = createGateway<NodeEnv>({
@@ -218,7 +219,10 @@ function serverOf(
   });
 }
 
-function newShares(connectionsMax?: number): GatewayPlane['shares'] {
+function newShares({
+  connectionsMax,
+  noncesMax,
+}: Pick<GatewayPlaneOptions, 'connectionsMax' | 'noncesMax'>): GatewayPlane['shares'] {
   return {
     connections: new Shares(
       'gateway.connections',
@@ -226,7 +230,7 @@ function newShares(connectionsMax?: number): GatewayPlane['shares'] {
     ),
     requests: new Shares('gateway.requests'),
     bodies: new Shares('gateway.bodies'),
-    nonces: new Shares('gateway.nonces'),
+    nonces: new Shares('gateway.nonces', noncesMax === undefined ? {} : { total: noncesMax }),
   };
 }
 

@@ -52,6 +52,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/bindings/assets/serve.node.ts': 'one',
   'nodes/bindings/cache/serve.node.ts': 'one',
   'nodes/bindings/kv/line.ts': 'process: who is forgotten goes on as one who is new',
+  'nodes/bindings/kv/rules.ts': 'one',
   'nodes/bindings/kv/serve.node.ts': 'one',
   'nodes/bindings/kv/store.node.ts': {
     BATCH_BYTES_MAX: 'process: of a transaction, in which accounts take turns',
@@ -93,10 +94,16 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
     UNITS_MAX: 'process: rings, read back from the files of their function',
   },
   'nodes/sandbox/cgroup.node.ts': 'one',
+  'nodes/sandbox/tiers.ts': 'one',
   'nodes/sandbox/process-runner.node.ts': 'one',
   'nodes/slots/pool.node.ts': 'process: slots that are made ahead, for nobody yet',
   'nodes/workerd/build.ts': 'one',
   'scheduler/core/report.ts': 'process: of one answer to control',
+  'scheduler/core/config.ts': {
+    gatewaysMax: 'process: planes, not accounts',
+    nodesMax: 'process: planes, not accounts',
+    versionsMax: 'process: versions that run or are waited for, of functions whose number has a ceiling',
+  },
   'scheduler/http/app.ts': 'process: messages of planes',
   'shared/carry/attempts.ts': 'one',
   'shared/carry/ended.ts': 'one',
@@ -121,6 +128,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   },
   'shared/assets/site.ts': 'one',
   'shared/metrics/samples.ts': 'process: of one answer of a plane',
+  'shared/limits.ts': 'one',
   'shared/runtime/log.ts': 'one',
   'shared/signatures/verify.ts': 'one',
   'shared/upstream/response-parser.ts': 'one',
@@ -173,12 +181,15 @@ describe('every bound in the planes', () => {
       '  static readonly BYTES_MAX = 256;',
       'const SILENT_MS_MAX = 10;',
       'const cache = new LRUCache({ max: 3 });',
+      '  waitersMax: 20_000,',
+      '  pauseMsMax: 60_000,',
     ].join('\n');
     expect(boundsOf('a.ts', source)).toEqual([
       'a.ts THINGS_MAX',
       'a.ts MORE_MAX',
       'a.ts BYTES_MAX',
       'a.ts new LRUCache',
+      'a.ts waitersMax',
     ]);
   });
 });

@@ -14,13 +14,13 @@ import { join } from 'node:path';
 export type BoundClass = 'one' | 'time' | 'text' | `process: ${string}` | `shared ${string}`;
 
 const BOUND =
-  /^\s*(?:export )?(?:const|static readonly|readonly) (#?[A-Za-z_]*(?:MAX|_KEPT|AT_ONCE))\b|(new (?:LRUCache|Semaphore))\b/gm;
+  /^\s*(?:export )?(?:const|static readonly|readonly) (#?[A-Za-z_]*(?:MAX|_KEPT|AT_ONCE))\b|(new (?:LRUCache|Semaphore))\b|^\s+([a-z][A-Za-z]*Max): \d/gm;
 
 /** `file NAME` of each bound that the source declares. Durations name their unit and are classed by it. */
 export function boundsOf(file: string, source: string): string[] {
   return [...source.matchAll(BOUND)]
-    .map(([, name, made]) => `${file} ${name ?? made ?? ''}`)
-    .filter((bound) => !/_(?:MS|S)_MAX$/.test(bound));
+    .map(([, name, made, field]) => `${file} ${name ?? made ?? field ?? ''}`)
+    .filter((bound) => !/(?:_(?:MS|S)_MAX|MsMax)$/.test(bound));
 }
 
 export async function readBounds(root: string, files: readonly string[]): Promise<string[]> {

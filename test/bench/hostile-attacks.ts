@@ -127,7 +127,7 @@ function signedFlood(hostile: Hostile): void {
   const { gatewayUrl } = hostile.facts;
   const host = hostile.hostOf('vault');
   const text = async (): Promise<Buffer> => Buffer.from(await hostile.signed('', { method: 'GET', host }));
-  hostile.hold({ most: 64, perSecond: 150, url: gatewayUrl, text });
+  hostile.hold({ most: 64, perSecond: 250, url: gatewayUrl, text });
 }
 
 function stalledBodies(hostile: Hostile): void {
@@ -173,7 +173,8 @@ function openConnections(hostile: Hostile): void {
 
 function callsOf(name: string, most: number, perSecond: number): (hostile: Hostile) => void {
   return (hostile) => {
-    const text = Buffer.from(`GET / HTTP/1.1\r\nhost: ${hostile.hostOf(name)}\r\n\r\n`);
+    const path = `/?server=${hostile.facts.serverPort}`;
+    const text = Buffer.from(`GET ${path} HTTP/1.1\r\nhost: ${hostile.hostOf(name)}\r\n\r\n`);
     hostile.hold({ most, perSecond, url: hostile.facts.gatewayUrl, text: () => text });
   };
 }
@@ -222,6 +223,10 @@ export const ATTACKS: Readonly<Record<string, (hostile: Hostile) => void>> = {
   'open-connections': openConnections,
   queue: callsOf('queue', 400, 300),
   'kv-puts': callsOf('kv', 1, 4),
+  'cold-starts': callsOf('cold', 48, 200),
+  'kv-flood': callsOf('kv-flood', 4, 8),
+  logs: callsOf('log', 2, 4),
+  'egress-connections': callsOf('connections', 3, 4),
   lookups: callsOf('lookups', 3, 4),
   publishes: loopingPublishes,
   'api-requests': apiRequests,

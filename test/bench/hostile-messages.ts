@@ -4,6 +4,8 @@ import { z } from 'zod';
 export const factsSchema = z.object({
   gatewayUrl: z.string(),
   controlUrl: z.string(),
+  /** Of a server that functions may reach. */
+  serverPort: z.number().int(),
   /** Of an owner of the hostile account. */
   key: z.object({ keyId: z.string(), algorithm: z.literal('ed25519'), secret: z.string() }),
 });

@@ -3,6 +3,7 @@ import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import type { SharedName } from '#shared/shared-things.ts';
 import { callGateway } from '../support/platform.ts';
 import { HELLO, PUBLIC } from './functions.ts';
+import { pause } from './paced.ts';
 import type { BenchPlatform } from './platform.ts';
 
 export interface SharesCase {
@@ -15,6 +16,8 @@ export interface SharesCase {
   readonly pace: Pace;
   /** Among the attacker's answers, when its share was used up. Absent: the share lasts longer than the bench. */
   readonly refusal?: RegExp;
+  /** Until the attack has used up its share, where that takes longer than two seconds. */
+  readonly runUpMs?: number;
 }
 
 /** So many lanes, each with one piece of work every so often, whatever the pieces take. */
@@ -47,6 +50,11 @@ export const GOOD: Readonly<Record<string, Deployed>> = {
   'good-kv': {
     source: `export default { async fetch(request, env) { await env.KV.put('key', 'x'.repeat(1024)); return new Response('put'); } };`,
     config: { ...PUBLIC, kv: [{ binding: 'KV', namespace: 'bench' }] },
+  },
+  'good-cold': { source: HELLO, config: { ...PUBLIC, scaling: { isolation: 'request', maxInstances: 50 } } },
+  'good-log': {
+    source: `export default { fetch(request) { console.log('turn' + new URL(request.url).search); return new Response('logged'); } };`,
+    config: PUBLIC,
   },
   'good-names': {
     source: `export default { fetch(request) { return fetch('http://good' + new URL(request.url).search.slice(1)); } };`,
@@ -87,6 +95,39 @@ export default { async fetch(request, env) {
 } };`,
     config: { ...PUBLIC, ...slow, kv: [{ binding: 'KV', namespace: 'bench' }] },
   },
+  // Every call starts an instance.
+  cold: { source: HELLO, config: { ...PUBLIC, scaling: { isolation: 'request', maxInstances: 200 } } },
+  'kv-flood': {
+    source: `export default { async fetch(request, env) {
+    const until = Date.now() + ${HELD_MS};
+    await env.KV.put('large', 'x'.repeat(1 << 20));
+    const lane = async (index) => {
+      for (; Date.now() < until; await scheduler.wait(1)) {
+        await env.KV.get('large', 'arrayBuffer').catch(() => undefined);
+        await env.KV.list().catch(() => undefined);
+        await env.KV.put('own' + index, 'x'.repeat(1 << 16)).catch(() => undefined);
+      }
+    };
+    await Promise.all(Array.from({ length: 64 }, (_, index) => lane(index)));
+    return new Response('flooded');
+} };`,
+    config: { ...PUBLIC, ...slow, kv: [{ binding: 'KV', namespace: 'bench' }] },
+  },
+  log: {
+    source: `export default { async fetch() {
+    const until = Date.now() + ${HELD_MS};
+    for (; Date.now() < until; await scheduler.wait(5))
+      for (let line = 0; line < 100; line += 1) console.log('x'.repeat(1_000));
+    return new Response('logged');
+} };`,
+    config: { ...PUBLIC, ...slow, scaling: { maxInstances: 2, concurrency: 1 } },
+  },
+  connections: {
+    source: `export default { async fetch(request) {
+    const target = new URL(request.url).searchParams.get('server');${tellOf("Array.from({ length: 300 }, (_, index) => fetch('http://127.0.0.1:' + target + '/hold?' + index))")}
+} };`,
+    config: { ...PUBLIC, ...slow, ...reach, scaling: { maxInstances: 3, concurrency: 1 } },
+  },
   lookups: {
     source: `export default { async fetch() {
     const id = crypto.randomUUID();
@@ -117,6 +158,19 @@ const lists: SharesCase['work'] = async ({ platform }) =>
   (await platform.api.call('GET', 'functions')).status === 200;
 
 const BRISK: Pace = { lanes: 4, everyMs: 80 };
+const CALM: Pace = { lanes: 2, everyMs: 200 };
+
+/** A line is logged, and stands in the log within the time of a piece of work. */
+const logs: SharesCase['work'] = async ({ platform }, turn) => {
+  const path = `/?${turn}.`;
+  if ((await callGateway(platform.gatewayUrl, 'good-log', { path })).status !== 200) return false;
+  for (let look = 0; look < 20; look += 1) {
+    const { body } = await platform.api.call('GET', 'functions/good-log/logs?tail=5');
+    if (JSON.stringify(body).includes(`turn?${turn}.`)) return true;
+    await pause(50);
+  }
+  return false;
+};
 
 export const SHARES_CASES: readonly SharesCase[] = [
   {
@@ -136,10 +190,12 @@ export const SHARES_CASES: readonly SharesCase[] = [
   },
   {
     attack: 'signed-flood',
-    what: '150 signed calls a second, a nonce each: signed POSTs of 8 KiB',
+    what: '250 signed calls a second, a nonce each: signed POSTs of 8 KiB',
     things: ['gateway.nonces'],
     work: signedPost,
-    pace: BRISK,
+    pace: CALM,
+    refusal: /replay_window_full/,
+    runUpMs: 30_000,
   },
   {
     attack: 'slow-bodies',
@@ -170,6 +226,44 @@ export const SHARES_CASES: readonly SharesCase[] = [
     work: calls('good-kv'),
     pace: BRISK,
     refusal: /^429/,
+  },
+  {
+    attack: 'cold-starts',
+    what: '48 calls in hand that start an instance each: calls that start an instance each',
+    things: [
+      'scheduler.starts',
+      'node.starts',
+      'node.startPlaces',
+      'node.slots',
+      'node.programs',
+      'scheduler.waiters',
+    ],
+    work: calls('good-cold'),
+    pace: { lanes: 1, everyMs: 500 },
+  },
+  {
+    attack: 'kv-flood',
+    what: '256 reads, lists and writes of KV in hand: KV puts of 1 KiB',
+    things: ['kv.requests', 'kv.bodies'],
+    work: calls('good-kv'),
+    pace: BRISK,
+  },
+  {
+    attack: 'logs',
+    what: 'two instances that log 20 MB a second: lines that are logged and read',
+    things: ['node.logs'],
+    work: logs,
+    pace: { lanes: 1, everyMs: 500 },
+  },
+  {
+    attack: 'egress-connections',
+    what: '900 outbound requests that are never answered: fetches by a new name each',
+    things: ['egress.connections'],
+    work: async ({ platform, serverPort }, turn) => {
+      const path = `/?-${turn}.example:${serverPort}/`;
+      return (await callGateway(platform.gatewayUrl, 'good-names', { path })).status === 200;
+    },
+    pace: BRISK,
   },
   {
     attack: 'lookups',

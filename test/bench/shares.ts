@@ -27,6 +27,7 @@ import { summarise } from './statistics.ts';
 
 /** Small enough for a few seconds to use up the share. */
 const CONNECTIONS_MAX = 1_200;
+const NONCES_MAX = 20_000;
 /** The attack has used up its share by then. */
 const RUN_UP_MS = 2_000;
 /** After it the platform is as before. */
@@ -34,7 +35,10 @@ const REST_MS = 500;
 const GOAL = 0.9;
 
 export async function benchShares(scale: BenchScale): Promise<Row[]> {
-  const server = createServer((_request, response) => response.end('reached'));
+  // What is held is never answered.
+  const server = createServer(({ url }, response) => {
+    if (url?.startsWith('/hold') !== true) response.end('reached');
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   using names = await SilentNames.open();
@@ -46,9 +50,10 @@ export async function benchShares(scale: BenchScale): Promise<Row[]> {
       settings: {
         ISOPLANE_CONNECTIONS_MAX: String(CONNECTIONS_MAX),
         ISOPLANE_EGRESS_DNS: names.address,
+        ISOPLANE_NONCES_MAX: String(NONCES_MAX),
       },
     });
-    using attacker = new Attacker(await deployBoth(platform));
+    using attacker = new Attacker({ ...(await deployBoth(platform)), serverPort: port });
     const scene = { platform, serverPort: port };
     const rows: Row[] = [];
     for (const each of SHARES_CASES) {
@@ -72,7 +77,7 @@ function isWanted({ attack }: SharesCase): boolean {
 }
 
 /** Both accounts and their functions. @returns the way in of the hostile one. */
-async function deployBoth(platform: BenchPlatform): Promise<Facts> {
+async function deployBoth(platform: BenchPlatform): Promise<Omit<Facts, 'serverPort'>> {
   const { api } = platform;
   await api.call('POST', '/v1/accounts', { name: 'hostile' });
   const { id: keyId, secret = '' } = await api.expect(createdKeySchema, 'POST', '/v1/accounts/hostile/keys', {
@@ -113,7 +118,7 @@ async function measure(
   for (let round = 0; round < shareRounds; round += 1) {
     without.push(await work(scene, each, shareRoundMs));
     await attacker.start(each.attack);
-    await pause(RUN_UP_MS);
+    await pause(each.runUpMs ?? RUN_UP_MS);
     beside.push(await work(scene, each, shareRoundMs));
     for (const [what, count] of Object.entries(await attacker.stop()))
       counts[what] = (counts[what] ?? 0) + count;
