@@ -28,7 +28,7 @@ describe('KV namespaces', () => {
     const { body } = await w.call<KvNamespaceView>('POST', K, { body: { name: 'store' } });
     const config = { kv: [{ binding: 'KV', namespace: 'store' }] };
     await w.publish('hello', { 'main.js': '1' }, { config });
-    expect(node.checked[0]?.kv).toEqual([{ binding: 'KV', namespaceId: body.id }]);
+    expect(node.checked[0]?.bindings).toEqual([{ kind: 'kv', name: 'KV', id: body.id, terms: {} }]);
     const refused = await w.call<Problem>('DELETE', `${K}/store`);
     expect([refused.body.code, refused.body.detail]).toEqual(['in_use', 'Version 1 of hello binds it.']);
     await w.call('DELETE', '/v1/accounts/default/functions/hello');
@@ -43,7 +43,7 @@ describe('KV namespaces', () => {
     for (const name of ['one', 'two']) {
       await w.call('POST', K, { body: { name: 'store' } });
       await w.publish(name, { 'main.js': '1' }, { config });
-      made.push(node.checked.at(-1)?.kv[0]?.namespaceId ?? '');
+      made.push(node.checked.at(-1)?.bindings[0]?.id ?? '');
       await w.call('DELETE', `/v1/accounts/default/functions/${name}`);
       await w.call('DELETE', `${K}/store`);
     }

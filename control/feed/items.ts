@@ -13,6 +13,7 @@ import type {
 } from '#shared/contracts/feed.ts';
 import { versionId } from '#shared/ids.ts';
 import { servedAssets } from '../assets/plan.ts';
+import { resolvedBindings } from '../publish/bindings.ts';
 import { sealedBindings, type KnownSecrets } from '../db/secrets.ts';
 import type { accounts, aliases, functions, keys, routes, secrets, versions } from '../db/schema.ts';
 
@@ -59,7 +60,15 @@ export function versionItem(row: VersionRow): VersionItem {
 export function runnableItem(
   row: Pick<
     VersionRow,
-    'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv' | 'assets' | 'createdAt'
+    | 'account'
+    | 'functionName'
+    | 'number'
+    | 'main'
+    | 'modules'
+    | 'config'
+    | 'bindings'
+    | 'assets'
+    | 'createdAt'
   >,
   known: KnownSecrets,
   /** Least tier that the account's functions run in. */
@@ -68,8 +77,6 @@ export function runnableItem(
   // Versions stored by an earlier release lack what was added since: the schema fills it in.
   const config = functionConfigSchema.parse(row.config);
   const { style, compatibilityDate, compatibilityFlags, vars, limits, scaling } = config;
-  const binding = config.assets?.binding;
-  const served = servedAssets(row.assets, config, true);
   return {
     id: versionId(row.account, row.functionName, row.number),
     style,
@@ -81,20 +88,13 @@ export function runnableItem(
     limits,
     scaling,
     egress: egressRulesOf(config),
-    services: config.services,
-    kv: row.kv,
-    rateLimits: config.rateLimits.map(({ namespace, ...rule }) => ({
-      ...rule,
-      // No namespace that can be given has a dot.
-      namespace: namespace ?? `${row.functionName}.${rule.binding}`,
-    })),
+    bindings: resolvedBindings({ ...row, config }),
     ...(config.versionMetadata === undefined
       ? {}
       : {
           versionMetadata: { ...config.versionMetadata, timestamp: new Date(row.createdAt).toISOString() },
         }),
     secrets: sealedBindings({ ...row, config }, known),
-    ...(binding === undefined || served === undefined ? {} : { assetsBinding: { binding, served } }),
     entrypoints: config.entrypoints,
     hooks: config.hooks,
     tier: tierMin === 'strict' ? 'strict' : config.tier,

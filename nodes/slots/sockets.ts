@@ -20,11 +20,5 @@ export const HOOKS_SOCKET = 'h.sock';
 export const EGRESS_SOCKET = 'e.sock';
 /** What `caches` leads to, as to a proxy. */
 export const CACHE_SOCKET = 'c.sock';
-/** Service binding at `index` of the version's `services`. */
-export const serviceSocket = (index: number): string => `s${index}.sock`;
-/** KV binding at `index` of the version's `kv`. */
-export const kvSocket = (index: number): string => `k${index}.sock`;
-/** Rate-limit binding at `index` of the version's `rateLimits`. */
-export const rateLimitSocket = (index: number): string => `l${index}.sock`;
-/** The version's static assets. */
-export const ASSETS_SOCKET = 'a.sock';
+/** Binding at `index` of the version's `bindings`. */
+export const bindingSocket = (index: number): string => `b${index}.sock`;

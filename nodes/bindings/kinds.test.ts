@@ -1,0 +1,52 @@
+/**
+ * Goal: a kind of binding is one entry. Method: a kind that the platform does not have is given to an agent with real
+ * workerd, whose function reaches it; nothing else knows of it.
+ */
+import { test } from 'vitest';
+import { z } from 'zod';
+import { parseVersionId } from '#shared/ids.ts';
+import { callSocket, World } from '../testing/world.node.ts';
+import type { BindingKind } from './kind.ts';
+
+const echo: BindingKind = {
+  name: 'echo',
+  thread: new URL('./testing/echo.node.ts', import.meta.url),
+  data: 'of the agent',
+  stateOf: () => undefined,
+  bound: {
+    declare: ({ name }, { service, socketName }) => ({
+      service: { name: service, kind: 'external', style: 'host', socketName },
+      binding: { name, kind: 'service', service },
+    }),
+    target: ({ id, terms }, runnable) => ({ id, terms, account: parseVersionId(runnable.id).account }),
+  },
+};
+
+const MODULE = {
+  name: 'index.js',
+  content: `export default { async fetch(request, env) {
+    return new Response(await (await env.ECHO.fetch('http://echo/')).text());
+  } };`,
+};
+const bindings = [{ kind: 'echo', name: 'ECHO', id: '42', terms: { loud: true } }];
+
+test('a kind that is given to the agent reaches the code, with what the feed says of the binding', async ({
+  expect,
+}) => {
+  await using world = await World.start({ slots: 1, kinds: [echo] });
+  const { path, instanceId } = await world.run({ modules: [MODULE], bindings });
+  expect(JSON.parse((await callSocket(path)).text)).toEqual({
+    data: 'of the agent',
+    instanceId,
+    target: { id: '42', terms: { loud: true }, account: 'default' },
+  });
+});
+
+test('a kind that a node does not know fails the start and says why in its log', async ({ expect }) => {
+  await using world = await World.start({ slots: 1 });
+  await expect(world.run({ modules: [MODULE], bindings })).rejects.toMatchObject({ code: 'internal' });
+  expect(JSON.stringify(world.lines)).toContain('a binding of kind echo, which this node does not know');
+  const known = world.control.runnable({ modules: [MODULE] });
+  const reply = world.peer.call('/v1/check', z.unknown(), { method: 'POST', body: { runnable: known } });
+  expect(await reply).toMatchObject({ ok: true });
+});
