@@ -26,7 +26,7 @@ export function kvNamespaceView(row: KvNamespaceRow): KvNamespaceView {
   };
 }
 
-export async function findKvNamespace(orm: Orm, ref: KvNamespaceRef): Promise<KvNamespaceRow | undefined> {
+async function findKvNamespace(orm: Orm, ref: KvNamespaceRef): Promise<KvNamespaceRow | undefined> {
   const [row] = await orm
     .select()
     .from(kvNamespaces)

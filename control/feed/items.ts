@@ -1,4 +1,5 @@
 /** Feed values from rows. Pure: shape only, no look-ups. */
+import type { ResolvedBinding } from '#shared/contracts/bindings.ts';
 import { functionConfigSchema, type Tier } from '#shared/contracts/config.ts';
 import { egressRulesOf } from '#shared/contracts/egress.ts';
 import type {
@@ -11,6 +12,7 @@ import type {
   SecretItem,
   VersionItem,
 } from '#shared/contracts/feed.ts';
+import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { versionId } from '#shared/ids.ts';
 import { servedAssets } from '../assets/plan.ts';
 import { resolvedBindings } from '../publish/bindings.ts';
@@ -60,16 +62,8 @@ export function versionItem(row: VersionRow): VersionItem {
 export function runnableItem(
   row: Pick<
     VersionRow,
-    | 'account'
-    | 'functionName'
-    | 'number'
-    | 'main'
-    | 'modules'
-    | 'config'
-    | 'bindings'
-    | 'assets'
-    | 'createdAt'
-  >,
+    'account' | 'functionName' | 'number' | 'main' | 'config' | 'assets' | 'createdAt'
+  > & { readonly modules: readonly ModuleRef[]; readonly bindings: readonly ResolvedBinding[] },
   known: KnownSecrets,
   /** Least tier that the account's functions run in. */
   tierMin: Tier = 'standard',
@@ -81,7 +75,7 @@ export function runnableItem(
     id: versionId(row.account, row.functionName, row.number),
     style,
     main: row.main,
-    modules: row.modules,
+    modules: [...row.modules],
     compatibilityDate,
     compatibilityFlags,
     vars,

@@ -114,7 +114,7 @@ describe('a version that an earlier release stored', () => {
     await insert(2, '[{"binding":"A","namespaceId":"n1"},{"binding":"B","namespaceId":"n2"}]');
     await apply(all);
     const { rows } = await client.execute('SELECT bindings FROM version ORDER BY number');
-    expect(rows.map((row) => JSON.parse(String(row['bindings'])) as unknown)).toEqual([
+    expect(rows.map((row) => JSON.parse(row['bindings'] as string) as unknown)).toEqual([
       [],
       [
         { kind: 'kv', name: 'A', id: 'n1', terms: {} },

@@ -18,7 +18,7 @@ export interface EnvName {
 }
 
 /** An entry of the configuration that leads to a thing of the account. */
-export interface NamedThing {
+interface NamedThing {
   readonly path: string;
   /** Name in `env`. */
   readonly name: string;
@@ -134,7 +134,7 @@ export function storedOf(kind: string): PublishedKind['resolved'] {
 }
 
 export function resolvedBindings(version: StoredVersion): ResolvedBinding[] {
-  return PUBLISHED_KINDS.flatMap(({ resolved }) => resolved(version));
+  return PUBLISHED_KINDS.flatMap((kind) => kind.resolved(version));
 }
 
 /** Things that a configuration names, by kind. */

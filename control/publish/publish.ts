@@ -263,15 +263,7 @@ export async function publishVersion(
       number: await peekNumber(orm, ref),
     }));
     if (known !== undefined || metadata.main === undefined) return undefined;
-    const createdAt = deps.clock.wallMs();
-    const row = {
-      ...ref,
-      ...content,
-      modules: [...content.modules],
-      bindings: [...content.bindings],
-      number,
-      createdAt,
-    };
+    const row = { ...ref, ...content, number, createdAt: deps.clock.wallMs() };
     const secrets = await deps.db.read((orm) => secretsOfAccounts(orm, [ref]));
     return check(deps, runnableItem(row, secrets(ref), ceilings.tier), upload);
   });

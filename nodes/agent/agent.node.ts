@@ -13,7 +13,6 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import type { Address } from '#shared/contracts/address.ts';
 import { closeServer, keyOf, serveAt } from '#shared/runtime/transport.node.ts';
-import { KV } from '../bindings/kv/kind.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
 import { createAgentApp } from '../http/app.ts';
@@ -184,7 +183,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     broken: (instanceId, requestId) => instances.get(instanceId)?.collector.broken(requestId),
     slow: (report) => watchdog.slow(report),
     status,
-    kv: (question) => parts.bindings.ask(KV, question),
+    ask: (kind, question) => parts.bindings.ask(kind, question),
     log: options.log,
   });
   const server = await serveAt(address, (request) => app.fetch(request));

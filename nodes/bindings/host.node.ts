@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import type { FeedItem, Runnable } from '#shared/contracts/feed.ts';
+import { PlatformError } from '#shared/errors.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
@@ -108,11 +109,16 @@ export class BindingHost implements Attachment {
     return usage.values();
   }
 
-  /** A question of the agent to the thread of a kind. */
-  ask(kindName: string, question: unknown): Promise<unknown> {
+  /**
+   * An operator's question to the thread of a kind, which alone understands it.
+   *
+   * @throws {PlatformError} of the thread; `bad_request` when no kind of that name is asked anything.
+   */
+  async ask(kindName: string, question: unknown): Promise<unknown> {
     const served = this.#served.find(({ kind }) => kind.name === kindName);
-    if (served === undefined) return Promise.reject(new Error(`no binding kind ${kindName}`));
-    return served.thread.ask(question);
+    if (served?.kind.unavailable === undefined)
+      throw new PlatformError('bad_request', `no kind ${kindName} answers questions`);
+    return served.thread.ask(question, served.kind.unavailable);
   }
 
   #count(entries: readonly UsageEntry[]): void {

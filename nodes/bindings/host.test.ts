@@ -20,6 +20,7 @@ const fragile: BindingKind = {
     },
     target: ({ id }) => id,
   },
+  unavailable: 'kv_unavailable',
   stateOf: (item) => (item.kind === 'route' ? { key: item.key, value: 'routed' } : undefined),
 };
 
@@ -80,6 +81,20 @@ describe('BindingHost', () => {
     expect(answer).toEqual({ instanceId: 'i1', target: 'one', known: { r1: 'routed' } });
     expect(log.lines.map(({ event }) => event)).toContain('attachment_thread_ended');
     await host.close();
+  });
+
+  test('asks the thread as many questions at once as it may, and refuses one more with the word of its kind', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const { host } = await setUp(folder.path);
+    const asked = Array.from({ length: 256 }, (_, index) => host.ask('fragile', index));
+    await expect(host.ask('fragile', 256)).rejects.toMatchObject({ code: 'kv_unavailable' });
+    expect(await Promise.all(asked)).toHaveLength(256);
+    expect(await host.ask('fragile', 256)).toEqual({ question: 256 });
+    await host.close();
+    await expect(host.ask('fragile', 0)).rejects.toMatchObject({ code: 'kv_unavailable' });
+    await expect(host.ask('unheard-of', 0)).rejects.toMatchObject({ code: 'bad_request' });
   });
 
   test('closes the sockets when the instance is gone', async () => {

@@ -1,11 +1,12 @@
 /** A kind of attachment, as the agent sees it: which sockets a version needs, and the thread that answers on them. */
 import type { ResolvedBinding } from '#shared/contracts/bindings.ts';
 import type { FeedItem, Runnable } from '#shared/contracts/feed.ts';
+import type { ErrorCode } from '#shared/errors.ts';
 import type { WorkerdBinding, WorkerdService } from '../workerd/config.ts';
 import type { StateEntry } from './protocol.ts';
 
 /** Where a binding's socket is, for workerd. */
-export interface BindingPlace {
+interface BindingPlace {
   /** Name that the workerd service is to have. */
   readonly service: string;
   /** In the slot's folder. */
@@ -20,7 +21,7 @@ export interface DeclaredBinding {
 }
 
 /** For what configurations name: the entries of `bindings` whose `kind` has the name of this one. */
-export interface BoundKind {
+interface BoundKind {
   /** What workerd is told. */
   declare(binding: ResolvedBinding, place: BindingPlace): DeclaredBinding;
   /** What the socket leads to; plain data. */
@@ -39,6 +40,8 @@ export interface BindingKind {
   /** A socket that each instance has, whatever it binds; `file` is its name in the slot's folder. */
   readonly always?: { readonly file: string; target(runnable: Runnable): unknown };
   readonly bound?: BoundKind;
+  /** Operators may ask it: what they hear while the thread cannot take a question. Absent: nobody asks it anything. */
+  readonly unavailable?: ErrorCode;
   /** What the thread must know of a change of the feed; undefined: nothing. */
   stateOf(item: FeedItem): StateEntry | undefined;
 }

@@ -12,6 +12,7 @@ const echo: BindingKind = {
   name: 'echo',
   thread: new URL('./testing/echo.node.ts', import.meta.url),
   data: 'of the agent',
+  unavailable: 'kv_unavailable',
   stateOf: () => undefined,
   bound: {
     declare: ({ name }, { service, socketName }) => ({
@@ -40,6 +41,16 @@ test('a kind that is given to the agent reaches the code, with what the feed say
     instanceId,
     target: { id: '42', terms: { loud: true }, account: 'default' },
   });
+});
+
+test('an operator asks it by its name, and what has no answer is told so', async ({ expect }) => {
+  await using world = await World.start({ slots: 0, kinds: [echo] });
+  const ask = (kind: string, body: unknown): Promise<unknown> =>
+    world.peer.call(`/v1/bindings/${kind}/ask`, z.unknown(), { method: 'POST', body });
+  expect(await ask('echo', { any: 'thing' })).toEqual({ asked: { any: 'thing' } });
+  for (const kind of ['cache', 'unheard-of', '__proto__'])
+    await expect(ask(kind, {})).rejects.toMatchObject({ code: 'bad_request' });
+  await expect(ask('kv', { ask: 'anything' })).rejects.toMatchObject({ code: 'kv_invalid' });
 });
 
 test('a kind that a node does not know fails the start and says why in its log', async ({ expect }) => {

@@ -14,7 +14,13 @@ const COMMON = {
   compatibilityFlags: [],
   egress: { allow: [], deny: [], headers: [] },
   secrets: [],
-  ...{ style, vars, limits, scaling, hooks, tier, entrypoints },
+  style,
+  vars,
+  limits,
+  scaling,
+  hooks,
+  tier,
+  entrypoints,
 };
 const served = {
   manifest: 'b'.repeat(64),

@@ -12,7 +12,7 @@ export const bindingNameSchema = z
   .refine((name) => name !== '__proto__', 'no object has a member of that name');
 
 /** Names a kind of binding wherever one is spoken of: in the feed, to nodes and to their threads. */
-export const bindingKindSchema = z
+const bindingKindSchema = z
   .string()
   .regex(/^[a-z][a-z-]{0,31}$/, 'a kind of binding is named by lower-case letters and hyphens');
 
@@ -72,7 +72,7 @@ export const entrypointNameSchema = z
   .refine((name) => name !== 'default' && !name.startsWith('Isoplane'), "that name is the platform's own");
 
 /** `env.BINDING.fetch()` and RPC to another function of the same account. */
-export const serviceBindingSchema = z.strictObject({
+const serviceBindingSchema = z.strictObject({
   /** Name in `env`. */
   binding: bindingNameSchema,
   /** To call; it must exist in the account. */

@@ -14,11 +14,9 @@ export interface KvData {
   readonly bytesMax: number;
 }
 
-export const KV = 'kv';
-
 export function kvBindings(data: KvData): BindingKind {
   return {
-    name: KV,
+    name: 'kv',
     thread: threadModule('./kv/main.node'),
     data,
     bound: {
@@ -31,6 +29,7 @@ export function kvBindings(data: KvData): BindingKind {
         account: parseVersionId(runnable.id).account,
       }),
     },
+    unavailable: 'kv_unavailable',
     stateOf: (item) =>
       item.kind === 'account' ? { key: item.key, value: item.value?.ceilings?.kvBytes } : undefined,
   };
