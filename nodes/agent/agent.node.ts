@@ -117,7 +117,6 @@ function assemble(parts: Parts, address: Address): Running {
     clock: systemClock,
     timers: systemTimers,
     kill: (instanceId, action) => instances.kill(instanceId, action),
-    priority: parts.priority,
     onSample: (instanceId, { cpuMs }) => usage.sampled(instanceId, cpuMs),
   });
   const heartbeat = new Heartbeat({
@@ -142,7 +141,7 @@ function assemble(parts: Parts, address: Address): Running {
     started: ({ id, slot, runnable }) => {
       usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
       tellInspectable(options, slot, runnable);
-      watchdog.watch({ id, pid: () => slot.pid, address: slot.address, limits: runnable.limits });
+      watchdog.watch({ id, guest: slot, address: slot.address, limits: runnable.limits });
     },
     stopping: (instanceId) => watchdog.look(instanceId),
     ended: ({ id }) => {

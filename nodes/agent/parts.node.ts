@@ -24,7 +24,6 @@ import { Prefetch } from '../code/prefetch.ts';
 import { Programs } from '../code/programs.node.ts';
 import type { EgressSettings } from '../egress/kind.ts';
 import { loadEntryModules } from '../entry/pack.node.ts';
-import { NO_PRIORITY, openPriority, type Priority } from '../limits/priority.node.ts';
 import { LogStore } from '../logs/store.node.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
 import { detectSandbox, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
@@ -119,7 +118,6 @@ export interface Parts {
   readonly layout: Layout;
   readonly sandbox: Sandbox;
   readonly group: Cgroups | undefined;
-  readonly priority: Priority;
   readonly usage: NodeUsage;
   /** Who counts what functions use. */
   readonly usageSources: readonly UsageSource[];
@@ -210,7 +208,6 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
     layout,
     sandbox,
     group,
-    priority: openPriority() ?? NO_PRIORITY,
     usage,
     usageSources: [() => usage.drain(systemClock.monotonicMs()), () => bindings.takeUsage()],
     pools: openPools(options, sandbox, group),

@@ -9,7 +9,6 @@ import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { AttachedSlot, Attachment } from './attachment.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { sampleProcess } from '../limits/proc.node.ts';
 import { callHook } from './hooks.node.ts';
 import type { SlotPool } from '../slots/pool.node.ts';
 import type { Program, Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
@@ -23,10 +22,6 @@ const STARTUP_CPU_MS_MAX = 3_000;
 const STARTUP_LOOK_MS = 100;
 if (WAIT_MS_MAX + STARTUP_MS_MAX > LIMITS.startMsMax)
   throw new Error('the scheduler waits for less than a start may take');
-
-function cpuMsOf(pid: number | undefined): number {
-  return pid === undefined ? 0 : (sampleProcess(pid, 0)?.cpuMs ?? 0);
-}
 
 /** A process that closed the connection of its hook is given this long to end by itself. */
 const LOST_MS_MAX = 1_000;
@@ -98,7 +93,8 @@ async function startIn(
   };
   const timer = options.timers.after(startupMsMax, () => giveUp(`${startupMsMax / 1_000} s`));
   const cpuTimer = options.timers.every(STARTUP_LOOK_MS, () => {
-    if (cpuMsOf(slot.pid) > STARTUP_CPU_MS_MAX) giveUp(`${STARTUP_CPU_MS_MAX / 1_000} s of CPU time`);
+    const { cpuMs = 0 } = slot.sample(options.clock.monotonicMs()) ?? {};
+    if (cpuMs > STARTUP_CPU_MS_MAX) giveUp(`${STARTUP_CPU_MS_MAX / 1_000} s of CPU time`);
   });
   // V8 needs some 10 ms before user code runs, and the limit is set meanwhile.
   const [outcome] = await Promise.all([
