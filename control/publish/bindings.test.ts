@@ -13,7 +13,7 @@ import { scriptedNode, world } from '../testing/world.ts';
 import { canonicalJson } from './canonical.ts';
 import { PUBLISHED_KINDS, storedOf, type PublishedKind } from './bindings.ts';
 
-const K = '/v1/accounts/default/kv';
+const K = '/v1/accounts/default/kv-namespaces';
 const KV_CONFIG = { kv: [{ binding: 'KV', namespace: 'store' }] };
 
 /** A kind that the platform does not have: a variable `THING` names a thing, of which there is one. */
@@ -110,6 +110,10 @@ describe('a version that an earlier release stored', () => {
           VALUES ('default', 'hello', ?, ?, 'index.js', '[]', '{}', '{}', 0, 'key', ?)`,
         args: [number, `d${number}`, kv],
       });
+    await client.execute("INSERT INTO account (name, created_at) VALUES ('default', 0)");
+    await client.execute(
+      "INSERT INTO function (account, name, enabled, created_at) VALUES ('default', 'hello', 1, 0)",
+    );
     await insert(1, '[]');
     await insert(2, '[{"binding":"A","namespaceId":"n1"},{"binding":"B","namespaceId":"n2"}]');
     await apply(all);

@@ -56,7 +56,9 @@ test('an operator asks it by its name, and what has no answer is told so', async
 test('a kind that a node does not know fails the start and says why in its log', async ({ expect }) => {
   await using world = await World.start({ slots: 1 });
   await expect(world.run({ modules: [MODULE], bindings })).rejects.toMatchObject({ code: 'internal' });
-  expect(JSON.stringify(world.lines)).toContain('a binding of kind echo, which this node does not know');
+  expect(world.lines.map(({ fields }) => String(fields['error']))).toContainEqual(
+    expect.stringContaining('a binding of kind echo, which this node does not know'),
+  );
   const known = world.control.runnable({ modules: [MODULE] });
   const reply = world.peer.call('/v1/check', z.unknown(), { method: 'POST', body: { runnable: known } });
   expect(await reply).toMatchObject({ ok: true });

@@ -32,7 +32,6 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/json.ts': 'one',
   'control/logs/merge.ts': 'one',
   'control/logs/source-maps.ts': 'one',
-  'control/nodes.ts': 'one',
   'control/publish/upload.ts': 'one',
   'control/start.ts': 'one',
   'control/validation.ts': 'one',
