@@ -11,7 +11,7 @@ import type { BindingKind } from './kind.ts';
 const echo: BindingKind = {
   name: 'echo',
   thread: new URL('./testing/echo.node.ts', import.meta.url),
-  data: 'of the agent',
+  data: { comesUpMs: 0 },
   unavailable: 'kv_unavailable',
   stateOf: () => undefined,
   bound: {
@@ -37,10 +37,19 @@ test('a kind that is given to the agent reaches the code, with what the feed say
   await using world = await World.start({ slots: 1, kinds: [echo] });
   const { path, instanceId } = await world.run({ modules: [MODULE], bindings });
   expect(JSON.parse((await callSocket(path)).text)).toEqual({
-    data: 'of the agent',
+    data: { comesUpMs: 0 },
     instanceId,
     target: { id: '42', terms: { loud: true }, account: 'default' },
   });
+});
+
+test('a thread that takes longer to come up than code may is not held against the code', async ({
+  expect,
+}) => {
+  const slow = { ...echo, data: { comesUpMs: 4_000 } };
+  await using world = await World.start({ slots: 1, kinds: [slow], startupMsMax: 3_000 });
+  const { path } = await world.run({ modules: [MODULE], bindings });
+  expect(JSON.parse((await callSocket(path)).text)).toMatchObject({ target: { id: '42' } });
 });
 
 test('an operator asks it by its name, and what has no answer is told so', async ({ expect }) => {
