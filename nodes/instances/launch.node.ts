@@ -77,7 +77,7 @@ export async function launch(
   const failure =
     hooks.purpose === 'trial'
       ? undefined
-      : await runInit(options, outcome.slot, { runnable, secret: outcome.program.hookSecret });
+      : await runInit(options, outcome.slot, { runnable, secret: outcome.program.eventSecret });
   return failure ?? { ...outcome, startMs: options.clock.monotonicMs() - startedMs };
 }
 

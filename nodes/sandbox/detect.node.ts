@@ -217,7 +217,7 @@ async function tryProfile(
     const program = {
       config: encodeWorkerdConfig(TRIAL_CONFIG),
       sockets: [INSTANCE_SOCKET],
-      hookSecret: '',
+      eventSecret: '',
       logMark: '',
     };
     const outcome = await slot.start(program, { stdout: () => undefined, stderr: () => undefined });

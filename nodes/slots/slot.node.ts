@@ -32,8 +32,8 @@ export interface SlotSink {
 export interface Program {
   readonly config: Uint8Array;
   readonly sockets: readonly string[];
-  /** Begins the path of calls to the version's hooks. */
-  readonly hookSecret: string;
+  /** Names the address at which the instance takes events of the agent. */
+  readonly eventSecret: string;
   /** Begins the lines of its entry code on stdout. */
   readonly logMark: string;
 }

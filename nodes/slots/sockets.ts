@@ -13,8 +13,8 @@ export const INSTANCE_SOCKET_FILE = 'w.sock';
 export const RPC_SOCKET = 'r.sock';
 /** The same, to the exported class at `index` of the version's `entrypoints`. */
 export const rpcSocket = (index: number): string => `r${index}.sock`;
-/** Internal calls of the lifecycle hooks. */
-export const HOOKS_SOCKET = 'h.sock';
+/** Events that the agent tells of: lifecycle hooks. Only where a version takes any. */
+export const EVENTS_SOCKET = 'v.sock';
 
 /** Outbound requests as to a proxy. */
 export const EGRESS_SOCKET = 'e.sock';

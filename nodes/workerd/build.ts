@@ -5,12 +5,12 @@ import { PlatformError } from '#shared/errors.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import type { BindingKind, DeclaredBinding } from '../bindings/kind.ts';
 import type { OpenBinding } from '../code/open-secrets.node.ts';
-import { HOOKS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
+import { EVENTS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
 import {
   bindingSocket,
   CACHE_SOCKET,
   EGRESS_SOCKET,
-  HOOKS_SOCKET,
+  EVENTS_SOCKET,
   INSTANCE_SOCKET,
   RPC_SOCKET,
   rpcSocket,
@@ -122,7 +122,7 @@ function sockets({ entrypoints, hooks }: Runnable, rpcHost: string): readonly Wo
     })),
     ...(hooks.init === undefined && hooks.preStop === undefined
       ? []
-      : [{ ...socket, name: 'hooks', socketName: HOOKS_SOCKET, entrypoint: HOOKS_ENTRYPOINT }]),
+      : [{ ...socket, name: 'events', socketName: EVENTS_SOCKET, entrypoint: EVENTS_ENTRYPOINT }]),
   ];
 }
 
@@ -132,8 +132,8 @@ function namesOf(declared: readonly DeclaredBinding[], kind: WorkerdBinding['kin
 
 export interface BuiltConfig {
   readonly config: WorkerdConfig;
-  /** Begins the path of calls to the version's hooks. */
-  readonly hookSecret: string;
+  /** Names the address at which the instance takes events of the agent. */
+  readonly eventSecret: string;
   /** Begins the lines of its entry code on stdout. */
   readonly logMark: string;
 }
@@ -180,5 +180,5 @@ export function buildWorkerdConfig(
     extension: packed.extension,
     v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...gcFlags(runnable.limits.memoryMb)],
   };
-  return { config, hookSecret: packed.hookSecret, logMark: packed.logMark };
+  return { config, eventSecret: packed.eventSecret, logMark: packed.logMark };
 }

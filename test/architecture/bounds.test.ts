@@ -77,7 +77,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/egress/slot-proxy.node.ts': 'one',
   'nodes/egress/target.ts': 'text',
   'nodes/instances/check.node.ts': 'one',
-  'nodes/instances/hooks.node.ts': 'one',
+  'nodes/instances/events.node.ts': 'one',
   'nodes/instances/instances.node.ts': 'process: ends of instances that are asked for within moments',
   'nodes/limits/watch.ts': 'one',
   'nodes/logs/attribution.ts': 'one',
