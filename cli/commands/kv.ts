@@ -2,7 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import process from 'node:process';
 import { z } from 'zod';
-import { kvKeyQuerySchema, kvKeysSchema, kvNamespaceViewSchema } from '#shared/contracts/api.ts';
+import { kvNamespaceViewSchema } from '#shared/contracts/api.ts';
+import { KV_LIMITS, kvKeySchema, kvKeysSchema } from '#shared/contracts/kv.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { grantedFunctionsSchema } from '#shared/contracts/secrets.ts';
 import { kvNamespaceNameSchema, type FunctionName } from '#shared/ids.ts';
@@ -17,9 +18,7 @@ import { argument, usage } from './arguments.ts';
 type Args = readonly string[];
 
 const KEYS_SHOWN_MAX = 10_000;
-const PAGE = 1_000;
 
-const keySchema = kvKeyQuerySchema.shape.key;
 const putOptions = z.object({ file: z.string().optional(), ttl: z.number().optional() });
 const keysOptions = z.object({ prefix: z.string().default('') });
 
@@ -29,7 +28,7 @@ function namespacePath(args: Args): string {
 
 /** The key as a parameter: in a path, `a/../b` would be `b` before it is sent. */
 function valuePath(args: Args): string {
-  const key = argument('key', args[1], keySchema);
+  const key = argument('key', args[1], kvKeySchema);
   return `${namespacePath(args)}/value?${new URLSearchParams({ key }).toString()}`;
 }
 
@@ -95,7 +94,7 @@ export async function deleteNamespace(context: Context, args: Args): Promise<voi
 async function withKeyGuess(thrown: unknown, api: ControlApi, args: Args): Promise<unknown> {
   const key = args[1] ?? '';
   if (!(thrown instanceof PlatformError) || thrown.code !== 'not_found') return thrown;
-  const query = new URLSearchParams({ prefix: key.slice(0, 1), limit: String(PAGE) });
+  const query = new URLSearchParams({ prefix: key.slice(0, 1), limit: String(KV_LIMITS.listMax) });
   const page = await api
     .call(api.path(`${namespacePath(args)}/keys?${query.toString()}`), kvKeysSchema)
     .catch(() => undefined);
@@ -150,7 +149,7 @@ export async function listKeys(context: Context, args: Args, given: Record<strin
   do {
     const query = new URLSearchParams({
       prefix,
-      limit: String(PAGE),
+      limit: String(KV_LIMITS.listMax),
       ...(cursor === undefined ? {} : { cursor }),
     });
     const page = await api.call(api.path(`${namespacePath(args)}/keys?${query.toString()}`), kvKeysSchema);

@@ -1,6 +1,7 @@
 /** KV namespaces as a resource of an account, and their values through a node. */
 import { describe, test } from 'vitest';
-import type { KvKeys, KvNamespaceView } from '#shared/contracts/api.ts';
+import type { KvNamespaceView } from '#shared/contracts/api.ts';
+import type { KvKeys } from '#shared/contracts/kv.ts';
 import { PlatformError, type Problem } from '#shared/errors.ts';
 import { scriptedNode, world } from '../testing/world.ts';
 
@@ -28,7 +29,7 @@ describe('KV namespaces', () => {
     const { body } = await w.call<KvNamespaceView>('POST', K, { body: { name: 'store' } });
     const config = { kv: [{ binding: 'KV', namespace: 'store' }] };
     await w.publish('hello', { 'main.js': '1' }, { config });
-    expect(node.checked[0]?.kv).toEqual([{ binding: 'KV', namespaceId: body.id }]);
+    expect(node.checked[0]?.bindings).toEqual([{ kind: 'kv', name: 'KV', id: body.id, terms: {} }]);
     const refused = await w.call<Problem>('DELETE', `${K}/store`);
     expect([refused.body.code, refused.body.detail]).toEqual(['in_use', 'Version 1 of hello binds it.']);
     await w.call('DELETE', '/v1/accounts/default/functions/hello');
@@ -43,7 +44,7 @@ describe('KV namespaces', () => {
     for (const name of ['one', 'two']) {
       await w.call('POST', K, { body: { name: 'store' } });
       await w.publish(name, { 'main.js': '1' }, { config });
-      made.push(node.checked.at(-1)?.kv[0]?.namespaceId ?? '');
+      made.push(node.checked.at(-1)?.bindings[0]?.id ?? '');
       await w.call('DELETE', `/v1/accounts/default/functions/${name}`);
       await w.call('DELETE', `${K}/store`);
     }
@@ -93,10 +94,25 @@ describe('values of a KV namespace', () => {
     expect((await w.call<{ items: unknown[] }>('GET', K)).body.items).toHaveLength(1);
   });
 
+  test('have keys and prefixes of at most 512 bytes, however many characters those are', async ({
+    expect,
+  }) => {
+    await using w = await world();
+    await w.call('POST', K, { body: { name: 'store' } });
+    const value = (key: string) => `${K}/store/value?${new URLSearchParams({ key }).toString()}`;
+    const most = '€'.repeat(170) + 'ab';
+    expect((await w.call('PUT', value(most), { body: { value: 'x' } })).status).toBe(204);
+    expect((await w.call('PUT', value(`${most}c`), { body: { value: 'x' } })).status).toBe(400);
+    const keys = (prefix: string) =>
+      w.call<KvKeys>('GET', `${K}/store/keys?${new URLSearchParams({ prefix }).toString()}`);
+    expect((await keys(most)).body.keys).toEqual([{ name: most }]);
+    expect((await keys(`${most}c`)).status).toBe(400);
+  });
+
   test('are not there without a namespace, and not answered without a node', async ({ expect }) => {
     const node = scriptedNode();
     const gone = () => Promise.reject(new PlatformError('internal', 'scripted'));
-    await using w = await world({ nodes: [{ ...node, kv: { ...node.kv, get: gone, drop: gone } }] });
+    await using w = await world({ nodes: [{ ...node, ask: gone }] });
     const value = `${K}/store/values/k`;
     expect((await w.call<Problem>('GET', value)).body.code).toBe('namespace_not_found');
     await w.call('POST', K, { body: { name: 'store' } });

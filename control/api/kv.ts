@@ -1,15 +1,20 @@
 /** KV namespaces, and their values as an operator sees them: functions reach values on their node, not here. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import {
   createKvNamespaceSchema,
-  kvKeyQuerySchema,
-  kvKeysSchema,
   kvNamespaceViewSchema,
   listOf,
   patchKvNamespaceSchema,
-  putKvValueSchema,
-  type PutKvValue,
 } from '#shared/contracts/api.ts';
+import {
+  KV_LIMITS,
+  kvKeyQuerySchema,
+  kvKeysQuerySchema,
+  kvKeysSchema,
+  putKvValueSchema,
+  type KvQuestion,
+  type PutKvValue,
+} from '#shared/contracts/kv.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import { kvNamespaceNameSchema } from '#shared/ids.ts';
 import { newId } from '../auth/keys.ts';
@@ -21,7 +26,6 @@ import {
   listKvNamespaces,
   requireKvNamespace,
 } from '../db/kv.ts';
-import type { NodePort } from '../nodes.ts';
 import type { ApiDeps } from './deps.ts';
 import { inAccount, noQuery, pageQuery, route, type Route, type Answer } from './operation.ts';
 
@@ -35,14 +39,10 @@ const inValue = inNamespace.extend(kvKeyQuerySchema.shape);
 const VALUE = `${K}/{namespace}/value`;
 /** The first form. Clients normalise paths, so keys with dot segments cannot be said in it. */
 const VALUE_BY_PATH = `${K}/{namespace}/values/{key+}`;
-const keysQuery = z.object({
-  prefix: z.string().max(512).default(''),
-  limit: z.coerce.number().int().min(1).max(1_000).default(100),
-  cursor: z.string().max(1_000).optional(),
-});
 
 /** Answers that another node would repeat. */
 const FINAL: ReadonlySet<ErrorCode> = new Set([
+  'not_found',
   'kv_invalid',
   'kv_value_too_large',
   'kv_full',
@@ -50,14 +50,12 @@ const FINAL: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /** Asks the nodes in turn: all of a platform see the same values. */
-async function onNode<T>(
-  deps: ApiDeps,
-  ask: (node: NodePort, signal: AbortSignal) => Promise<T>,
-): Promise<T> {
+async function askNodes(deps: ApiDeps, question: KvQuestion): Promise<Uint8Array> {
+  const asked = { kind: 'kv', question, bytesMax: KV_LIMITS.valueBytesMax };
   let last: unknown;
   for (const node of deps.nodes) {
     try {
-      return await ask(node, AbortSignal.timeout(NODE_TIMEOUT_MS));
+      return await node.ask(asked, AbortSignal.timeout(NODE_TIMEOUT_MS));
     } catch (thrown) {
       if (thrown instanceof PlatformError && FINAL.has(thrown.code)) throw thrown;
       last = thrown;
@@ -74,10 +72,7 @@ async function idOf(deps: ApiDeps, ref: NamespaceRef): Promise<string> {
 }
 
 async function read(deps: ApiDeps, ref: NamespaceRef, key: string): Promise<Answer> {
-  const id = await idOf(deps, ref);
-  const value = await onNode(deps, (node, signal) => node.kv.get(id, key, signal));
-  if (value === undefined)
-    throw new PlatformError('not_found', 'no such key', { publicDetail: 'There is no such key.' });
+  const value = await askNodes(deps, { ask: 'get', namespaceId: await idOf(deps, ref), key });
   return { status: 200, body: value };
 }
 
@@ -86,14 +81,13 @@ async function put(
   ref: NamespaceRef,
   { key, body }: { readonly key: string; readonly body: PutKvValue },
 ): Promise<Answer> {
-  const id = await idOf(deps, ref);
-  await onNode(deps, (node, signal) => node.kv.put(id, { key, account: ref.account, ...body }, signal));
+  const namespaceId = await idOf(deps, ref);
+  await askNodes(deps, { ask: 'put', namespaceId, key, account: ref.account, ...body });
   return { status: 204 };
 }
 
 async function remove(deps: ApiDeps, ref: NamespaceRef, key: string): Promise<Answer> {
-  const id = await idOf(deps, ref);
-  await onNode(deps, (node, signal) => node.kv.remove(id, key, signal));
+  await askNodes(deps, { ask: 'remove', namespaceId: await idOf(deps, ref), key });
   return { status: 204 };
 }
 
@@ -167,7 +161,7 @@ export const kv: readonly Route[] = [
     async (deps, { principal, params }) => {
       const id = await deps.db.write((tx) => deleteKvNamespace(tx, params, principal.keyId));
       // The id is never used again, so values that stay for want of a node are unreachable.
-      await onNode(deps, (node, signal) => node.kv.drop(id, signal)).catch(() =>
+      await askNodes(deps, { ask: 'drop', namespaceId: id }).catch(() =>
         deps.log.warn('kv_values_left', { namespaceId: id }),
       );
       return { status: 204 };
@@ -181,12 +175,12 @@ export const kv: readonly Route[] = [
       summary: 'Lists keys of a KV namespace in the order of their bytes.',
       access: 'read',
       params: inNamespace,
-      query: keysQuery,
+      query: kvKeysQuerySchema,
       replies: { 200: kvKeysSchema },
     },
     async (deps, { params, query }) => {
-      const id = await idOf(deps, params);
-      return { status: 200, body: await onNode(deps, (node, signal) => node.kv.keys(id, query, signal)) };
+      const answer = await askNodes(deps, { ask: 'list', namespaceId: await idOf(deps, params), ...query });
+      return { status: 200, body: kvKeysSchema.parse(JSON.parse(new TextDecoder().decode(answer))) };
     },
   ),
   route(

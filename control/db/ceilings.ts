@@ -60,7 +60,7 @@ export async function requireRoom(tx: WriteTx, account: AccountName, kind: Count
 export async function requireFeedRoom(tx: WriteTx, account: AccountName): Promise<void> {
   const most = await ceilingOf(tx, account, 'feedBytes');
   const { rows } = await tx.orm.run(sql`SELECT
-    (SELECT coalesce(sum(length(v.config) + length(v.modules) + length(v.kv)), 0) FROM ${versions} AS v
+    (SELECT coalesce(sum(length(v.config) + length(v.modules) + length(v.bindings)), 0) FROM ${versions} AS v
       WHERE v.account = ${account} AND EXISTS (
         SELECT 1 FROM ${aliases} AS a, json_each(a.weights) AS w
         WHERE a.account = v.account AND a.function = v.function

@@ -1,5 +1,5 @@
 /** Rows of KV namespaces: names, ids and who may bind them. Values are not here: nodes keep them. */
-import { and, asc, eq, gt, sql } from 'drizzle-orm';
+import { and, asc, eq, gt, inArray, sql } from 'drizzle-orm';
 import type { KvNamespaceView } from '#shared/contracts/api.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, FunctionName, KvNamespaceName } from '#shared/ids.ts';
@@ -26,12 +26,25 @@ export function kvNamespaceView(row: KvNamespaceRow): KvNamespaceView {
   };
 }
 
-export async function findKvNamespace(orm: Orm, ref: KvNamespaceRef): Promise<KvNamespaceRow | undefined> {
+async function findKvNamespace(orm: Orm, ref: KvNamespaceRef): Promise<KvNamespaceRow | undefined> {
   const [row] = await orm
     .select()
     .from(kvNamespaces)
     .where(and(eq(kvNamespaces.account, ref.account), eq(kvNamespaces.name, ref.namespace)));
   return row;
+}
+
+/** Those of `names` that there are. */
+export async function findKvNamespaces(
+  orm: Orm,
+  account: AccountName,
+  names: readonly KvNamespaceName[],
+): Promise<readonly KvNamespaceRow[]> {
+  if (names.length === 0) return [];
+  return orm
+    .select()
+    .from(kvNamespaces)
+    .where(and(eq(kvNamespaces.account, account), inArray(kvNamespaces.name, [...names])));
 }
 
 /** @throws {PlatformError} `namespace_not_found`. */
@@ -132,8 +145,8 @@ export async function deleteKvNamespace(tx: WriteTx, ref: KvNamespaceRef, actor:
     .where(
       and(
         eq(versions.account, ref.account),
-        sql`exists (select 1 from json_each(${versions.kv}) as entry
-          where json_extract(entry.value, '$.namespaceId') = ${id})`,
+        sql`exists (select 1 from json_each(${versions.bindings}) as entry
+          where json_extract(entry.value, '$.kind') = 'kv' and json_extract(entry.value, '$.id') = ${id})`,
       ),
     )
     .limit(1);

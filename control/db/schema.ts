@@ -7,8 +7,9 @@
 import { integer, primaryKey, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 import type { AccountView } from '#shared/contracts/access.ts';
 import type { Weights } from '#shared/contracts/api.ts';
+import type { ResolvedBinding } from '#shared/contracts/bindings.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
-import type { FeedItem, Role, Runnable } from '#shared/contracts/feed.ts';
+import type { FeedItem, Role } from '#shared/contracts/feed.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
 import type { Ceilings } from '#shared/contracts/ceilings.ts';
 import type { Provision } from '#shared/contracts/provision.ts';
@@ -79,7 +80,8 @@ export const versions = sqliteTable(
     message: text('message'),
     createdAt: instantMs('created_at'),
     createdBy: text('created_by').notNull(),
-    kv: text('kv', { mode: 'json' }).$type<Runnable['kv']>().notNull(),
+    /** Things that were looked up when it was published. */
+    bindings: text('bindings', { mode: 'json' }).$type<ResolvedBinding[]>().notNull(),
     assets: text('assets', { mode: 'json' }).$type<VersionAssets>(),
   },
   (table) => [primaryKey({ columns: [table.account, table.functionName, table.number] })],

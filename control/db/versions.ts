@@ -1,9 +1,9 @@
 /** Rows of versions, which never change. */
 import { and, desc, eq, lt } from 'drizzle-orm';
 import type { VersionView } from '#shared/contracts/api.ts';
+import type { ResolvedBinding } from '#shared/contracts/bindings.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
 import { shownConfig } from '../publish/jwks.ts';
-import type { Runnable } from '#shared/contracts/feed.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Digest } from '#shared/ids.ts';
@@ -21,7 +21,7 @@ export interface NewVersion {
   readonly modules: readonly ModuleRef[];
   readonly maps: Readonly<Record<string, Digest>>;
   readonly config: FunctionConfig;
-  readonly kv: Runnable['kv'];
+  readonly bindings: readonly ResolvedBinding[];
   readonly assets: VersionAssets | null;
   readonly message: string | undefined;
 }
@@ -113,7 +113,7 @@ export async function insertVersion(
       modules: [...content.modules],
       maps: content.maps,
       config: content.config,
-      kv: content.kv,
+      bindings: [...content.bindings],
       assets: content.assets,
       message: content.message,
       createdAt: tx.nowMs,

@@ -1,4 +1,5 @@
 /** Feed values from rows. Pure: shape only, no look-ups. */
+import type { ResolvedBinding } from '#shared/contracts/bindings.ts';
 import { functionConfigSchema, type Tier } from '#shared/contracts/config.ts';
 import { egressRulesOf } from '#shared/contracts/egress.ts';
 import type {
@@ -11,8 +12,10 @@ import type {
   SecretItem,
   VersionItem,
 } from '#shared/contracts/feed.ts';
+import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { versionId } from '#shared/ids.ts';
 import { servedAssets } from '../assets/plan.ts';
+import { resolvedBindings } from '../publish/bindings.ts';
 import { sealedBindings, type KnownSecrets } from '../db/secrets.ts';
 import type { accounts, aliases, functions, keys, routes, secrets, versions } from '../db/schema.ts';
 
@@ -59,8 +62,8 @@ export function versionItem(row: VersionRow): VersionItem {
 export function runnableItem(
   row: Pick<
     VersionRow,
-    'account' | 'functionName' | 'number' | 'main' | 'modules' | 'config' | 'kv' | 'assets' | 'createdAt'
-  >,
+    'account' | 'functionName' | 'number' | 'main' | 'config' | 'assets' | 'createdAt'
+  > & { readonly modules: readonly ModuleRef[]; readonly bindings: readonly ResolvedBinding[] },
   known: KnownSecrets,
   /** Least tier that the account's functions run in. */
   tierMin: Tier = 'standard',
@@ -68,33 +71,24 @@ export function runnableItem(
   // Versions stored by an earlier release lack what was added since: the schema fills it in.
   const config = functionConfigSchema.parse(row.config);
   const { style, compatibilityDate, compatibilityFlags, vars, limits, scaling } = config;
-  const binding = config.assets?.binding;
-  const served = servedAssets(row.assets, config, true);
   return {
     id: versionId(row.account, row.functionName, row.number),
     style,
     main: row.main,
-    modules: row.modules,
+    modules: [...row.modules],
     compatibilityDate,
     compatibilityFlags,
     vars,
     limits,
     scaling,
     egress: egressRulesOf(config),
-    services: config.services,
-    kv: row.kv,
-    rateLimits: config.rateLimits.map(({ namespace, ...rule }) => ({
-      ...rule,
-      // No namespace that can be given has a dot.
-      namespace: namespace ?? `${row.functionName}.${rule.binding}`,
-    })),
+    bindings: resolvedBindings({ ...row, config }),
     ...(config.versionMetadata === undefined
       ? {}
       : {
           versionMetadata: { ...config.versionMetadata, timestamp: new Date(row.createdAt).toISOString() },
         }),
     secrets: sealedBindings({ ...row, config }, known),
-    ...(binding === undefined || served === undefined ? {} : { assetsBinding: { binding, served } }),
     entrypoints: config.entrypoints,
     hooks: config.hooks,
     tier: tierMin === 'strict' ? 'strict' : config.tier,

@@ -1,5 +1,5 @@
 /**
- * What a version may be given: secrets and namespaces exist, and are for this function. Pure.
+ * What a version may be given: secrets and other things exist, and are for this function. Pure.
  *
  * A key that is limited to functions gives them only what their owner has said is theirs: otherwise it would read,
  * through code that it publishes, whatever the account has.
@@ -10,7 +10,7 @@ import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { FieldProblem } from '#shared/field-problem.ts';
 import type { FunctionName } from '#shared/ids.ts';
 import { mayBind, type KnownSecrets } from '../db/secrets.ts';
-import type { kvNamespaces } from '../db/schema.ts';
+import { PUBLISHED_KINDS, type NamedThings } from './bindings.ts';
 
 interface GrantProblem extends FieldProblem {
   readonly code: Extract<ErrorCode, 'secret_not_found' | 'forbidden'>;
@@ -20,8 +20,7 @@ export interface GrantQuestion {
   readonly functionName: FunctionName;
   readonly config: FunctionConfig;
   readonly secrets: KnownSecrets;
-  /** Of the account. */
-  readonly namespaces: readonly (typeof kvNamespaces.$inferSelect)[];
+  readonly things: NamedThings;
   /** Functions that the publishing key is limited to; undefined: it is not. */
   readonly limitedTo: readonly FunctionName[] | undefined;
 }
@@ -95,36 +94,30 @@ function envProblems({ functionName, config, secrets, limitedTo }: GrantQuestion
   });
 }
 
-function namespaceProblems({
-  functionName,
-  config,
-  namespaces,
-  limitedTo,
-}: GrantQuestion): readonly GrantProblem[] {
-  return config.kv.flatMap(({ namespace }, index): GrantProblem[] => {
-    const row = namespaces.find(({ name }) => name === namespace);
-    // One that does not exist is refused elsewhere, with its own code.
-    if (row === undefined) return [];
-    const { functions } = row;
-    const allowed = functions === null ? limitedTo === undefined : functions.includes(functionName);
-    return allowed
-      ? []
-      : [notFor(`config.kv.${index}`, `KV namespace ${namespace}`, functionName, functions !== null)];
-  });
+function thingProblems({ functionName, things: named, limitedTo }: GrantQuestion): readonly GrantProblem[] {
+  return named
+    .flatMap(({ things }) => things)
+    .flatMap(({ path, what, id, functions }): GrantProblem[] => {
+      // One that does not exist is refused elsewhere, with its own code.
+      if (id === undefined) return [];
+      const allowed = functions === null ? limitedTo === undefined : functions.includes(functionName);
+      return allowed ? [] : [notFor(path, what, functionName, functions !== null)];
+    });
 }
 
-function serviceProblems({ config, limitedTo }: GrantQuestion): readonly GrantProblem[] {
+function callProblems({ config, limitedTo }: GrantQuestion): readonly GrantProblem[] {
   if (limitedTo === undefined) return [];
-  return config.services.flatMap((service, index): GrantProblem[] =>
-    limitedTo.includes(service.function)
-      ? []
-      : [
-          {
-            path: `config.services.${index}`,
-            message: `the key is limited to other functions than ${service.function}`,
-            code: 'forbidden',
-          },
-        ],
+  return PUBLISHED_KINDS.flatMap((kind) => kind.calls?.(config) ?? []).flatMap(
+    ({ path, functionName }): GrantProblem[] =>
+      limitedTo.includes(functionName)
+        ? []
+        : [
+            {
+              path,
+              message: `the key is limited to other functions than ${functionName}`,
+              code: 'forbidden',
+            },
+          ],
   );
 }
 
@@ -140,8 +133,8 @@ export function grantProblem(question: GrantQuestion): PlatformError | undefined
   const problems = [
     ...headerProblems(question),
     ...envProblems(question),
-    ...namespaceProblems(question),
-    ...serviceProblems(question),
+    ...thingProblems(question),
+    ...callProblems(question),
   ];
   const missing = problems.filter(({ code }) => code === 'secret_not_found');
   const told = missing.length > 0 ? missing : problems;

@@ -5,14 +5,15 @@
  * problem that applies is answered with every instance of it.
  */
 import type { LayerMetadata, PublishMetadata } from '#shared/contracts/api.ts';
-import type { Runnable } from '#shared/contracts/feed.ts';
-import { envNames } from './env-names.ts';
+import type { ResolvedBinding } from '#shared/contracts/bindings.ts';
 import { LAYER_MOUNT, moduleNameProblem, type ModuleRef } from '#shared/contracts/modules.ts';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { FieldProblem } from '#shared/field-problem.ts';
-import type { Digest, KvNamespaceName, LayerName } from '#shared/ids.ts';
+import type { Digest, LayerName } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
+import type { NamedThings } from './bindings.ts';
+import { envNames } from './env-names.ts';
 import { canonicalJson } from './canonical.ts';
 import { compatibilityProblems } from '#shared/compatibility/flags.ts';
 
@@ -29,13 +30,6 @@ export interface ResolvedLayer {
   readonly content: { readonly digest: Digest; readonly modules: readonly ModuleRef[] } | undefined;
 }
 
-export interface ResolvedNamespace {
-  readonly binding: string;
-  readonly namespace: KvNamespaceName;
-  /** Undefined: there is no such KV namespace. */
-  readonly id: string | undefined;
-}
-
 export interface ModulesPlan {
   readonly modules: readonly ModuleRef[];
   /** Text whose sha-256 is the digest of the content. */
@@ -44,7 +38,8 @@ export interface ModulesPlan {
 
 export interface VersionPlan extends ModulesPlan {
   readonly maps: Readonly<Record<string, Digest>>;
-  readonly kv: Runnable['kv'];
+  /** Things that were looked up. */
+  readonly bindings: readonly ResolvedBinding[];
 }
 
 export type Planned<T> =
@@ -234,14 +229,38 @@ function mainProblem({ metadata, assets }: UploadForPlan, modules: readonly Modu
   return undefined;
 }
 
+function missingThings(named: NamedThings) {
+  for (const { kind, things } of named) {
+    const missing = things.filter(({ id }) => id === undefined);
+    if (missing.length > 0)
+      return refuse(
+        kind.things?.missing ?? 'not_found',
+        missing.map(({ path, what }) => ({ path, message: `there is no ${what}` })),
+      );
+  }
+  return undefined;
+}
+
+/**
+ * A thing that was made anew under its name makes another version. Namespaces of KV stand as they always did, or every
+ * stored version would be another one.
+ */
+function identityOf(bindings: readonly ResolvedBinding[]): object {
+  const kv = bindings.filter(({ kind }) => kind === 'kv');
+  const others = bindings.filter(({ kind }) => kind !== 'kv');
+  return {
+    ...(kv.length === 0 ? {} : { kv: kv.map(({ name, id }) => ({ binding: name, namespaceId: id })) }),
+    ...(others.length === 0 ? {} : { bindings: others }),
+  };
+}
+
 export interface UploadForPlan {
   readonly metadata: PublishMetadata;
   readonly modules: readonly UploadedPart[];
   readonly maps: readonly UploadedPart[];
   /** In the order of `config.layers`. */
   readonly layers: readonly ResolvedLayer[];
-  /** In the order of `config.kv`. */
-  readonly namespaces: readonly ResolvedNamespace[];
+  readonly things: NamedThings;
   /** Names of the function's own secrets. */
   readonly ownSecrets: readonly string[];
   /** Digest of the manifest. */
@@ -269,14 +288,10 @@ export function planVersion(upload: UploadForPlan): Planned<VersionPlan> {
       : [],
   );
   if (absent.length > 0) return refuse('layer_not_found', absent);
-  const unknown = upload.namespaces.flatMap(({ namespace, id }, index) =>
-    id === undefined
-      ? [{ path: `config.kv.${index}`, message: `there is no KV namespace ${namespace}` }]
-      : [],
-  );
-  if (unknown.length > 0) return refuse('namespace_not_found', unknown);
-  const kv = upload.namespaces.flatMap(({ binding, id }) =>
-    id === undefined ? [] : [{ binding, namespaceId: id }],
+  const missing = missingThings(upload.things);
+  if (missing !== undefined) return missing;
+  const bindings = upload.things.flatMap(({ kind, things }) =>
+    things.flatMap(({ name, id }) => (id === undefined ? [] : [{ kind: kind.kind, name, id, terms: {} }])),
   );
   const modules = [
     ...[...own.plan].sort(byName),
@@ -289,14 +304,13 @@ export function planVersion(upload: UploadForPlan): Planned<VersionPlan> {
     plan: {
       modules,
       maps: Object.fromEntries(upload.maps.map(({ name, digest }) => [name, digest])),
-      kv,
+      bindings,
       identity: canonicalJson({
         form: 'version.1',
         main: metadata.main,
         modules,
         config: metadata.config,
-        // A namespace that was made anew under its name makes another version.
-        ...(kv.length === 0 ? {} : { kv }),
+        ...identityOf(bindings),
         ...(upload.assets === undefined ? {} : { assets: upload.assets }),
       }),
     },

@@ -27,7 +27,6 @@ import { ceilingsOf } from '../db/accounts.ts';
 import { pruneVersions } from '../db/ceilings.ts';
 import type { Database, WriteTx } from '../db/database.ts';
 import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
-import { findKvNamespace } from '../db/kv.ts';
 import { findLayerVersion, insertLayerVersion, layerVersionView, type LayerRef } from '../db/layers.ts';
 import { listFunctionSecrets, secretsOfAccounts } from '../db/secrets.ts';
 import {
@@ -42,17 +41,12 @@ import { mapStack } from '../logs/source-maps.ts';
 import type { NodePort } from '../nodes.ts';
 import type { Permits } from '#shared/permits.ts';
 import { parseOrRefuse } from '../validation.ts';
+import { findThings } from './bindings.ts';
 import { limitsGiven, lowerDefaults, overCeilings } from './ceilings.ts';
 import { moveAlias } from './move.ts';
 import { refuseBadJwks, sealConfig } from './jwks.ts';
 import { exportWarnings, withEntrypoints } from './exports.ts';
-import {
-  planLayer,
-  planVersion,
-  type ResolvedLayer,
-  type ResolvedNamespace,
-  type UploadedPart,
-} from './plan.ts';
+import { planLayer, planVersion, type ResolvedLayer, type UploadedPart } from './plan.ts';
 import { requireGrants } from './require-grants.ts';
 import type { Upload, UploadedBlob } from './upload.ts';
 
@@ -101,20 +95,6 @@ async function resolveLayers(
         content: row === undefined ? undefined : { digest: row.digest, modules: row.modules },
       });
     }
-    return resolved;
-  });
-}
-
-async function resolveNamespaces(
-  db: Database,
-  { account }: FunctionRef,
-  { config }: PublishMetadata,
-): Promise<readonly ResolvedNamespace[]> {
-  if (config.kv.length === 0) return [];
-  return db.read(async (orm) => {
-    const resolved: ResolvedNamespace[] = [];
-    for (const { binding, namespace } of config.kv)
-      resolved.push({ binding, namespace, id: (await findKvNamespace(orm, { account, namespace }))?.id });
     return resolved;
   });
 }
@@ -246,7 +226,7 @@ export async function publishVersion(
     await requireGrants(orm, ref, metadata.config, by.functions);
     return listFunctionSecrets(orm, ref);
   });
-  const namespaces = await resolveNamespaces(deps.db, ref, metadata);
+  const things = await deps.db.read((orm) => findThings(orm, ref.account, metadata.config));
   const assets = readAssets(upload, metadata);
   const files = assets?.files ?? [];
   await deps.db.read((orm) => requireAssets(orm, ref, files));
@@ -256,7 +236,7 @@ export async function publishVersion(
     modules: upload.modules.map(partOf),
     maps: upload.maps.map(partOf),
     layers,
-    namespaces,
+    things,
     ownSecrets: own.map(({ name }) => name),
     latestDate: deps.latestDate,
   });
@@ -269,7 +249,7 @@ export async function publishVersion(
     modules: plan.modules,
     maps: plan.maps,
     config: await sealConfig(deps.kek, ref.account, metadata.config),
-    kv: plan.kv,
+    bindings: plan.bindings,
     message: metadata.message,
   };
   await using lease = deps.blobs.lease();
@@ -283,8 +263,7 @@ export async function publishVersion(
       number: await peekNumber(orm, ref),
     }));
     if (known !== undefined || metadata.main === undefined) return undefined;
-    const createdAt = deps.clock.wallMs();
-    const row = { ...ref, ...content, modules: [...content.modules], number, createdAt };
+    const row = { ...ref, ...content, number, createdAt: deps.clock.wallMs() };
     const secrets = await deps.db.read((orm) => secretsOfAccounts(orm, [ref]));
     return check(deps, runnableItem(row, secrets(ref), ceilings.tier), upload);
   });

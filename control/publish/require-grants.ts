@@ -1,11 +1,10 @@
 /** Looks up what grants.ts judges. */
-import { eq } from 'drizzle-orm';
 import { functionConfigSchema, type FunctionConfig } from '#shared/contracts/config.ts';
 import type { FunctionName } from '#shared/ids.ts';
 import type { Orm } from '../db/database.ts';
 import type { FunctionRef } from '../db/functions.ts';
-import { kvNamespaces } from '../db/schema.ts';
 import { secretsOfAccounts } from '../db/secrets.ts';
+import { findThings } from './bindings.ts';
 import { grantProblem } from './grants.ts';
 
 /**
@@ -19,12 +18,13 @@ export async function requireGrants(
   limitedTo?: readonly FunctionName[],
 ): Promise<void> {
   const secrets = await secretsOfAccounts(orm, [ref]);
+  // A stored version of an earlier release lacks what was added since.
+  const whole = functionConfigSchema.parse(config);
   const problem = grantProblem({
     functionName: ref.functionName,
-    // A stored version of an earlier release lacks what was added since.
-    config: functionConfigSchema.parse(config),
+    config: whole,
     secrets: secrets(ref),
-    namespaces: await orm.select().from(kvNamespaces).where(eq(kvNamespaces.account, ref.account)),
+    things: await findThings(orm, ref.account, whole),
     limitedTo,
   });
   if (problem !== undefined) throw problem;

@@ -7,7 +7,8 @@ import { credentialsSchema } from '#shared/contracts/credentials.ts';
 import type { FunctionConfigInput } from '#shared/contracts/config.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { CheckReply, LogEntry } from '#shared/contracts/nodes.ts';
-import type { Problem } from '#shared/errors.ts';
+import { kvQuestionSchema, type KvQuestion } from '#shared/contracts/kv.ts';
+import { PlatformError, type Problem } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';
 import { systemClock, systemTimers, type Clock, type Timers } from '#shared/runtime/clock.ts';
 import { toBase64Url } from '#shared/encoding.ts';
@@ -33,7 +34,7 @@ import { FeedHub } from '../feed/hub.ts';
 import { createInternal } from '../internal.ts';
 import { StackMapper } from '../logs/merge.ts';
 import { Metrics } from '../metrics.ts';
-import type { LogQuery, NodeKv, NodePort } from '../nodes.ts';
+import type { LogQuery, NodePort } from '../nodes.ts';
 import type { SchedulerReports } from '../scheduler.ts';
 import { newShares, newTrials } from '../shares.ts';
 import { UsageLedger } from '../usage/ledger.ts';
@@ -51,35 +52,41 @@ export interface ScriptedNode extends NodePort {
 }
 
 /** Values by `namespace id/key`; the bytes of UTF-8 alone. */
-function scriptedKv(): NodeKv {
+function scriptedKv(): NodePort['ask'] {
   const values = new Map<string, Uint8Array>();
-  return {
-    keys: (id, { prefix, limit }) => {
-      const names = [...values.keys()].flatMap((name) => {
-        const key = name.startsWith(`${id}/`) ? name.slice(id.length + 1) : undefined;
-        return key?.startsWith(prefix) === true ? [key] : [];
-      });
-      return Promise.resolve({
-        keys: names
+  const nothing = new Uint8Array();
+  const answer = (asked: KvQuestion): Uint8Array => {
+    const inNamespace = [...values.keys()].filter((name) => name.startsWith(`${asked.namespaceId}/`));
+    switch (asked.ask) {
+      case 'list': {
+        const keys = inNamespace
+          .map((name) => name.slice(asked.namespaceId.length + 1))
+          .filter((name) => name.startsWith(asked.prefix))
           .sort()
-          .slice(0, limit)
-          .map((name) => ({ name })),
-      });
-    },
-    get: (id, key) => Promise.resolve(values.get(`${id}/${key}`)),
-    put: (id, { key, value, encoding }) => {
-      values.set(`${id}/${key}`, new Uint8Array(Buffer.from(value, encoding)));
-      return Promise.resolve();
-    },
-    remove: (id, key) => {
-      values.delete(`${id}/${key}`);
-      return Promise.resolve();
-    },
-    drop: (id) => {
-      for (const name of values.keys()) if (name.startsWith(`${id}/`)) values.delete(name);
-      return Promise.resolve();
-    },
+          .slice(0, asked.limit)
+          .map((name) => ({ name }));
+        return new TextEncoder().encode(JSON.stringify({ keys }));
+      }
+      case 'get': {
+        const value = values.get(`${asked.namespaceId}/${asked.key}`);
+        if (value === undefined) throw new PlatformError('not_found', 'no such key');
+        return value;
+      }
+      case 'put':
+        values.set(
+          `${asked.namespaceId}/${asked.key}`,
+          new Uint8Array(Buffer.from(asked.value, asked.encoding)),
+        );
+        return nothing;
+      case 'remove':
+        values.delete(`${asked.namespaceId}/${asked.key}`);
+        return nothing;
+      case 'drop':
+        for (const name of inNamespace) values.delete(name);
+        return nothing;
+    }
   };
+  return async ({ question }) => answer(kvQuestionSchema.parse(question));
 }
 
 export function scriptedNode(nodeId = 'node-1'): ScriptedNode {
@@ -104,7 +111,7 @@ export function scriptedNode(nodeId = 'node-1'): ScriptedNode {
         capacity: 1,
         feedRevision: 0,
       }),
-    kv: scriptedKv(),
+    ask: scriptedKv(),
     close: () => Promise.resolve(),
   };
   return node;

@@ -15,7 +15,6 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import type { Address } from '#shared/contracts/address.ts';
 import { closeServer, keyOf, serveAt } from '#shared/runtime/transport.node.ts';
-import { KV } from '../bindings/kv/kind.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
 import { createAgentApp } from '../http/app.ts';
@@ -121,7 +120,6 @@ function assemble(parts: Parts, address: Address): Running {
     clock: systemClock,
     timers: systemTimers,
     kill: (instanceId, action) => instances.kill(instanceId, action),
-    priority: parts.priority,
     onSample: (instanceId, { cpuMs }) => usage.sampled(instanceId, cpuMs),
   });
   const heartbeat = new Heartbeat({
@@ -146,7 +144,7 @@ function assemble(parts: Parts, address: Address): Running {
     started: ({ id, slot, runnable }) => {
       usage.started(id, runnable.id, runnable.limits.memoryMb, systemClock.monotonicMs());
       tellInspectable(options, slot, runnable);
-      watchdog.watch({ id, pid: () => slot.pid, address: slot.address, limits: runnable.limits });
+      watchdog.watch({ id, guest: slot, address: slot.address, limits: runnable.limits });
     },
     stopping: (instanceId) => watchdog.look(instanceId),
     ended: ({ id }) => {
@@ -187,7 +185,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     broken: (instanceId, requestId) => instances.get(instanceId)?.collector.broken(requestId),
     slow: (report) => watchdog.slow(report),
     status,
-    kv: (question) => parts.bindings.ask(KV, question),
+    ask: (kind, question) => parts.bindings.ask(kind, question),
     log: options.log,
   });
   addMetrics(app, () => ({

@@ -13,20 +13,17 @@ import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layo
 import type { Log } from '#shared/runtime/log.ts';
 import { peerOf } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
-import { assetBindings } from '../bindings/assets/kind.ts';
 import { BindingHost } from '../bindings/host.node.ts';
-import { cacheBindings } from '../bindings/cache/kind.ts';
-import { kvBindings, type KvData } from '../bindings/kv/kind.ts';
-import { rateLimitBindings } from '../bindings/rate-limits/kind.ts';
+import type { BindingKind } from '../bindings/kind.ts';
+import { attachmentKinds } from '../bindings/kinds.ts';
+import type { KvData } from '../bindings/kv/kind.ts';
 import { ensureRpcHost } from '../bindings/rpc-host.node.ts';
-import { serviceBindings } from '../bindings/services/kind.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
 import { createOpenSecrets } from '../code/open-secrets.node.ts';
 import { Prefetch } from '../code/prefetch.ts';
 import { Programs } from '../code/programs.node.ts';
-import { egressKind, type EgressSettings } from '../egress/kind.ts';
+import type { EgressSettings } from '../egress/kind.ts';
 import { loadEntryModules } from '../entry/pack.node.ts';
-import { NO_PRIORITY, openPriority, type Priority } from '../limits/priority.node.ts';
 import { LogStore } from '../logs/store.node.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.node.ts';
 import { detectSandbox, type DetectOptions, type Sandbox } from '../sandbox/detect.node.ts';
@@ -58,6 +55,8 @@ export interface AgentOptions {
   readonly egress?: Partial<Omit<EgressSettings, 'nodeKeyFile'>>;
   /** Where KV lives. Default: a file under the data folder, which all nodes of the machine share. */
   readonly kv?: Partial<KvData>;
+  /** Beside those of the platform. */
+  readonly kinds?: readonly BindingKind[];
   readonly log: Log;
   /** Instances run with a debugger on a loopback port, which is told: for development without a sandbox. */
   readonly onInspectable?: (instance: { readonly versionId: VersionId; readonly port: number }) => void;
@@ -119,7 +118,6 @@ export interface Parts {
   readonly layout: Layout;
   readonly sandbox: Sandbox;
   readonly group: Cgroups | undefined;
-  readonly priority: Priority;
   readonly usage: NodeUsage;
   /** Who counts what functions use. */
   readonly usageSources: readonly UsageSource[];
@@ -195,20 +193,21 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
       ? undefined
       : await openCgroups({ name: `${basename(layout.runDir)}-${options.nodeId}`, timers: systemTimers });
   log.info('memory_groups', { version: group?.version ?? 'none' });
+  const kinds = await openKinds(options, layout, rpcHost);
   const programs = new Programs({
     code,
     entry: await loadEntryModules(),
     openSecrets: createOpenSecrets(layout.nodeKey),
     rpcHost,
+    kinds,
   });
   const usage = new NodeUsage();
-  const bindings = await openBindings(options, layout, rpcHost);
+  const bindings = new BindingHost({ kinds, log, clock: systemClock, timers: systemTimers });
   return {
     options,
     layout,
     sandbox,
     group,
-    priority: openPriority() ?? NO_PRIORITY,
     usage,
     usageSources: [() => usage.drain(systemClock.monotonicMs()), () => bindings.takeUsage()],
     pools: openPools(options, sandbox, group),
@@ -253,31 +252,26 @@ async function fetchBlob(control: Peer, digest: Digest, timeoutMs: number): Prom
   }
 }
 
-async function openBindings(options: AgentOptions, layout: Layout, rpcHost: string): Promise<BindingHost> {
+async function openKinds(
+  options: AgentOptions,
+  layout: Layout,
+  rpcHost: string,
+): Promise<readonly BindingKind[]> {
   const folder = join(layout.dataDir, 'kv');
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const { nodeId, log } = options;
+  const { nodeId } = options;
   const database = join(folder, 'kv.db');
   await makePrivate(database);
   const { allowPrivate = [], dnsServers = [], extraCa } = options.egress ?? {};
-  return new BindingHost({
-    kinds: [
-      egressKind({ allowPrivate, dnsServers, extraCa, nodeKeyFile: layout.nodeKey }),
-      cacheBindings(),
-      serviceBindings({ nodeId, schedulerAddress: layout.sockets.scheduler, rpcHost }),
-      kvBindings({
-        url: options.kv?.url ?? `file:${database}`,
-        authToken: options.kv?.authToken,
-        bytesMax: options.kv?.bytesMax ?? KV_BYTES_MAX,
-      }),
-      rateLimitBindings(),
-      assetBindings({
-        folder: join(layout.nodeDir(nodeId), 'assets'),
-        controlAddress: layout.sockets.control,
-      }),
-    ],
-    log,
-    clock: systemClock,
-    timers: systemTimers,
+  const own = attachmentKinds({
+    egress: { allowPrivate, dnsServers, extraCa, nodeKeyFile: layout.nodeKey },
+    services: { nodeId, schedulerAddress: layout.sockets.scheduler, rpcHost },
+    kv: {
+      url: options.kv?.url ?? `file:${database}`,
+      authToken: options.kv?.authToken,
+      bytesMax: options.kv?.bytesMax ?? KV_BYTES_MAX,
+    },
+    assets: { folder: join(layout.nodeDir(nodeId), 'assets'), controlAddress: layout.sockets.control },
   });
+  return [...own, ...(options.kinds ?? [])];
 }

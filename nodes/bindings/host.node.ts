@@ -3,13 +3,15 @@
  * socket says who calls and what it may reach, and nothing that the caller sends is believed on that.
  */
 import { join } from 'node:path';
-import type { FeedItem } from '#shared/contracts/feed.ts';
+import type { FeedItem, Runnable } from '#shared/contracts/feed.ts';
+import { PlatformError } from '#shared/errors.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { AttachedSlot, Attachment } from '../instances/attachment.ts';
 import type { BindingKind } from './kind.ts';
 import { COMPLETE, type StateEntry } from './protocol.ts';
+import { bindingSocket } from '../slots/sockets.ts';
 import { BindingThread, type SpawnThread } from './thread.node.ts';
 
 /** Functions whose usage waits to be fetched; with more, the oldest are dropped. */
@@ -61,11 +63,11 @@ export class BindingHost implements Attachment {
     this.#refused.set(instanceId, refused);
     await Promise.all(
       this.#served.map(async ({ kind, thread }) => {
-        const requests = kind.socketsOf(runnable);
-        if (requests.length === 0) return;
+        const wanted = socketsOf(kind, runnable);
+        if (wanted.length === 0) return;
         await thread.attach(
           instanceId,
-          requests.map(({ file, target }) => ({ path: join(folder, file), owner, instanceId, target })),
+          wanted.map(({ file, target }) => ({ path: join(folder, file), owner, instanceId, target })),
         );
       }),
     );
@@ -107,11 +109,16 @@ export class BindingHost implements Attachment {
     return usage.values();
   }
 
-  /** A question of the agent to the thread of a kind. */
-  ask(kindName: string, question: unknown): Promise<unknown> {
+  /**
+   * An operator's question to the thread of a kind, which alone understands it.
+   *
+   * @throws {PlatformError} of the thread; `bad_request` when no kind of that name is asked anything.
+   */
+  async ask(kindName: string, question: unknown): Promise<unknown> {
     const served = this.#served.find(({ kind }) => kind.name === kindName);
-    if (served === undefined) return Promise.reject(new Error(`no binding kind ${kindName}`));
-    return served.thread.ask(question);
+    if (served?.kind.unavailable === undefined)
+      throw new PlatformError('bad_request', `no kind ${kindName} answers questions`);
+    return served.thread.ask(question, served.kind.unavailable);
   }
 
   #count(entries: readonly UsageEntry[]): void {
@@ -131,4 +138,18 @@ export class BindingHost implements Attachment {
   async close(): Promise<void> {
     await Promise.all(this.#served.map(({ thread }) => thread.close()));
   }
+}
+
+function socketsOf(
+  { name, always, bound }: BindingKind,
+  runnable: Runnable,
+): readonly { readonly file: string; readonly target: unknown }[] {
+  return [
+    ...(always === undefined ? [] : [{ file: always.file, target: always.target(runnable) }]),
+    ...runnable.bindings.flatMap((binding, index) =>
+      bound === undefined || binding.kind !== name
+        ? []
+        : [{ file: bindingSocket(index), target: bound.target(binding, runnable) }],
+    ),
+  ];
 }

@@ -14,12 +14,22 @@ const fragile: BindingKind = {
   name: 'fragile',
   thread: new URL('./testing/fragile.node.ts', import.meta.url),
   data: undefined,
-  socketsOf: ({ kv }) =>
-    kv.map(({ namespaceId }, index) => ({ file: `k${index}.sock`, target: namespaceId })),
+  bound: {
+    declare: () => {
+      throw new Error('no workerd is asked here');
+    },
+    target: ({ id }) => id,
+  },
+  unavailable: 'kv_unavailable',
   stateOf: (item) => (item.kind === 'route' ? { key: item.key, value: 'routed' } : undefined),
 };
 
-const runnable = { kv: [{ binding: 'A', namespaceId: 'one' }] } as unknown as Runnable;
+const runnable = {
+  bindings: [
+    { kind: 'another', name: 'A', id: 'none', terms: {} },
+    { kind: 'fragile', name: 'B', id: 'one', terms: {} },
+  ],
+} as unknown as Runnable;
 const route = { kind: 'route', key: 'r1', value: null } as FeedItem;
 
 async function setUp(folder: string, options: Partial<BindingHostOptions> = {}) {
@@ -43,7 +53,7 @@ async function setUp(folder: string, options: Partial<BindingHostOptions> = {}) 
       refused: (message) => refused.push(message),
     });
   const ask = async (path = '/'): Promise<unknown> =>
-    JSON.parse((await callSocket(join(slot, 'k0.sock'), { path })).text);
+    JSON.parse((await callSocket(join(slot, 'b1.sock'), { path })).text);
   return { host, log, slot, attach, ask, refused };
 }
 
@@ -56,7 +66,7 @@ describe('BindingHost', () => {
     host.apply([route]);
     await attach('i1');
     expect(await ask()).toEqual({ instanceId: 'i1', target: 'one', known: { r1: 'routed' } });
-    expect((await lstat(join(slot, 'k0.sock'))).isSocket()).toBe(true);
+    expect((await lstat(join(slot, 'b1.sock'))).isSocket()).toBe(true);
     expect(await host.ask('fragile', 7)).toEqual({ question: 7 });
     await host.close();
   });
@@ -71,6 +81,20 @@ describe('BindingHost', () => {
     expect(answer).toEqual({ instanceId: 'i1', target: 'one', known: { r1: 'routed' } });
     expect(log.lines.map(({ event }) => event)).toContain('attachment_thread_ended');
     await host.close();
+  });
+
+  test('asks the thread as many questions at once as it may, and refuses one more with the word of its kind', async ({
+    expect,
+  }) => {
+    await using folder = await tempFolder();
+    const { host } = await setUp(folder.path);
+    const asked = Array.from({ length: 256 }, (_, index) => host.ask('fragile', index));
+    await expect(host.ask('fragile', 256)).rejects.toMatchObject({ code: 'kv_unavailable' });
+    expect(await Promise.all(asked)).toHaveLength(256);
+    expect(await host.ask('fragile', 256)).toEqual({ question: 256 });
+    await host.close();
+    await expect(host.ask('fragile', 0)).rejects.toMatchObject({ code: 'kv_unavailable' });
+    await expect(host.ask('unheard-of', 0)).rejects.toMatchObject({ code: 'bad_request' });
   });
 
   test('closes the sockets when the instance is gone', async () => {
@@ -94,7 +118,7 @@ describe('BindingHost', () => {
     const { host, slot, attach, ask } = await setUp(folder.path);
     const precious = join(folder.path, 'precious');
     await writeFile(precious, 'kept');
-    await symlink(precious, join(slot, 'k0.sock'));
+    await symlink(precious, join(slot, 'b1.sock'));
     await attach('i1');
     expect(await ask()).toMatchObject({ instanceId: 'i1' });
     expect((await lstat(precious)).isFile()).toBe(true);
@@ -105,7 +129,7 @@ describe('BindingHost', () => {
     await using folder = await tempFolder();
     const { host, slot, attach } = await setUp(folder.path);
     await attach('i1');
-    expect((await lstat(join(slot, 'k0.sock'))).mode & 0o777).toBe(0o600);
+    expect((await lstat(join(slot, 'b1.sock'))).mode & 0o777).toBe(0o600);
     await host.close();
   });
 

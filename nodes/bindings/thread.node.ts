@@ -6,7 +6,7 @@
  * connections are refused, and what was in flight fails: code can try again.
  */
 import { Worker, type WorkerOptions } from 'node:worker_threads';
-import { isErrorCode, PlatformError } from '#shared/errors.ts';
+import { isErrorCode, PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
@@ -34,6 +34,7 @@ interface Attaching {
 }
 
 interface Asked {
+  readonly unavailable: ErrorCode;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: PlatformError) => void;
 }
@@ -96,14 +97,14 @@ export class BindingThread {
     this.#send({ type: 'state', entries });
   }
 
-  /** @throws {PlatformError} of the thread; `kv_unavailable` when it is not there or has too much to do. */
-  ask(question: unknown): Promise<unknown> {
+  /** @throws {PlatformError} of the thread; `unavailable` when it is not there or has too much to do. */
+  ask(question: unknown, unavailable: ErrorCode): Promise<unknown> {
     if (this.#closed || this.#asked.size >= ASKED_MAX || this.#restart !== undefined)
-      return Promise.reject(unavailable('the thread cannot take a question now'));
+      return Promise.reject(refusal(unavailable, 'the thread cannot take a question now'));
     if (this.#worker === undefined) this.#start();
     return new Promise((resolve, reject) => {
       this.#nextAsk += 1;
-      this.#asked.set(this.#nextAsk, { resolve, reject });
+      this.#asked.set(this.#nextAsk, { unavailable, resolve, reject });
       this.#send({ type: 'ask', id: this.#nextAsk, question });
     });
   }
@@ -150,7 +151,8 @@ export class BindingThread {
 
   #ended(): void {
     this.#worker = undefined;
-    for (const { reject } of this.#asked.values()) reject(unavailable('the thread ended'));
+    for (const { unavailable, reject } of this.#asked.values())
+      reject(refusal(unavailable, 'the thread ended'));
     this.#asked.clear();
     if (this.#closed) return;
     const { name, clock, timers, log } = this.#options;
@@ -205,6 +207,6 @@ export class BindingThread {
 
 const spawnThread: SpawnThread = (entry, options) => new Worker(entry, options);
 
-function unavailable(detail: string): PlatformError {
-  return new PlatformError('kv_unavailable', detail, { retryAfterMs: 1_000 });
+function refusal(code: ErrorCode, detail: string): PlatformError {
+  return new PlatformError(code, detail, { retryAfterMs: 1_000 });
 }

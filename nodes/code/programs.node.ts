@@ -63,14 +63,14 @@ export class Programs {
       content: contents[index] ?? new Uint8Array(),
     }));
     const secrets = await this.#options.openSecrets(runnable.secrets);
-    const { config, hookSecret, logMark } = buildWorkerdConfig(runnable, modules, {
+    const { config, eventSecret, logMark } = buildWorkerdConfig(runnable, modules, {
       ...this.#options,
       secrets,
     });
     return {
       config: encodeWorkerdConfig(config),
       sockets: config.sockets.map(({ name }) => name),
-      hookSecret,
+      eventSecret,
       logMark,
     };
   }

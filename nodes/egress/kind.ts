@@ -29,14 +29,12 @@ export function egressKind(data: EgressSettings): BindingKind {
     thread: threadModule('../egress/main.node'),
     data,
     startsWithAgent: true,
-    socketsOf: ({ id, egress: rules, limits }) => {
-      const { subrequests, connections, timeoutMs, streamIdleMs } = limits;
-      const terms: EgressTerms = {
-        versionId: id,
-        rules,
-        limits: { subrequests, connections, timeoutMs, streamIdleMs },
-      };
-      return [{ file: EGRESS_SOCKET, target: terms }];
+    always: {
+      file: EGRESS_SOCKET,
+      target: ({ id, egress: rules, limits }): EgressTerms => {
+        const { subrequests, connections, timeoutMs, streamIdleMs } = limits;
+        return { versionId: id, rules, limits: { subrequests, connections, timeoutMs, streamIdleMs } };
+      },
     },
     // Sealed: the thread alone opens them.
     stateOf: (item) => (item.kind === 'secret' ? { key: item.key, value: item.value?.sealed } : undefined),

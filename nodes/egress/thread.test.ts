@@ -22,8 +22,7 @@ function runnable(): Runnable {
     main: 'index.js',
     modules: [],
     egress: egressRulesOf(config),
-    kv: [],
-    rateLimits: [],
+    bindings: [],
     versionMetadata: undefined,
     secrets: [],
   };

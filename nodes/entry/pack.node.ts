@@ -19,8 +19,8 @@ interface PackedEntry {
   /** The first module of the worker. */
   readonly main: WorkerdModule;
   readonly extension: readonly WorkerdExtensionModule[];
-  /** Begins the path of calls to the hooks. */
-  readonly hookSecret: string;
+  /** Names the address at which the instance takes events of the agent. */
+  readonly eventSecret: string;
   /** Begins each line on stdout that is the entry code's own. */
   readonly logMark: string;
 }
@@ -41,7 +41,7 @@ interface EntryOptions {
 }
 
 /** Class that the entry module exports for the agent's own calls. */
-export const HOOKS_ENTRYPOINT = 'IsoplaneHooks';
+export const EVENTS_ENTRYPOINT = 'IsoplaneEvents';
 
 const RUNTIME = 'isoplane-internal:runtime';
 /** Makes a rate-limit binding of a socket of the agent. */
@@ -73,14 +73,15 @@ function entrypointSource(names: readonly string[]): string {
     .join('');
 }
 
-function hooksSource(hooks: EntryOptions['hooks'], secret: string): string {
+function eventsSource(hooks: EntryOptions['hooks'], secret: string): string {
   const configured = Object.entries(hooks).flatMap(([name, hook]) => (hook === undefined ? [] : [name]));
   if (configured.length === 0) return '';
-  return `export const ${HOOKS_ENTRYPOINT} = hooksOf(user, ${JSON.stringify(configured)}, ${JSON.stringify(secret)});\n`;
+  const taken = JSON.stringify({ hooks: configured });
+  return `export const ${EVENTS_ENTRYPOINT} = wrapEvents(user, ${taken}, ${JSON.stringify(secret)});\n`;
 }
 
 /** Named exports pass through, so that code may use them as workerd does; `default` is ours. */
-function entrySource(options: EntryOptions, door: string, hookSecret: string): string {
+function entrySource(options: EntryOptions, door: string, eventSecret: string): string {
   const { style, main, functionName, functionVersion, hooks, entrypoints } = options;
   // Relative: compatibility dates with the newer module registry resolve an absolute specifier elsewhere.
   const specifier = JSON.stringify(`../../${main}`);
@@ -90,11 +91,11 @@ function entrySource(options: EntryOptions, door: string, hookSecret: string): s
     'service-worker': 'wrapScript()',
   }[style];
   // Ours is imported first: top-level code of the user must already be heard, and cannot change it.
-  return `import { hooksOf, tellExports, wrapEntrypoint, wrapEvent, wrapModule, wrapScript } from "${door}";
+  return `import { tellExports, wrapEntrypoint, wrapEvent, wrapEvents, wrapModule, wrapScript } from "${door}";
 import * as user from ${specifier};
 ${style === 'module' ? `export * from ${specifier};\n` : ''}${
     // An export of our own wins over one of the same name that \`export *\` would bring.
-    hooksSource(hooks, hookSecret) + entrypointSource(entrypoints)
+    eventsSource(hooks, eventSecret) + entrypointSource(entrypoints)
   }export default ${wrapped};
 tellExports(user);
 `;
@@ -109,7 +110,7 @@ export async function loadEntryModules(): Promise<EntryModules> {
   return {
     of: (options) => {
       // Each its own: the place of the entry module stands in stacks, which user code reads.
-      const [place, doorName, hookSecret, logMark] = [secret(16), secret(16), secret(16), secret(6)];
+      const [place, doorName, eventSecret, logMark] = [secret(16), secret(16), secret(16), secret(6)];
       const door = `workerd:isoplane-${doorName}`;
       const preparation = {
         services: options.services,
@@ -121,12 +122,12 @@ export async function loadEntryModules(): Promise<EntryModules> {
       // It holds no function, so its name stands in no stack.
       const doorSource = `import { prepare } from "${RUNTIME}";\nexport * from "${RUNTIME}";\nprepare(${JSON.stringify(preparation)});\n`;
       return {
-        hookSecret,
+        eventSecret,
         logMark,
         main: {
           name: `isoplane/${place}/entry.js`,
           type: 'esm',
-          content: encoder.encode(entrySource(options, door, hookSecret)),
+          content: encoder.encode(entrySource(options, door, eventSecret)),
         },
         extension: [
           { name: door, internal: false, source: doorSource },

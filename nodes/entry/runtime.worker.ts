@@ -7,8 +7,9 @@
  */
 import environment from 'cloudflare-internal:env';
 import entrypoints from 'cloudflare-internal:workers';
+import { takeEvents, type EventTaker } from './agent-events.worker.ts';
 import { isEntrypoint, wrapClass, type EntrypointClass, type Method } from './classes.worker.ts';
-import { logExports, logException } from './console.worker.ts';
+import { logExports } from './console.worker.ts';
 import { wrapHandler, type EventHandler, type FunctionIdentity } from './event.worker.ts';
 import { watchBinding, watchNamespace } from './fetch.worker.ts';
 import * as intact from './intact.worker.ts';
@@ -150,13 +151,8 @@ export function wrapEvent(user: Namespace, identity: FunctionIdentity): unknown 
 
 type Hook = (env: unknown) => unknown;
 
-/**
- * The class behind the agent's own socket. A hook that is configured but not exported throws here, at
- * start-up, so that it is refused before it takes traffic.
- *
- * @param secret - begins the path of each call: user code finds the class in `ctx.exports`.
- */
-export function hooksOf(user: Namespace, names: readonly string[], secret: string): EntrypointClass {
+/** Answered by {@link takeEvents}. A hook that is configured but not exported is refused here, before it takes traffic. */
+function hooksOf(user: Namespace, names: readonly string[]): EventTaker {
   const hooks = intact.create(null) as Record<string, Hook | undefined>;
   for (let index = 0; index < names.length; index += 1) {
     const name = names[index] ?? '';
@@ -165,29 +161,23 @@ export function hooksOf(user: Namespace, names: readonly string[], secret: strin
       throw new intact.NativeTypeError(
         `The module exports no \`${name}\` function, but \`hooks.${name}\` is configured. Write \`export async function ${name}(env) { … }\`, or remove the setting.`,
       );
-    hooks[`http://hooks/${secret}/${name}`] = exported as Hook;
+    hooks[name] = exported as Hook;
   }
-  class HooksEntrypoint extends WorkerEntrypoint {
-    override async fetch(request: Request): Promise<Response> {
-      const hook = hooks[intact.urlOf(request)];
-      if (hook === undefined) return respond(404);
-      try {
-        await hook(this.env);
-        return respond(204);
-      } catch (thrown) {
-        return failed(thrown);
-      }
-    }
-  }
-  return HooksEntrypoint as unknown as EntrypointClass;
+  return (event, env) => {
+    const name = intact.toText(event['name']);
+    const hook = hooks[name];
+    if (hook === undefined) throw new intact.NativeTypeError(`the hook ${name} is not configured`);
+    return hook(env);
+  };
 }
 
-function respond(status: number, body: string | null = null): Response {
-  return new intact.NativeResponse(body, intact.setPrototypeOf({ status }, null) as ResponseInit);
-}
-
-function failed(thrown: unknown): Response {
-  const { message, stack } = logException(thrown);
-  const rest = stack === undefined ? '' : `,"stack":${intact.quoted(stack)}`;
-  return respond(500, `{"message":${intact.quoted(message)}${rest}}`);
+/** What the agent may tell the instance of, and the class that takes it. */
+export function wrapEvents(
+  user: Namespace,
+  { hooks }: { readonly hooks: readonly string[] },
+  secret: string,
+): EntrypointClass {
+  const takers = intact.create(null) as Record<string, EventTaker | undefined>;
+  takers['hook'] = hooksOf(user, hooks);
+  return takeEvents(takers, secret);
 }

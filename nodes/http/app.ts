@@ -1,7 +1,6 @@
 /** The agent's HTTP interface: shared/contracts/nodes.ts. */
 import { Hono } from 'hono';
 import { z } from 'zod';
-import { putKvValueSchema } from '#shared/contracts/api.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import {
   brokenReportSchema,
@@ -18,7 +17,6 @@ import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.
 import { accountNameSchema, functionNameSchema } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import type { KvQuestion } from '../bindings/kv/questions.ts';
 import type { Instances } from '../instances/instances.node.ts';
 import type { LogStore } from '../logs/store.node.ts';
 
@@ -30,15 +28,12 @@ export interface AgentAppDeps {
   readonly broken: (instanceId: string, requestId: string) => void;
   readonly slow: (report: SlowReport) => void;
   readonly status: () => NodeStatus;
-  readonly kv: (question: KvQuestion) => Promise<unknown>;
+  readonly ask: (kind: string, question: unknown) => Promise<unknown>;
   readonly log: Log;
 }
 
 const WAIT_MS_MAX = 60_000;
 const GRACE_MS_MAX = 15 * 60_000;
-
-const keyQuery = z.object({ key: z.string().min(1).max(512) });
-const putQuery = keyQuery.extend({ account: accountNameSchema });
 
 const milliseconds = (max: number): z.ZodType<number> => z.coerce.number().int().min(0).max(max);
 const exitQuery = z.object({ waitMs: milliseconds(WAIT_MS_MAX).default(0) });
@@ -117,48 +112,13 @@ export function createAgentApp(deps: AgentAppDeps): Hono {
     const entries = await deps.logs.tail(query.account, query.function, query.tail);
     return context.body(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''), 200, headers);
   });
-  addKv(app, deps);
-  return app;
-}
-
-function addKv(app: Hono, { kv }: Pick<AgentAppDeps, 'kv'>): void {
-  app.get('/v1/kv/:id/keys', async (context) => {
-    const { limit, prefix, cursor } = context.req.query();
-    const query = new URLSearchParams({
-      ...(limit === undefined ? {} : { key_count_limit: limit }),
-      ...(prefix === undefined ? {} : { prefix }),
-      ...(cursor === undefined ? {} : { cursor }),
-    }).toString();
-    return context.json((await kv({ kind: 'list', namespaceId: context.req.param('id'), query })) as object);
-  });
-  app.get('/v1/kv/:id/values', async (context) => {
-    const { key } = parse(keyQuery, context.req.query());
-    const value = await kv({ kind: 'get', namespaceId: context.req.param('id'), key });
-    if (value === undefined) throw new PlatformError('not_found', 'no such key');
-    return context.body(value as Uint8Array<ArrayBuffer>, 200, {
+  app.post('/v1/bindings/:kind/ask', async (context) => {
+    const answer = await deps.ask(context.req.param('kind'), await jsonOf(context.req.raw));
+    if (answer === undefined) return context.body(null, 204);
+    if (!(answer instanceof Uint8Array)) return context.json(answer as object);
+    return context.body(answer as Uint8Array<ArrayBuffer>, 200, {
       'content-type': 'application/octet-stream',
     });
   });
-  app.put('/v1/kv/:id/values', async (context) => {
-    const { key, account } = parse(putQuery, context.req.query());
-    const { value, encoding, ttlSeconds } = parse(putKvValueSchema, await jsonOf(context.req.raw));
-    await kv({
-      kind: 'put',
-      namespaceId: context.req.param('id'),
-      account,
-      key,
-      value: new Uint8Array(Buffer.from(value, encoding)),
-      ttlSeconds,
-    });
-    return context.body(null, 204);
-  });
-  app.delete('/v1/kv/:id/values', async (context) => {
-    const { key } = parse(keyQuery, context.req.query());
-    await kv({ kind: 'remove', namespaceId: context.req.param('id'), key });
-    return context.body(null, 204);
-  });
-  app.delete('/v1/kv/:id', async (context) => {
-    await kv({ kind: 'drop', namespaceId: context.req.param('id') });
-    return context.body(null, 204);
-  });
+  return app;
 }

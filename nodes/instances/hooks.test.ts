@@ -181,14 +181,60 @@ describe('init', () => {
     });
     for (const target of ['/init', '/preStop'])
       expect(
-        await callSocket(path, { method: 'POST', path: target, headers: { host: 'hooks' } }),
+        await callSocket(path, { method: 'POST', path: target, headers: { host: 'events' } }),
       ).toMatchObject({
         text: '1',
       });
   });
 
+  test('nor does whoever has the socket, or the class behind it, and not its address', async ({ expect }) => {
+    const { path } = await world.run({
+      id: 'default/init-address@1',
+      hooks: init,
+      compatibilityFlags: ['enable_ctx_exports'],
+      modules: [
+        main(
+          `let runs = 0; export const init = () => { runs += 1; };
+           const body = JSON.stringify({ kind: 'hook', name: 'init' });
+           export default { async fetch(request, env, ctx) {
+             const told = [];
+             const { parse } = JSON;
+             JSON.parse = (text) => { told.push(text); return parse(text); };
+             for (const address of ['http://events/', 'http://events/init', 'http://events/undefined', 'http://x/init'])
+               told.push((await ctx.exports.IsoplaneEvents.fetch(address, { method: 'POST', body })).status);
+             return Response.json({ told, runs });
+           } };`,
+        ),
+      ],
+    });
+    const socket = path.replace(/w\.sock$/, 'v.sock');
+    const body = JSON.stringify({ kind: 'hook', name: 'init' });
+    for (const target of ['/', '/init', `/${'0'.repeat(32)}`])
+      expect(await callSocket(socket, { path: target, body, headers: { host: 'events' } })).toMatchObject({
+        status: 404,
+      });
+    expect(JSON.parse((await callSocket(path)).text)).toEqual({ told: [404, 404, 404, 404], runs: 1 });
+  });
+
+  test('one whose failure says more than an outcome may is said to have failed', async ({ expect }) => {
+    const start = (length: number): Promise<unknown> =>
+      world.run({
+        id: `default/init-words-${length}@1`,
+        hooks: init,
+        modules: [
+          main(
+            `export function init() { const error = new Error('x'.repeat(${length})); error.stack = ''; throw error; } ${SERVE}`,
+          ),
+        ],
+      });
+    await expect(start(60_000)).rejects.toMatchObject({
+      extensions: { reason: expect.stringMatching(/^`init` threw Error: x{60000}$/) },
+    });
+    await expect(start(70_000)).rejects.toMatchObject({ extensions: { reason: '`init` failed' } });
+  });
+
   test('the class behind the hooks cannot be named as an entrypoint', ({ expect }) => {
-    const config = { compatibilityDate: '2026-11-01', entrypoints: ['IsoplaneHooks'] };
+    const config = { compatibilityDate: '2026-11-01', entrypoints: ['IsoplaneEvents'] };
     expect(functionConfigSchema.safeParse(config).error?.issues[0]?.message).toContain("the platform's own");
   });
 });

@@ -50,7 +50,7 @@ export interface RunningInstance {
   readonly slot: Slot;
   readonly endpoint: Endpoint;
   readonly collector: LogCollector;
-  readonly hookSecret: string;
+  readonly eventSecret: string;
 }
 
 interface Entry {
@@ -214,12 +214,12 @@ export class Instances {
   }
 
   /** A hook that fails is told to the function's owner and holds up nothing. */
-  async #preStop({ slot, collector, hookSecret }: RunningInstance, timeoutMs: number): Promise<void> {
+  async #preStop({ slot, collector, eventSecret }: RunningInstance, timeoutMs: number): Promise<void> {
     const { timers } = this.#options.launch;
     const outcome = await callHook({
       folder: slot.folder,
       name: 'preStop',
-      secret: hookSecret,
+      secret: eventSecret,
       timeoutMs,
       timers,
     });
@@ -278,7 +278,7 @@ export class Instances {
       slot: outcome.slot,
       endpoint,
       collector,
-      hookSecret: outcome.program.hookSecret,
+      eventSecret: outcome.program.eventSecret,
     };
     entry.running = running;
     this.#starts += 1;

@@ -5,11 +5,11 @@
 import type { Tier } from '#shared/contracts/config.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
-import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import { PlatformError } from '#shared/errors.ts';
+import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { AttachedSlot, Attachment } from './attachment.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { sampleProcess } from '../limits/proc.node.ts';
 import { callHook } from './hooks.node.ts';
 import type { SlotPool } from '../slots/pool.node.ts';
 import type { Program, Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
@@ -23,10 +23,8 @@ const STARTUP_CPU_MS_MAX = 3_000;
 const STARTUP_LOOK_MS = 100;
 if (WAIT_MS_MAX + STARTUP_MS_MAX > LIMITS.startMsMax)
   throw new Error('the scheduler waits for less than a start may take');
-
-function cpuMsOf(pid: number | undefined): number {
-  return pid === undefined ? 0 : (sampleProcess(pid, 0)?.cpuMs ?? 0);
-}
+/** Beside it. A thread of the agent that died is back much sooner. */
+const ATTACH_MS_MAX = STARTUP_MS_MAX;
 
 /** A process that closed the connection of its hook is given this long to end by itself. */
 const LOST_MS_MAX = 1_000;
@@ -79,7 +77,7 @@ export async function launch(
   const failure =
     hooks.purpose === 'trial'
       ? undefined
-      : await runInit(options, outcome.slot, { runnable, secret: outcome.program.hookSecret });
+      : await runInit(options, outcome.slot, { runnable, secret: outcome.program.eventSecret });
   return failure ?? { ...outcome, startMs: options.clock.monotonicMs() - startedMs };
 }
 
@@ -98,20 +96,24 @@ async function startIn(
   };
   const timer = options.timers.after(startupMsMax, () => giveUp(`${startupMsMax / 1_000} s`));
   const cpuTimer = options.timers.every(STARTUP_LOOK_MS, () => {
-    if (cpuMsOf(slot.pid) > STARTUP_CPU_MS_MAX) giveUp(`${STARTUP_CPU_MS_MAX / 1_000} s of CPU time`);
+    const { cpuMs = 0 } = slot.sample(options.clock.monotonicMs()) ?? {};
+    if (cpuMs > STARTUP_CPU_MS_MAX) giveUp(`${STARTUP_CPU_MS_MAX / 1_000} s of CPU time`);
+  });
+  // What the platform adds to a start is not the code's time.
+  const starting = slot.start(program, hooks.sink).finally(() => {
+    timer.cancel();
+    cpuTimer.cancel();
   });
   // V8 needs some 10 ms before user code runs, and the limit is set meanwhile.
   const [outcome] = await Promise.all([
-    slot.start(program, hooks.sink),
+    starting,
     setMemory(slot, runnable.limits.memoryMb),
-    attach(options.attachments, slot, {
+    attach(options, slot, {
       instanceId: hooks.instanceId,
       runnable,
       refused: hooks.refused,
     }),
   ]);
-  timer.cancel();
-  cpuTimer.cancel();
   if (outcome.kind === 'listening') return { kind: 'started', slot };
   // The folder goes and the last output is read before the failure is told.
   await slot.ended;
@@ -149,7 +151,7 @@ async function runInit(
 
 /** A failure counts as one of the start: code that cannot reach what it is bound to must not serve. */
 async function attach(
-  attachments: readonly Attachment[],
+  { attachments, timers }: LaunchOptions,
   slot: Slot,
   attached: Pick<AttachedSlot, 'instanceId' | 'runnable' | 'refused'>,
 ): Promise<void> {
@@ -158,10 +160,19 @@ async function attach(
   };
   void slot.ended.then(detach);
   const { folder, owner } = slot;
+  let timer: Timer | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = timers.after(ATTACH_MS_MAX, () =>
+      reject(new PlatformError('internal', `the sockets of ${attached.instanceId} do not come up`)),
+    );
+  });
   try {
-    await Promise.all(attachments.map((attachment) => attachment.attach({ ...attached, folder, owner })));
+    const all = attachments.map((attachment) => attachment.attach({ ...attached, folder, owner }));
+    await Promise.race([Promise.all(all), late]);
   } catch (thrown) {
     spoil(slot, thrown);
+  } finally {
+    timer?.cancel();
   }
 }
 

@@ -4,9 +4,8 @@ import type { FunctionLimits } from '#shared/contracts/config.ts';
 import type { OverdueReport, SlowReport } from '#shared/contracts/nodes.ts';
 import { transitMs } from '#shared/runtime/machine-clock.node.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
-import type { Priority } from './priority.node.ts';
+import type { Guest } from '../slots/runner.ts';
 import { probe } from './probe.node.ts';
-import { sampleProcess } from './proc.node.ts';
 import {
   newWatch,
   onOverdue,
@@ -21,7 +20,7 @@ import {
 
 export interface WatchedInstance {
   readonly id: string;
-  readonly pid: () => number | undefined;
+  readonly guest: Pick<Guest, 'sample' | 'lower' | 'restore'>;
   readonly address: Address;
   readonly limits: Pick<FunctionLimits, 'cpuMs' | 'memoryMb'>;
 }
@@ -32,7 +31,6 @@ export interface WatchdogOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly kill: (instanceId: string, action: KillAction) => void;
-  readonly priority: Priority;
   /** Hears of every sample taken. */
   readonly onSample?: (instanceId: string, sample: Sample) => void;
 }
@@ -114,9 +112,8 @@ export class Watchdog {
   }
 
   #sample(watched: Watched): Sample | undefined {
-    const pid = watched.instance.pid();
-    const nowMs = this.#options.clock.monotonicMs();
-    const sample = pid === undefined ? undefined : sampleProcess(pid, nowMs, watched.watch.samples.at(-1));
+    const { guest } = watched.instance;
+    const sample = guest.sample(this.#options.clock.monotonicMs(), watched.watch.samples.at(-1));
     if (sample !== undefined) this.#options.onSample?.(watched.instance.id, sample);
     return sample;
   }
@@ -125,8 +122,7 @@ export class Watchdog {
     watched.cancelProbe = undefined;
     const { lowered } = watched.watch;
     watched.watch = onProbeAnswered(watched.watch);
-    const pid = watched.instance.pid();
-    if (lowered === 'yes' && pid !== undefined) this.#options.priority.restore(pid);
+    if (lowered === 'yes') watched.instance.guest.restore();
   }
 
   #apply(watched: Watched, { watch, action }: Step): void {
@@ -140,11 +136,9 @@ export class Watchdog {
         watched.cancelProbe = probe(watched.instance.address, () => this.#yielded(watched));
         break;
       case 'lower':
-      case 'restore': {
-        const pid = watched.instance.pid();
-        if (pid !== undefined) this.#options.priority[action.kind](pid);
+      case 'restore':
+        watched.instance.guest[action.kind]();
         break;
-      }
       case 'kill':
         this.#options.kill(watched.instance.id, action);
         break;

@@ -17,6 +17,7 @@ import { Slot } from '../slots/slot.node.ts';
 import type { SlotRunner } from '../slots/runner.ts';
 import type { Cgroups } from './cgroup.node.ts';
 import { ownIdentities, sharedIdentity, type IdentitySource, type UidRange } from './identities.ts';
+import { NO_PRIORITY, openPriority, type Priority } from './priority.node.ts';
 import { processRunner } from './process-runner.node.ts';
 import type { SandboxProfile } from './profile.ts';
 import { findProgram, findWorkerd } from './binaries.node.ts';
@@ -117,10 +118,11 @@ export async function detectSandbox(options: DetectOptions): Promise<Sandbox> {
       : await candidates(missing);
   if (options.mode === 'off') missing.push('everything: switched off by ISOPLANE_SANDBOX=off');
   const failures: string[] = [];
+  const priority = openPriority() ?? NO_PRIORITY;
   for (const { profile, level } of list) {
     const rootfs = profile.bwrap === undefined ? '' : await buildRootfs(options.folder, workerd);
     const inspect = options.inspect === true;
-    const parts: SandboxParts = { profile, rootfs, workerd, seccompFile, slotsDir, inspect };
+    const parts: SandboxParts = { profile, rootfs, workerd, seccompFile, slotsDir, priority, inspect };
     const failure = await tryProfile(parts, 'standard', sharedIdentity(profile.dropTo));
     if (failure === undefined) return withStrict(parts, { level, missing }, options.strictUids);
     failures.push(failure);
@@ -132,6 +134,7 @@ export async function detectSandbox(options: DetectOptions): Promise<Sandbox> {
 }
 
 type SandboxParts = Pick<Sandbox, 'profile' | 'rootfs' | 'workerd' | 'seccompFile' | 'slotsDir'> & {
+  readonly priority: Priority;
   readonly inspect: boolean;
 };
 
@@ -193,7 +196,14 @@ async function tryProfile(
   tier: Tier,
   identities: IdentitySource,
 ): Promise<string | undefined> {
-  const runner = processRunner({ ...parts, tier: TIER_LIMITS[tier], identities, timers: systemTimers });
+  let pid: number | undefined;
+  const runner = processRunner({
+    ...parts,
+    tier: TIER_LIMITS[tier],
+    identities,
+    timers: systemTimers,
+    onEntered: (entered) => (pid = entered),
+  });
   let slot: Slot;
   try {
     const folder = join(parts.slotsDir, `t${process.pid}`);
@@ -207,12 +217,12 @@ async function tryProfile(
     const program = {
       config: encodeWorkerdConfig(TRIAL_CONFIG),
       sockets: [INSTANCE_SOCKET],
-      hookSecret: '',
+      eventSecret: '',
       logMark: '',
     };
     const outcome = await slot.start(program, { stdout: () => undefined, stderr: () => undefined });
     if (outcome.kind === 'ended') return outcome.stderr.trim().split('\n').slice(-2).join(' ') || 'it ended';
-    return parts.profile.bwrap === undefined ? undefined : await confinementProblem(slot.pid, slot.owner);
+    return parts.profile.bwrap === undefined ? undefined : await confinementProblem(pid, slot.owner);
   } finally {
     giveUp.cancel();
     slot.kill('stopped');

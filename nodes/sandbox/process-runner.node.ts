@@ -3,7 +3,7 @@
  *
  * Descriptors of the process: stdin takes the config once; stdout and stderr are always drained, because
  * workerd writes to them blocking; {@link CONTROL_FD} reports the sockets that listen; {@link INFO_FD} tells
- * the pid of workerd behind bwrap, which is the process that is measured and killed.
+ * the pid of workerd behind bwrap, which is the process that is measured, lowered and killed. Nobody else knows it.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
@@ -19,6 +19,9 @@ import { gatherOutput } from '../slots/gather.ts';
 import type { Guest, GuestEnd, GuestEvents, GuestIdentity, GuestReady, SlotRunner } from '../slots/runner.ts';
 import type { Cgroups, GroupTerms } from './cgroup.node.ts';
 import type { IdentitySource } from './identities.ts';
+import type { Sample } from '../limits/watch.ts';
+import type { Priority } from './priority.node.ts';
+import { sampleProcess } from './proc.node.ts';
 import {
   CONTROL_FD,
   dataLimitBytes,
@@ -46,6 +49,9 @@ export interface ProcessRunnerOptions {
   readonly tier: TierLimits;
   readonly identities: IdentitySource;
   readonly timers: Timers;
+  readonly priority: Priority;
+  /** Tells the process to who looks at it from outside: the trial at the agent's start. */
+  readonly onEntered?: (pid: number) => void;
   /** Opens the debugger of each guest on a loopback port: for development, and only where there is no sandbox. */
   readonly inspect?: boolean;
   /** When the machine has them: entered while the slot waits, left after its end. */
@@ -161,8 +167,16 @@ class ProcessGuest implements Guest {
     });
   }
 
-  get pid(): number | undefined {
-    return this.#gone ? undefined : this.#pid;
+  sample(nowMs: number, previous?: Sample): Sample | undefined {
+    return this.#gone || this.#pid === undefined ? undefined : sampleProcess(this.#pid, nowMs, previous);
+  }
+
+  lower(): void {
+    if (!this.#gone && this.#pid !== undefined) this.#options.priority.lower(this.#pid);
+  }
+
+  restore(): void {
+    if (!this.#gone && this.#pid !== undefined) this.#options.priority.restore(this.#pid);
   }
 
   get inspectorPort(): number | undefined {
@@ -249,6 +263,7 @@ class ProcessGuest implements Guest {
     this.#pid = pid;
     try {
       await this.#options.groups?.add(pid, this.#terms());
+      this.#options.onEntered?.(pid);
       return { kind: 'waiting' };
     } catch (thrown) {
       return { kind: 'failed', detail: `the process could not enter its group: ${String(thrown)}` };

@@ -38,7 +38,9 @@ function handGuest(): HandGuest {
   return {
     ready: Promise.resolve<GuestReady>({ kind: 'waiting' }),
     ended: ended.promise,
-    pid: 1,
+    sample: () => undefined,
+    lower: () => undefined,
+    restore: () => undefined,
     owner: undefined,
     inspectorPort: undefined,
     give: () => undefined,

@@ -105,11 +105,17 @@ describe.for(['auto', 'off'] as const)('a runner with the sandbox %s', (mode) =>
     await listening;
     for (const socket of ['w.sock', 'r.sock'])
       expect(await callSocket(join(folder, socket))).toMatchObject({ text: 'guest' });
-    expect(guest.pid).toBeGreaterThan(1);
+    const sample = guest.sample(7);
+    expect(sample).toMatchObject({ atMs: 7 });
+    expect(sample?.privateBytes).toBeGreaterThan(1_048_576);
+    // Its priority goes down and up, or stays where that could not be undone.
+    guest.lower();
+    guest.restore();
     guest.terminate();
     expect(await guest.ended).toEqual({ outOfMemory: false, inOrder: true, fromOutside: false });
     expect(output()).toContain('seen');
-    expect(guest.pid).toBeUndefined();
+    expect(guest.sample(8)).toBeUndefined();
+    guest.lower();
     await expect(access(folder)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 

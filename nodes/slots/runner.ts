@@ -5,6 +5,8 @@
  * A guest is one workerd that waits for one config. Its folder holds its sockets: workerd's own, and those
  * that the agent serves for it (sockets.ts); a machine would forward both.
  */
+import type { Sample } from '../limits/watch.ts';
+
 export interface GuestEvents {
   stdout(chunk: Uint8Array): void;
   stderr(chunk: Uint8Array): void;
@@ -27,8 +29,6 @@ export interface Guest {
   readonly ready: Promise<GuestReady>;
   /** Everything it wrote was delivered, its folder is removed and what it held is given back. Never rejects. */
   readonly ended: Promise<GuestEnd>;
-  /** Process whose CPU and memory are those of the guest; undefined until it is known. */
-  readonly pid: number | undefined;
   /** User that it runs as, when it is not the agent's. */
   readonly owner: GuestIdentity | undefined;
   /** Loopback port of its debugger: known once it listens, when the runner opens one. */
@@ -37,6 +37,15 @@ export interface Guest {
   give(config: Uint8Array, sockets: readonly string[]): void;
   /** @throws when the limit is not in force; the guest must not run then. */
   setMemory(memoryMb: number): Promise<void>;
+  /**
+   * What it has used so far; undefined while it comes up and after its end.
+   *
+   * @param previous - of the same guest: makes looking at one that was idle since cheap.
+   */
+  sample(nowMs: number, previous?: Sample): Sample | undefined;
+  /** Everybody else on the machine goes first, until it is restored. Nothing where that could not be undone. */
+  lower(): void;
+  restore(): void;
   /** Asks it to finish what is in flight and end. */
   terminate(): void;
   /** Ends it and everything inside. */

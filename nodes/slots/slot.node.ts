@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { ExitReason } from '#shared/contracts/nodes.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
+import type { Sample } from '../limits/watch.ts';
 import { nextSlotState, type SlotEvent, type SlotState } from './lifecycle.ts';
 import type { Guest, GuestEnd, GuestEvents, GuestIdentity, SlotRunner } from './runner.ts';
 import { addressAt, type Address } from '#shared/contracts/address.ts';
@@ -31,8 +32,8 @@ export interface SlotSink {
 export interface Program {
   readonly config: Uint8Array;
   readonly sockets: readonly string[];
-  /** Begins the path of calls to the version's hooks. */
-  readonly hookSecret: string;
+  /** Names the address at which the instance takes events of the agent. */
+  readonly eventSecret: string;
   /** Begins the lines of its entry code on stdout. */
   readonly logMark: string;
 }
@@ -101,9 +102,16 @@ export class Slot {
     return this.#state;
   }
 
-  /** Process whose CPU and memory are the instance's; undefined until the sandbox is up and after the end. */
-  get pid(): number | undefined {
-    return this.#state.kind === 'ended' ? undefined : this.#guest.pid;
+  sample(nowMs: number, previous?: Sample): Sample | undefined {
+    return this.#guest.sample(nowMs, previous);
+  }
+
+  lower(): void {
+    this.#guest.lower();
+  }
+
+  restore(): void {
+    this.#guest.restore();
   }
 
   /** Folder of its sockets, which the process has as its working folder. */

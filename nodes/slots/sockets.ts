@@ -13,18 +13,12 @@ export const INSTANCE_SOCKET_FILE = 'w.sock';
 export const RPC_SOCKET = 'r.sock';
 /** The same, to the exported class at `index` of the version's `entrypoints`. */
 export const rpcSocket = (index: number): string => `r${index}.sock`;
-/** Internal calls of the lifecycle hooks. */
-export const HOOKS_SOCKET = 'h.sock';
+/** Events that the agent tells of: lifecycle hooks. Only where a version takes any. */
+export const EVENTS_SOCKET = 'v.sock';
 
 /** Outbound requests as to a proxy. */
 export const EGRESS_SOCKET = 'e.sock';
 /** What `caches` leads to, as to a proxy. */
 export const CACHE_SOCKET = 'c.sock';
-/** Service binding at `index` of the version's `services`. */
-export const serviceSocket = (index: number): string => `s${index}.sock`;
-/** KV binding at `index` of the version's `kv`. */
-export const kvSocket = (index: number): string => `k${index}.sock`;
-/** Rate-limit binding at `index` of the version's `rateLimits`. */
-export const rateLimitSocket = (index: number): string => `l${index}.sock`;
-/** The version's static assets. */
-export const ASSETS_SOCKET = 'a.sock';
+/** Binding at `index` of the version's `bindings`. */
+export const bindingSocket = (index: number): string => `b${index}.sock`;

@@ -45,6 +45,7 @@ export interface TestVersion extends Partial<
   readonly id?: string;
   readonly secrets?: Runnable['secrets'];
   readonly modules: readonly SourceModule[];
+  readonly bindings?: Runnable['bindings'];
 }
 
 /** Control's feed and blobs, from memory. */
@@ -94,9 +95,7 @@ class FakeControl {
       limits: config.limits,
       scaling: config.scaling,
       egress: egressRulesOf(config),
-      services: config.services,
-      kv: [],
-      rateLimits: [],
+      bindings: version.bindings ?? [],
       secrets: version.secrets ?? [],
       entrypoints: config.entrypoints,
       hooks: config.hooks,

@@ -1,20 +1,19 @@
 /** From a runnable version to the workerd config of its instance. Pure. */
 import { SCHEME } from '#shared/contracts/invoke.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
+import { PlatformError } from '#shared/errors.ts';
 import { parseVersionId } from '#shared/ids.ts';
+import type { BindingKind, DeclaredBinding } from '../bindings/kind.ts';
 import type { OpenBinding } from '../code/open-secrets.node.ts';
-import { HOOKS_ENTRYPOINT, RATE_LIMIT, type EntryModules } from '../entry/pack.node.ts';
+import { EVENTS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
 import {
-  ASSETS_SOCKET,
+  bindingSocket,
   CACHE_SOCKET,
   EGRESS_SOCKET,
-  HOOKS_SOCKET,
+  EVENTS_SOCKET,
   INSTANCE_SOCKET,
-  kvSocket,
-  rateLimitSocket,
   RPC_SOCKET,
   rpcSocket,
-  serviceSocket,
 } from '../slots/sockets.ts';
 import type {
   WorkerdBinding,
@@ -51,6 +50,7 @@ export interface BuildOptions {
   readonly secrets: readonly OpenBinding[];
   /** CONNECT target that begins RPC; user code must not know it (facts of workerd: it opens a raw session). */
   readonly rpcHost: string;
+  readonly kinds: readonly BindingKind[];
 }
 
 function bindingOf([name, value]: [string, unknown]): WorkerdBinding {
@@ -66,31 +66,37 @@ function versionMetadata({ id, versionMetadata: given }: Runnable): readonly Wor
   return [{ name: binding, kind: 'json', json: JSON.stringify({ id, tag: '', timestamp }) }];
 }
 
-/** Sockets of the agent in the slot's folder, one per binding: the socket is the identity. */
-function externals(runnable: Runnable, rpcHost: string): readonly WorkerdService[] {
-  const host = { kind: 'external', style: 'host' } as const;
-  return [
-    // Also where nothing may be reached: the proxy refuses with a code and a reason, workerd with neither.
-    { name: 'egress', kind: 'external', style: 'proxy', socketName: EGRESS_SOCKET },
-    { name: 'cache', kind: 'external', style: 'proxy', socketName: CACHE_SOCKET },
-    ...runnable.services.map((_, index) => ({
-      ...host,
-      name: `service-${index}`,
-      socketName: serviceSocket(index),
-      capnpConnectHost: rpcHost,
-      schemeHeader: SCHEME,
-    })),
-    ...runnable.kv.map((_, index) => ({ ...host, name: `kv-${index}`, socketName: kvSocket(index) })),
-    ...runnable.rateLimits.map((_, index) => ({
-      ...host,
-      name: `rate-limit-${index}`,
-      socketName: rateLimitSocket(index),
-    })),
-    ...(runnable.assetsBinding === undefined ? [] : [{ ...host, name: 'assets', socketName: ASSETS_SOCKET }]),
-  ];
+/** Each a socket of the agent in the slot's folder: the socket is the identity. */
+function declaredBindings(
+  { id, bindings }: Runnable,
+  { kinds, rpcHost }: BuildOptions,
+): readonly DeclaredBinding[] {
+  const bound = new Map(kinds.map(({ name, bound: kind }) => [name, kind]));
+  return bindings.map((binding, index) => {
+    const kind = bound.get(binding.kind);
+    if (kind === undefined)
+      throw new PlatformError(
+        'internal',
+        `${id} has a binding of kind ${binding.kind}, which this node does not know: it is of an earlier release than control`,
+      );
+    return kind.declare(binding, {
+      service: `binding-${index}`,
+      socketName: bindingSocket(index),
+      rpcHost,
+    });
+  });
 }
 
-function bindings(runnable: Runnable, secrets: readonly OpenBinding[]): readonly WorkerdBinding[] {
+/** What every instance reaches without a binding. */
+const AMBIENT: readonly WorkerdService[] = [
+  // The implicit one would load the system's certificates and reach the network.
+  { name: 'internet', kind: 'network', allow: [] },
+  // Also where nothing may be reached: the proxy refuses with a code and a reason, workerd with neither.
+  { name: 'egress', kind: 'external', style: 'proxy', socketName: EGRESS_SOCKET },
+  { name: 'cache', kind: 'external', style: 'proxy', socketName: CACHE_SOCKET },
+];
+
+function values(runnable: Runnable, secrets: readonly OpenBinding[]): readonly WorkerdBinding[] {
   const secret = new Set(secrets.map(({ binding }) => binding));
   return [
     // A version that was published before the secret was made may have a variable of its name.
@@ -99,24 +105,6 @@ function bindings(runnable: Runnable, secrets: readonly OpenBinding[]): readonly
       .map(bindingOf),
     ...secrets.map(({ binding, value }) => bindingOf([binding, value])),
     ...versionMetadata(runnable),
-    ...runnable.services.map(
-      ({ binding }, index) => ({ name: binding, kind: 'service', service: `service-${index}` }) as const,
-    ),
-    ...runnable.kv.map(
-      ({ binding }, index) => ({ name: binding, kind: 'kvNamespace', service: `kv-${index}` }) as const,
-    ),
-    ...runnable.rateLimits.map(
-      ({ binding }, index) =>
-        ({
-          name: binding,
-          kind: 'wrapped',
-          module: RATE_LIMIT,
-          agent: { service: `rate-limit-${index}` },
-        }) as const,
-    ),
-    ...(runnable.assetsBinding === undefined
-      ? []
-      : [{ name: runnable.assetsBinding.binding, kind: 'service', service: 'assets' } as const]),
   ];
 }
 
@@ -134,14 +122,18 @@ function sockets({ entrypoints, hooks }: Runnable, rpcHost: string): readonly Wo
     })),
     ...(hooks.init === undefined && hooks.preStop === undefined
       ? []
-      : [{ ...socket, name: 'hooks', socketName: HOOKS_SOCKET, entrypoint: HOOKS_ENTRYPOINT }]),
+      : [{ ...socket, name: 'events', socketName: EVENTS_SOCKET, entrypoint: EVENTS_ENTRYPOINT }]),
   ];
+}
+
+function namesOf(declared: readonly DeclaredBinding[], kind: WorkerdBinding['kind']): readonly string[] {
+  return declared.flatMap(({ binding }) => (binding.kind === kind ? [binding.name] : []));
 }
 
 export interface BuiltConfig {
   readonly config: WorkerdConfig;
-  /** Begins the path of calls to the version's hooks. */
-  readonly hookSecret: string;
+  /** Names the address at which the instance takes events of the agent. */
+  readonly eventSecret: string;
   /** Begins the lines of its entry code on stdout. */
   readonly logMark: string;
 }
@@ -149,10 +141,12 @@ export interface BuiltConfig {
 export function buildWorkerdConfig(
   runnable: Runnable,
   modules: readonly WorkerdModule[],
-  { entry, secrets, rpcHost }: BuildOptions,
+  options: BuildOptions,
 ): BuiltConfig {
+  const { entry, secrets, rpcHost } = options;
+  const declared = declaredBindings(runnable, options);
   const { functionName, number } = parseVersionId(runnable.id);
-  const { style, main, hooks, entrypoints, services, kv, assetsBinding, compatibilityFlags } = runnable;
+  const { style, main, hooks, entrypoints, compatibilityFlags } = runnable;
   // Those of the assets are for gateways.
   const flags = compatibilityFlags.filter((flag) => !flag.startsWith('assets_'));
   const packed = entry.of({
@@ -160,11 +154,9 @@ export function buildWorkerdConfig(
     main,
     hooks,
     entrypoints,
-    // The binding to static assets is of the same class.
-    services: [...services, ...(assetsBinding === undefined ? [] : [assetsBinding])].map(
-      ({ binding }) => binding,
-    ),
-    namespace: kv[0]?.binding,
+    // All of one class, whatever they lead to.
+    services: namesOf(declared, 'service'),
+    namespace: namesOf(declared, 'kvNamespace')[0],
     connections: runnable.limits.connections,
     functionName,
     functionVersion: number,
@@ -177,17 +169,16 @@ export function buildWorkerdConfig(
         modules: [packed.main, ...modules],
         compatibilityDate: runnable.compatibilityDate,
         compatibilityFlags: flags,
-        bindings: bindings(runnable, secrets),
+        bindings: [...values(runnable, secrets), ...declared.map(({ binding }) => binding)],
         globalOutbound: 'egress',
         cacheApiOutbound: 'cache',
       },
-      // The implicit one would load the system's certificates and reach the network.
-      { name: 'internet', kind: 'network', allow: [] },
-      ...externals(runnable, rpcHost),
+      ...AMBIENT,
+      ...declared.map(({ service }) => service),
     ],
     sockets: sockets(runnable, rpcHost),
     extension: packed.extension,
     v8Flags: [`--max-heap-size=${runnable.limits.memoryMb}`, ...gcFlags(runnable.limits.memoryMb)],
   };
-  return { config, hookSecret: packed.hookSecret, logMark: packed.logMark };
+  return { config, eventSecret: packed.eventSecret, logMark: packed.logMark };
 }

@@ -207,23 +207,6 @@ export const kvNamespaceViewSchema = z.object({
   functions: grantedFunctionsSchema.optional(),
   createdAt: instant,
 });
-export const kvKeysSchema = z.object({
-  keys: z.array(z.object({ name: z.string(), expiresAtMs: z.number().optional() })),
-  /** There are more keys: ask again with it. */
-  cursor: z.string().optional(),
-});
-/**
- * Keys are any text, and clients normalise paths (`a/../b` is `b` before it is sent): they travel as a query
- * parameter, which nobody rewrites.
- */
-export const kvKeyQuerySchema = z.object({ key: z.string().min(1).max(512) });
-export const putKvValueSchema = z.strictObject({
-  value: z.string(),
-  /** Of `value`. */
-  encoding: z.enum(['utf8', 'base64']).default('utf8'),
-  /** The key is gone after this many seconds. */
-  ttlSeconds: z.number().int().min(60).optional(),
-});
 
 export const createRouteSchema = z.strictObject({
   host: z.string().min(1).max(253),
@@ -301,8 +284,6 @@ export type LayerMetadata = z.infer<typeof layerMetadataSchema>;
 export type LayerVersionView = z.infer<typeof layerVersionViewSchema>;
 export type LayerView = z.infer<typeof layerViewSchema>;
 export type KvNamespaceView = z.infer<typeof kvNamespaceViewSchema>;
-export type KvKeys = z.infer<typeof kvKeysSchema>;
-export type PutKvValue = z.infer<typeof putKvValueSchema>;
 export type CreateRoute = z.infer<typeof createRouteSchema>;
 export type RouteView = z.infer<typeof routeViewSchema>;
 export type Propagation = z.infer<typeof propagationSchema>;

@@ -11,6 +11,25 @@ export const bindingNameSchema = z
   )
   .refine((name) => name !== '__proto__', 'no object has a member of that name');
 
+/** Names a kind of binding wherever one is spoken of: in the feed, to nodes and to their threads. */
+const bindingKindSchema = z
+  .string()
+  .regex(/^[a-z][a-z-]{0,31}$/, 'a kind of binding is named by lower-case letters and hyphens');
+
+/**
+ * A binding as nodes are told of it: what the configuration names, looked up. What its kind alone understands is
+ * in `terms`, so that a new kind passes from publish to agent without a word about it on the way.
+ */
+export const resolvedBindingSchema = z.object({
+  kind: bindingKindSchema,
+  /** Name in `env`. */
+  name: bindingNameSchema,
+  /** Of the thing that it leads to, as its kind names it. */
+  id: z.string().max(300),
+  terms: z.record(z.string(), z.unknown()).default({}),
+});
+export type ResolvedBinding = z.infer<typeof resolvedBindingSchema>;
+
 /**
  * The version that runs, as `env.BINDING`: `{ id, tag, timestamp }`.
  *
@@ -53,7 +72,7 @@ export const entrypointNameSchema = z
   .refine((name) => name !== 'default' && !name.startsWith('Isoplane'), "that name is the platform's own");
 
 /** `env.BINDING.fetch()` and RPC to another function of the same account. */
-export const serviceBindingSchema = z.strictObject({
+const serviceBindingSchema = z.strictObject({
   /** Name in `env`. */
   binding: bindingNameSchema,
   /** To call; it must exist in the account. */
@@ -86,3 +105,45 @@ export const servicesSchema = z.array(serviceBindingSchema).max(LIMITS.bindingsM
  * @example [{ "binding": "LINKS", "namespace": "links" }]
  */
 export const kvBindingsSchema = z.array(kvBindingSchema).max(LIMITS.bindingsMax);
+
+/** Of a resolved binding to a function; its `id` is `function@alias`. */
+export const serviceTermsSchema = z.object({
+  function: functionNameSchema,
+  alias: aliasNameSchema,
+  entrypoint: entrypointNameSchema.optional(),
+});
+
+/** Of a resolved rate limit; its `id` is the namespace, which is the account's. */
+export const rateLimitTermsSchema = z.object({
+  limit: z.number().int().min(1),
+  periodSeconds: z.number().int().min(1),
+});
+
+type Fields = Readonly<Record<string, unknown>>;
+const fields = (value: unknown): Fields =>
+  typeof value === 'object' && value !== null ? (value as Fields) : {};
+
+/** Earlier releases wrote a field for each kind, and journals of nodes still hold it. */
+export function withBindings(runnable: unknown): unknown {
+  const { services, kv, rateLimits, assetsBinding, ...rest } = fields(runnable);
+  if (rest['bindings'] !== undefined || !Array.isArray(services) || !Array.isArray(kv)) return runnable;
+  const bindings = [
+    ...services.map(fields).map(({ binding, ...terms }) => ({
+      kind: 'service',
+      name: binding,
+      id: `${String(terms['function'])}@${String(terms['alias'])}`,
+      terms,
+    })),
+    ...kv.map(fields).map(({ binding, namespaceId }) => ({ kind: 'kv', name: binding, id: namespaceId })),
+    ...(Array.isArray(rateLimits) ? rateLimits.map(fields) : []).map(({ binding, namespace, ...terms }) => ({
+      kind: 'rate-limit',
+      name: binding,
+      id: namespace,
+      terms,
+    })),
+  ];
+  if (assetsBinding === undefined) return { ...rest, bindings };
+  const { binding, served } = fields(assetsBinding);
+  const assets = { kind: 'assets', name: binding, id: fields(served)['manifest'], terms: served };
+  return { ...rest, bindings: [...bindings, assets] };
+}

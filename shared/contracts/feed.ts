@@ -25,7 +25,7 @@ import {
   versionNumberSchema,
 } from '../ids.ts';
 import { servedAssetsSchema } from './assets.ts';
-import { bindingNameSchema, entrypointNameSchema, serviceBindingSchema } from './bindings.ts';
+import { bindingNameSchema, entrypointNameSchema, resolvedBindingSchema, withBindings } from './bindings.ts';
 import {
   authByPathSchema,
   authSchema,
@@ -69,8 +69,7 @@ const versionItemSchema = z.object({
   assets: servedAssetsSchema.optional(),
 });
 
-/** What a node must know to run it. Key: version id. Only versions that an alias points at. */
-export const runnableItemSchema = z.object({
+const runnableFieldsSchema = z.object({
   id: versionIdSchema,
   style: z.enum(STYLES),
   /** Name of the entry module among `modules`. */
@@ -83,29 +82,16 @@ export const runnableItemSchema = z.object({
   limits: limitsSchema,
   scaling: scalingSchema,
   egress: egressRulesSchema,
-  services: z.array(serviceBindingSchema),
-  /** With the namespace's id, which is never used again after it was deleted. */
-  kv: z.array(z.object({ binding: bindingNameSchema, namespaceId: z.string() })),
-  /** The namespace is the account's. */
-  rateLimits: z
-    .array(
-      z.object({
-        binding: bindingNameSchema,
-        namespace: z.string(),
-        limit: z.number().int().min(1),
-        periodSeconds: z.number().int().min(1),
-      }),
-    )
-    .default([]),
-  /** `timestamp`: when it was published, as ISO 8601. */
+  bindings: z.array(resolvedBindingSchema),
+  /** A value like a variable: it leads to nothing. `timestamp`: when it was published, as ISO 8601. */
   versionMetadata: z.object({ binding: bindingNameSchema, timestamp: z.string() }).optional(),
   secrets: z.array(sealedBindingSchema),
-  /** Where the version has assets and a binding to them. */
-  assetsBinding: z.object({ binding: bindingNameSchema, served: servedAssetsSchema }).optional(),
   entrypoints: z.array(entrypointNameSchema),
   hooks: hooksSchema,
   tier: z.enum(TIERS),
 });
+/** What a node must know to run it. Key: version id. Only versions that an alias points at. */
+export const runnableItemSchema = z.preprocess(withBindings, runnableFieldsSchema);
 
 /** Key: `account/name`. For nodes, which put the value on outbound requests (contracts/egress.ts). */
 const secretItemSchema = z.object({

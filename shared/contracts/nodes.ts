@@ -30,11 +30,8 @@
  *          instance_lost when the trial's process was ended from outside: nothing is known of the code then.
  *   GET  /v1/logs?account=A&function=F&follow=0|1&tail=N → application/x-ndjson of LogEntry.
  *   GET  /v1/status               → NodeStatus
- *   GET  /v1/kv/ID/keys?prefix=P&limit=N&cursor=C → KvKeys (contracts/api.ts)
- *   GET  /v1/kv/ID/values?key=K   → the value's bytes, 404 not_found
- *   PUT  /v1/kv/ID/values?key=K&account=A   PutKvValue → 204. The account whose quota it counts to
- *   DELETE /v1/kv/ID/values?key=K → 204
- *   DELETE /v1/kv/ID              → 204. The namespace was deleted: its values are removed in the background.
+ *   POST /v1/bindings/KIND/ask    an operator's question to that kind, as it is (kv: contracts/kv.ts) → 200 JSON or
+ *          bytes, 204 where there is nothing to say, or a problem document of the kind.
  */
 import { z } from 'zod';
 import { addressSchema } from './address.ts';

@@ -180,7 +180,7 @@ describe('the modules of the platform', () => {
          export default { async fetch(request, env, ctx) {
            if (new URL(request.url).pathname === '/inner') { console.log('inner'); return new Response(); }
            const forged = { headers: { 'isoplane-request-id': 'forged' } };
-           const hook = await ctx.exports?.IsoplaneHooks.fetch('http://x/init');
+           const hook = await ctx.exports?.IsoplaneEvents.fetch('http://events/init', { method: 'POST', body: '{"kind":"hook","name":"init"}' });
            await ctx.exports?.default.fetch('http://x/inner', forged);
            Object.defineProperty(Request.prototype, 'headers', { get: () => new Headers(forged.headers) });
            console.log('outer');

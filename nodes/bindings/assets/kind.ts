@@ -1,9 +1,8 @@
 /** `env.ASSETS`, as the agent plugs it in: the version's own files and no others. */
 import { createHash } from 'node:crypto';
-import type { ServedAssets } from '#shared/contracts/assets.ts';
+import { servedAssetsSchema, type ServedAssets } from '#shared/contracts/assets.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import type { Address } from '#shared/contracts/address.ts';
-import { ASSETS_SOCKET } from '../../slots/sockets.ts';
 import { threadModule, type BindingKind } from '../kind.ts';
 
 export interface AssetsTarget {
@@ -23,12 +22,16 @@ export function assetBindings(data: AssetsData): BindingKind {
     name: 'assets',
     thread: threadModule('./assets/main.node'),
     data,
-    socketsOf: ({ id, assetsBinding }) => {
-      if (assetsBinding === undefined) return [];
-      const { served } = assetsBinding;
-      const key = createHash('sha256').update(JSON.stringify(served)).digest('base64url');
-      const target: AssetsTarget = { account: parseVersionId(id).account, key, served };
-      return [{ file: ASSETS_SOCKET, target }];
+    bound: {
+      declare: ({ name }, { service, socketName }) => ({
+        service: { name: service, kind: 'external', style: 'host', socketName },
+        binding: { name, kind: 'service', service },
+      }),
+      target: ({ terms }, { id }): AssetsTarget => {
+        const served = servedAssetsSchema.parse(terms);
+        const key = createHash('sha256').update(JSON.stringify(served)).digest('base64url');
+        return { account: parseVersionId(id).account, key, served };
+      },
     },
     stateOf: () => undefined,
   };

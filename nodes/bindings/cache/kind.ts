@@ -17,12 +17,10 @@ export function cacheBindings(): BindingKind {
     name: CACHE,
     thread: threadModule('./cache/main.node'),
     data: {},
-    socketsOf: ({ id }) => [
-      {
-        file: CACHE_SOCKET,
-        target: { account: parseVersionId(id).account, versionId: id } satisfies CacheTarget,
-      },
-    ],
+    always: {
+      file: CACHE_SOCKET,
+      target: ({ id }): CacheTarget => ({ account: parseVersionId(id).account, versionId: id }),
+    },
     // A version that is served no more takes its entries with it.
     stateOf: (item) =>
       item.kind === 'runnable' ? { key: item.key, value: item.value === null ? undefined : true } : undefined,

@@ -1,6 +1,5 @@
 /** KV bindings, as the agent plugs them in. */
 import { parseVersionId } from '#shared/ids.ts';
-import { kvSocket } from '../../slots/sockets.ts';
 import { threadModule, type BindingKind } from '../kind.ts';
 
 export interface KvTarget {
@@ -15,18 +14,22 @@ export interface KvData {
   readonly bytesMax: number;
 }
 
-export const KV = 'kv';
-
 export function kvBindings(data: KvData): BindingKind {
   return {
-    name: KV,
+    name: 'kv',
     thread: threadModule('./kv/main.node'),
     data,
-    socketsOf: (runnable) =>
-      runnable.kv.map(({ namespaceId }, index) => ({
-        file: kvSocket(index),
-        target: { namespaceId, account: parseVersionId(runnable.id).account } satisfies KvTarget,
-      })),
+    bound: {
+      declare: ({ name }, { service, socketName }) => ({
+        service: { name: service, kind: 'external', style: 'host', socketName },
+        binding: { name, kind: 'kvNamespace', service },
+      }),
+      target: ({ id }, runnable): KvTarget => ({
+        namespaceId: id,
+        account: parseVersionId(runnable.id).account,
+      }),
+    },
+    unavailable: 'kv_unavailable',
     stateOf: (item) =>
       item.kind === 'account' ? { key: item.key, value: item.value?.ceilings?.kvBytes } : undefined,
   };

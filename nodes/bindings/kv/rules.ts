@@ -1,15 +1,6 @@
 /** What a KV call may say. Pure. Refusals are worded for the developer: they arrive in the rejected promise. */
+import { KV_LIMITS } from '#shared/contracts/kv.ts';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
-
-export const KV_LIMITS = {
-  keyBytesMax: 512,
-  valueBytesMax: 25 * 1_048_576,
-  metadataBytesMax: 1_024,
-  listMax: 1_000,
-  bulkKeysMax: 100,
-  expirationSecondsMin: 60,
-  cacheTtlSecondsMin: 30,
-} as const;
 
 export interface KvEntry {
   readonly value: Uint8Array;
@@ -88,15 +79,24 @@ export interface ListRequest {
   readonly after: Uint8Array | undefined;
 }
 
+/** What workerd asks. */
 export function listRequestOf(query: URLSearchParams): ListRequest {
   const text = query.get('key_count_limit');
   const limit = text === null ? KV_LIMITS.listMax : integer('limit', text);
   if (limit < 1 || limit > KV_LIMITS.listMax) refuse(`limit is between 1 and ${KV_LIMITS.listMax}.`);
-  const cursor = query.get('cursor');
+  return listRequest({ prefix: query.get('prefix') ?? '', limit, cursor: query.get('cursor') ?? '' });
+}
+
+/** @param asked - `cursor` is empty for the first keys. */
+export function listRequest(asked: {
+  readonly prefix: string;
+  readonly limit: number;
+  readonly cursor: string;
+}): ListRequest {
   return {
-    prefix: prefixBytes(query.get('prefix') ?? ''),
-    limit,
-    after: cursor === null || cursor === '' ? undefined : readCursor(cursor),
+    prefix: prefixBytes(asked.prefix),
+    limit: asked.limit,
+    after: asked.cursor === '' ? undefined : readCursor(asked.cursor),
   };
 }
 

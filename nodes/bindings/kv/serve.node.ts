@@ -5,6 +5,7 @@
  * The socket is the namespace. Code may also speak through it by other means than `env.KV`, so every request
  * is taken for hostile: all is bounded, and nothing in it names another namespace.
  */
+import { KV_LIMITS } from '#shared/contracts/kv.ts';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { HeldBytes } from '#shared/held-bytes.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
@@ -17,7 +18,6 @@ import {
   cursorOf,
   expiryOf,
   keyBytes,
-  KV_LIMITS,
   listRequestOf,
   metadataOf,
 } from './rules.ts';

@@ -1,24 +1,30 @@
 /** Rate-limit bindings, as the agent plugs them in. */
+import { rateLimitTermsSchema } from '#shared/contracts/bindings.ts';
 import { parseVersionId } from '#shared/ids.ts';
-import { rateLimitSocket } from '../../slots/sockets.ts';
+import { RATE_LIMIT } from '../../entry/pack.node.ts';
 import { threadModule, type BindingKind } from '../kind.ts';
 import type { RateRule } from './windows.ts';
 
 export function rateLimitBindings(): BindingKind {
   return {
-    name: 'rate-limits',
+    name: 'rate-limit',
     thread: threadModule('./rate-limits/main.node'),
     data: undefined,
-    socketsOf: (runnable) =>
-      runnable.rateLimits.map(({ namespace, limit, periodSeconds }, index) => ({
-        file: rateLimitSocket(index),
-        target: {
+    bound: {
+      declare: ({ name }, { service, socketName }) => ({
+        service: { name: service, kind: 'external', style: 'host', socketName },
+        binding: { name, kind: 'wrapped', module: RATE_LIMIT, agent: { service } },
+      }),
+      target: ({ id, terms }, runnable): RateRule => {
+        const { limit, periodSeconds } = rateLimitTermsSchema.parse(terms);
+        return {
           account: parseVersionId(runnable.id).account,
-          namespace,
+          namespace: id,
           limit,
           periodMs: periodSeconds * 1_000,
-        } satisfies RateRule,
-      })),
+        };
+      },
+    },
     stateOf: () => undefined,
   };
 }

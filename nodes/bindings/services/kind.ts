@@ -1,7 +1,8 @@
 /** Service bindings, as the agent plugs them in. */
 import type { Address } from '#shared/contracts/address.ts';
+import { serviceTermsSchema } from '#shared/contracts/bindings.ts';
+import { SCHEME } from '#shared/contracts/invoke.ts';
 import { parseVersionId } from '#shared/ids.ts';
-import { serviceSocket } from '../../slots/sockets.ts';
 import { threadModule, type BindingKind } from '../kind.ts';
 import { serviceState, type ServiceTarget } from './targets.ts';
 
@@ -13,21 +14,26 @@ export interface ServicesData {
 
 export function serviceBindings(data: ServicesData): BindingKind {
   return {
-    name: 'services',
+    name: 'service',
     thread: threadModule('./services/main.node'),
     data,
-    socketsOf: (runnable) => {
-      const { account, functionName } = parseVersionId(runnable.id);
-      return runnable.services.map((service, index) => ({
-        file: serviceSocket(index),
-        target: {
-          account,
-          caller: functionName,
-          functionName: service.function,
-          alias: service.alias,
-          entrypoint: service.entrypoint,
-        } satisfies ServiceTarget,
-      }));
+    bound: {
+      declare: ({ name }, { service, socketName, rpcHost }) => ({
+        service: {
+          name: service,
+          kind: 'external',
+          style: 'host',
+          socketName,
+          capnpConnectHost: rpcHost,
+          schemeHeader: SCHEME,
+        },
+        binding: { name, kind: 'service', service },
+      }),
+      target: ({ terms }, runnable): ServiceTarget => {
+        const { account, functionName: caller } = parseVersionId(runnable.id);
+        const { function: functionName, alias, entrypoint } = serviceTermsSchema.parse(terms);
+        return { account, caller, functionName, alias, entrypoint };
+      },
     },
     stateOf: serviceState,
   };

@@ -1,6 +1,6 @@
 /** What the kernel says of a process. Synchronous: these files are made in memory and take microseconds. */
 import { readFileSync } from 'node:fs';
-import type { Sample } from './watch.ts';
+import type { Sample } from '../limits/watch.ts';
 
 /** USER_HZ is 100 on every Linux that Node runs on. */
 const TICK_MS = 10;
