@@ -111,6 +111,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'shared/contracts/cors.ts': 'one',
   'shared/contracts/feed.ts': 'process: of one acknowledgement',
   'shared/contracts/jwks.ts': 'one',
+  'shared/contracts/kv.ts': 'one',
   'shared/contracts/nodes.ts': 'process: of one report; what did not fit is reported again',
   'shared/feed/read.ts': 'text',
   'shared/http/answer.node.ts': 'one',
