@@ -51,7 +51,6 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/bindings/assets/serve.node.ts': 'one',
   'nodes/bindings/cache/serve.node.ts': 'one',
   'nodes/bindings/kv/line.ts': 'process: who is forgotten goes on as one who is new',
-  'nodes/bindings/kv/rules.ts': 'one',
   'nodes/bindings/kv/serve.node.ts': 'one',
   'nodes/bindings/kv/store.node.ts': {
     BATCH_BYTES_MAX: 'process: of a transaction, in which accounts take turns',
