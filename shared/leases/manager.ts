@@ -93,6 +93,8 @@ export class LeaseManager implements LeaseSource {
   }
 
   admit(version: Leasable, waiting: { cancel?: () => void }, session?: string): Admitted | Promise<Admitted> {
+    // Nothing would end the wait of who comes now.
+    if (this.#closed) return { kind: 'refused', error: closing() };
     const key = session === undefined ? version.id : `${version.id} ${session}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
@@ -142,9 +144,7 @@ export class LeaseManager implements LeaseSource {
     this.#closed = true;
     this.#heartbeatTimer.cancel();
     this.#expireTimer?.cancel();
-    const error = new PlatformError('scheduler_unavailable', 'the holder of the leases stops', {
-      retryAfterMs: RETRY_AFTER_MS,
-    });
+    const error = closing();
     for (const pool of this.#pools.values()) {
       pool.refuseAll(error);
       pool.releaseIdle(Number.POSITIVE_INFINITY);
@@ -367,6 +367,12 @@ function doneReport(held: HeldLease): HolderHeartbeat['leases'][number] {
   const { started, sent } = held;
   held.started = 0;
   return { leaseId: held.lease.leaseId, inFlight: 0, started, sent, done: true };
+}
+
+function closing(): PlatformError {
+  return new PlatformError('scheduler_unavailable', 'the holder of the leases stops', {
+    retryAfterMs: RETRY_AFTER_MS,
+  });
 }
 
 function queueFull(operatorDetail: string): Admitted {

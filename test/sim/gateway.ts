@@ -115,6 +115,8 @@ export class SimGateway {
     const life = this.#life;
     if (life.closing) return;
     life.closing = true;
+    // Also where no request holds it up: whoever waits is told at once.
+    this.#world.promised();
     const timers = this.#world.timers(life);
     for (let passedMs = 0; life.requests.size > 0 && passedMs < CLOSE_GRACE_MS; passedMs += 100)
       await new Promise<void>((resolve) => timers.after(100, resolve));
