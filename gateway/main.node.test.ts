@@ -51,6 +51,7 @@ describe('gateway process', () => {
     const takenPort = String((taken.address() as AddressInfo).port);
     const refused = await start({
       ...common,
+      ISOPLANE_GATEWAY_ID: 'gateway-3',
       ISOPLANE_GATEWAY_REUSE_PORT: '0',
       ISOPLANE_GATEWAY_PORT: takenPort,
     });

@@ -41,7 +41,7 @@ describe('candidates', () => {
     [['usage', '--function', 'o'], ['other-function']],
     [
       ['keys', 'create', 'x', '--role', ''],
-      ['owner', 'deployer', 'invoker'],
+      ['owner', 'deployer', 'invoker', 'observer'],
     ],
     [['up', '--sandbox=r'], ['--sandbox=required']],
     [['up', '--sandbox', 'o'], ['off']],

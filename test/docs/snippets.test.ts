@@ -57,6 +57,7 @@ describe('fences', () => {
       'ini',
       'html',
       'http',
+      'yaml',
       'text',
     ];
     expect(snippets.filter((each) => !known.includes(each.language)).map((each) => each.at)).toEqual([]);
