@@ -11,6 +11,11 @@ import process from 'node:process';
 const BACKLOG = 4_096;
 /** Open connections of one instance to one socket that has no bound of its own: more than its requests have calls open. */
 const CONNECTIONS_MAX = 2_000;
+/**
+ * Open connections up to which one is kept when its request is over. workerd keeps a pool for each host that code
+ * names, so who names many hosts would have that many idle ones, and the next be refused.
+ */
+const KEPT_MAX = 64;
 /** Linux' own; Node has no name for it. Opens nothing but the name, so also a socket. */
 const O_PATH = 0o10000000;
 
@@ -23,6 +28,7 @@ export interface SocketPlace {
 export async function listenAt(server: Server, { path, owner }: SocketPlace): Promise<void> {
   // By node, 0 and undefined are none.
   server.maxConnections ||= CONNECTIONS_MAX;
+  keepFew(server);
   // A thread that died left its socket files.
   await rm(path, { force: true });
   await new Promise<void>((resolve, reject) => {
@@ -39,4 +45,16 @@ export async function listenAt(server: Server, { path, owner }: SocketPlace): Pr
   const socket = `/proc/self/fd/${named.fd}`;
   await chmod(socket, 0o600);
   if (owner !== undefined) await chown(socket, owner.uid, owner.gid);
+}
+
+/** Told by `Connection: close`, so that no request is on its way on a connection that ends. */
+function keepFew(server: Server): void {
+  let open = 0;
+  server.on('connection', (socket) => {
+    open += 1;
+    socket.once('close', () => (open -= 1));
+  });
+  server.prependListener('request', (_incoming, outgoing) => {
+    if (open > KEPT_MAX) outgoing.shouldKeepAlive = false;
+  });
 }

@@ -77,6 +77,33 @@ describe.for(['standard', 'strict'] as const)('an instance of the tier %s', (tie
   );
 });
 
+const HOSTS = 2_200;
+
+test('each of many hosts is answered for, one after the other, as outbound and in caches', async ({
+  expect,
+}) => {
+  const { path } = await world.run({
+    id: 'default/hosts@1',
+    egress: { allow: [], deny: [], headers: [] },
+    limits: { subrequests: 10_000, timeoutMs: 60_000 },
+    modules: [
+      {
+        name: 'index.js',
+        content: `export default { async fetch() {
+            const counts = { denied: 0, absent: 0 };
+            for (let index = 0; index < ${HOSTS}; index += 1) {
+              const url = 'http://h' + index + '.example/';
+              await fetch(url).catch(({ message }) => { if (message.includes('egress_denied')) counts.denied += 1; });
+              if (await caches.default.match(url) === undefined) counts.absent += 1;
+            }
+            return Response.json(counts);
+          } };`,
+      },
+    ],
+  });
+  expect(JSON.parse((await callSocket(path)).text)).toEqual({ denied: HOSTS, absent: HOSTS });
+});
+
 test('a thousand calls to a binding at once wait for their turn', async ({ expect }) => {
   const { path } = await world.run({
     id: 'default/patient@1',
