@@ -98,28 +98,31 @@ describe('a running platform', () => {
     });
 
   test('calls an instance that lies idle, before there is another scheduler', async ({ expect }) => {
-    expect((await platform.call('warm')).text).toBe('warm');
-    const scheduler = peerOf(layoutOf(platform.dataDir).sockets.scheduler);
-    // Gateways give leases back that nobody uses; the instance stays.
-    await waitFor('all leases to be given back', async () => {
-      const { versions } = await scheduler.call('/v1/status', statusSchema);
-      return (
-        versions.some(({ versionId }) => versionId.startsWith('default/warm@')) &&
-        versions.every(({ slotsLeased }) => slotsLeased === 0)
-      );
-    });
-    await scheduler.close();
-    const pid = platform.platform.pids()['scheduler'] ?? 0;
-    process.kill(pid, 'SIGKILL');
-    const answer = await platform.call('warm');
-    expect(answer.text).toBe('warm');
-    expect([pid, undefined]).toContain(platform.platform.pids()['scheduler']);
-    await waitFor(
-      'another scheduler',
-      () => ![pid, undefined].includes(platform.platform.pids()['scheduler']),
-      30_000,
-    );
-    await planes();
+    const pidNow = (): number | undefined => platform.platform.pids()['scheduler'];
+    /** Whether the answer came before another scheduler was there: a loaded machine may be too late for that. */
+    const callWithout = async (): Promise<boolean> => {
+      expect((await platform.call('warm')).text).toBe('warm');
+      const scheduler = peerOf(layoutOf(platform.dataDir).sockets.scheduler);
+      // Gateways give leases back that nobody uses; the instance stays.
+      await waitFor('all leases to be given back', async () => {
+        const { versions } = await scheduler.call('/v1/status', statusSchema);
+        return (
+          versions.some(({ versionId }) => versionId.startsWith('default/warm@')) &&
+          versions.every(({ slotsLeased }) => slotsLeased === 0)
+        );
+      });
+      await scheduler.close();
+      const pid = pidNow() ?? 0;
+      process.kill(pid, 'SIGKILL');
+      expect((await platform.call('warm')).text).toBe('warm');
+      const isWithout = [pid, undefined].includes(pidNow());
+      await waitFor('another scheduler', () => ![pid, undefined].includes(pidNow()), 30_000);
+      await planes();
+      return isWithout;
+    };
+    let isSeen = false;
+    for (let tries = 0; tries < 5 && !isSeen; tries += 1) isSeen = await callWithout();
+    expect(isSeen).toBe(true);
     expect((await platform.call('warm')).text).toBe('warm');
   });
 
