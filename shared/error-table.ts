@@ -241,7 +241,6 @@ export const ERRORS = {
   layer_not_found: { status: 404, retry: 'never', message: 'There is no such layer version.' },
   key_not_found: { status: 404, retry: 'never', message: 'There is no such key.' },
   route_not_found: { status: 404, retry: 'never', message: 'There is no such route.' },
-  deployment_not_found: { status: 404, retry: 'never', message: 'There is no such deployment.' },
   secret_not_found: { status: 404, retry: 'never', message: 'There is no such secret.' },
   namespace_not_found: { status: 404, retry: 'never', message: 'There is no such KV namespace.' },
   blob_not_found: { status: 404, retry: 'never', message: 'There is no such blob.' },

@@ -142,6 +142,8 @@ describe('keys', () => {
     expect(bad.body.code).toBe('config_invalid');
     const last = await w.call<Problem>('DELETE', `${A}/keys/${w.owner.keyId}`);
     expect(last.body.code).toBe('in_use');
+    const absent = await w.call<Problem>('DELETE', `${A}/keys/absent`);
+    expect([absent.status, absent.body.code]).toEqual([404, 'key_not_found']);
   });
 });
 

@@ -343,7 +343,6 @@ describe('a connection', () => {
     gateway = await startHarness(items, { headMsMax: 200 });
     const silent = connected();
     const half = connected();
-    await new Promise((resolve) => setTimeout(resolve, 150));
     half.socket.write('GET / HTTP/1.1\r\n');
     await waitFor('the end of both', () => silent.state.closed && half.state.closed);
     for (const { state } of [silent, half])

@@ -7,7 +7,7 @@ import { LIMITS } from '#shared/limits.ts';
 import type { Effect, SchedulerEvent } from '#scheduler/core/events.ts';
 import type { State } from '#scheduler/core/state.ts';
 import { TICK_MS, type SimFunction, type SimNode, type SimVersion } from './actors.ts';
-import type { Sent, SimGateway } from './gateway.ts';
+import type { Right, Sent, SimGateway } from './gateway.ts';
 import { Violation, type World } from './world.ts';
 
 function must(condition: boolean, law: string): asserts condition {
@@ -224,19 +224,25 @@ export function checkProvisioned(
   }
 }
 
+/** What gateways hold on an instance and could use right now. */
+function usable(world: World, gateways: readonly SimGateway[], instanceId: string): readonly Right[] {
+  return gateways
+    .flatMap((gateway) => [...gateway.rights])
+    .filter((right) => right.lease.instanceId === instanceId && right.usableUntilMs > world.nowMs);
+}
+
+const concurrencyOf = ({ scaling }: SimVersion): number =>
+  scaling.isolation === 'request' ? 1 : scaling.concurrency;
+
 /** The leases that gateways could use right now never allow more than an instance's concurrency. */
 export function checkSlots(
   world: World,
   gateways: readonly SimGateway[],
   instanceId: string,
-  { scaling }: SimVersion,
+  version: SimVersion,
 ): void {
-  const concurrency = scaling.isolation === 'request' ? 1 : scaling.concurrency;
-  let slots = 0;
-  for (const gateway of gateways)
-    for (const right of gateway.rights)
-      if (right.lease.instanceId === instanceId && right.usableUntilMs > world.nowMs)
-        slots += right.lease.slots;
+  const concurrency = concurrencyOf(version);
+  const slots = usable(world, gateways, instanceId).reduce((sum, { lease }) => sum + lease.slots, 0);
   must(slots <= concurrency, `${instanceId}: ${slots} slots are held of ${concurrency}`);
 }
 
@@ -248,15 +254,11 @@ export function checkFlight(
   world: World,
   gateways: readonly SimGateway[],
   instanceId: string,
-  { scaling }: SimVersion,
+  version: SimVersion,
 ): void {
-  const concurrency = scaling.isolation === 'request' ? 1 : scaling.concurrency;
-  let inFlight = 0;
-  for (const gateway of gateways)
-    for (const right of gateway.rights)
-      if (right.lease.instanceId === instanceId && right.usableUntilMs > world.nowMs)
-        inFlight += right.inFlight;
-  must(inFlight <= concurrency, `${instanceId} has ${inFlight} requests of ${concurrency}`);
+  const concurrency = concurrencyOf(version);
+  const requests = usable(world, gateways, instanceId).reduce((sum, { inFlight }) => sum + inFlight, 0);
+  must(requests <= concurrency, `${instanceId} has ${requests} requests of ${concurrency}`);
 }
 
 export function checkReached(gateways: readonly SimGateway[]): void {
