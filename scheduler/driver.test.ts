@@ -23,7 +23,7 @@ import { readLineSchema } from '#shared/feed/read.ts';
 import { functionLifeSchema } from '#shared/contracts/scheduling.ts';
 import { CORE_CONFIG } from './core/config.ts';
 import type { SchedulerStatus } from './core/report.ts';
-import { startScheduler } from './start.ts';
+import { startScheduler } from './plane.ts';
 
 type StartAnswer = (instanceId: string) => Promise<Response | undefined> | Response | undefined;
 

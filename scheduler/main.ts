@@ -7,7 +7,7 @@ import { ensurePrivateFolder, layoutOf } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { readEnvironment, runPlane, type RunningPlane } from '#shared/runtime/plane.node.ts';
 import { schedulerEnvironmentSchema } from './config.ts';
-import { startScheduler } from './start.ts';
+import { startScheduler } from './plane.ts';
 
 async function start(log: Log): Promise<RunningPlane> {
   const environment = readEnvironment(schedulerEnvironmentSchema, process.env);

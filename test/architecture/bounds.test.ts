@@ -102,7 +102,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
     nodesMax: 'process: planes, not accounts',
     versionsMax: 'process: versions that run or are waited for, of functions whose number has a ceiling',
   },
-  'scheduler/http/app.ts': 'process: messages of planes',
+  'scheduler/app.ts': 'process: messages of planes',
   'shared/carry/attempts.ts': 'one',
   'shared/carry/ended.ts': 'one',
   'shared/carry/intake.node.ts': 'one',

@@ -10,7 +10,7 @@ import { nodeHeartbeatSchema } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
 import { accountNameSchema, functionNameSchema } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import type { SchedulerDriver } from '../driver.ts';
+import type { SchedulerDriver } from './driver.ts';
 
 const ACQUIRE_BYTES_MAX = 64 * 1024;
 /** Some tens of thousands of leases or instances. */

@@ -7,7 +7,7 @@ import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, keyOf, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
 import { SHARED } from '#shared/shared-things.ts';
 import { SchedulerDriver, type DriverOptions } from './driver.ts';
-import { createSchedulerApp } from './http/app.ts';
+import { createSchedulerApp } from './app.ts';
 
 /** Connections to one agent: starts that may be under way at once, and stops beside them. */
 const AGENT_CONNECTIONS = SHARED['scheduler.starts'].total + 32;
