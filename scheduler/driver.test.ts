@@ -12,6 +12,7 @@ import { holderHeartbeatReplySchema, leaseSchema } from '#shared/contracts/lease
 import { nodeHeartbeatReplySchema, startRequestSchema, type NodeHeartbeat } from '#shared/contracts/nodes.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
@@ -93,9 +94,21 @@ function acquireBody(overrides: Readonly<Record<string, unknown>> = {}): Record<
   };
 }
 
+const SOCKET = 's.sock';
+
+/** All in one folder. Nobody listens at the socket of control: the scheduler works without. */
+function layoutIn(folder: string): Layout {
+  const layout = layoutOf(folder);
+  const scheduler = addressAt(join(folder, SOCKET));
+  return {
+    ...layout,
+    runDir: folder,
+    sockets: { ...layout.sockets, scheduler, control: addressAt(join(folder, 'c.sock')) },
+  };
+}
+
 describe('startScheduler()', () => {
   let folder: TempFolder;
-  let socket: string;
   let plane: RunningPlane;
   let agent: ScriptedAgent;
   let gateway: Peer;
@@ -112,16 +125,16 @@ describe('startScheduler()', () => {
 
   beforeEach(async () => {
     folder = await tempFolder();
-    socket = join(folder.path, 's.sock');
-    plane = await startScheduler(
-      addressAt(socket),
-      { clock: systemClock, timers: systemTimers, random: seededRandom(1), log: memoryLog() },
-      // Nobody listens there: the scheduler works without control.
-      { controlAddress: addressAt(join(folder.path, 'c.sock')), journalPath: join(folder.path, 'feed.json') },
-    );
+    plane = await startScheduler({
+      layout: layoutIn(folder.path),
+      clock: systemClock,
+      timers: systemTimers,
+      random: seededRandom(1),
+      log: memoryLog(),
+    });
     agent = new ScriptedAgent(join(folder.path, 'n1.sock'));
     await agent.listen();
-    gateway = peerOf(addressAt(socket));
+    gateway = peerOf(layoutIn(folder.path).sockets.scheduler);
   });
 
   afterEach(async () => {
@@ -163,19 +176,16 @@ describe('startScheduler()', () => {
       revision: 1,
       items: [{ kind: 'placement', key: 'default/hello', value: placement }],
     };
-    const journalPath = join(folder.path, 'written.json');
-    await writeFile(journalPath, journalLine(readLineSchema.parse(line)));
-    plane = await startScheduler(
-      addressAt(socket),
-      {
-        clock: systemClock,
-        timers: systemTimers,
-        random: seededRandom(1),
-        log: memoryLog(),
-        config: { ...CORE_CONFIG, memberDeadMs: 500, confirmMs: 100 },
-      },
-      { controlAddress: addressAt(join(folder.path, 'c.sock')), journalPath },
-    );
+    const layout = layoutIn(folder.path);
+    await writeFile(layout.schedulerSnapshot, journalLine(readLineSchema.parse(line)));
+    plane = await startScheduler({
+      layout,
+      clock: systemClock,
+      timers: systemTimers,
+      random: seededRandom(1),
+      log: memoryLog(),
+      config: { ...CORE_CONFIG, memberDeadMs: 500, confirmMs: 100 },
+    });
     await waitFor('the start', async () => {
       await beat();
       return [...agent.instances.values()].includes('default/hello@7');
@@ -213,7 +223,7 @@ describe('startScheduler()', () => {
     agent.onStart = () => new Promise(() => {});
     await beat();
     const call = httpRequest({
-      socketPath: socket,
+      socketPath: join(folder.path, SOCKET),
       path: '/v1/leases',
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -261,12 +271,12 @@ describe('startScheduler()', () => {
     ['a scaling beyond the maxima', JSON.stringify(acquireBody({ scaling: { concurrency: 1e9 } }))],
     ['no waiting request', JSON.stringify(acquireBody({ waiting: 0 }))],
   ])('refuses %s as bad_request', async ([, body]) => {
-    expect((await post(socket, '/v1/leases', body ?? '')).code).toBe('bad_request');
+    expect((await post(folder.path, '/v1/leases', body ?? '')).code).toBe('bad_request');
   });
 
   test('refuses a body over the bound and a member name with odd characters', async () => {
-    expect((await post(socket, '/v1/leases', ' '.repeat(70_000))).code).toBe('body_too_large');
-    expect((await post(socket, '/v1/holders/a%2F..%0Ab/heartbeat', '{"leases":[]}')).code).toBe(
+    expect((await post(folder.path, '/v1/leases', ' '.repeat(70_000))).code).toBe('body_too_large');
+    expect((await post(folder.path, '/v1/holders/a%2F..%0Ab/heartbeat', '{"leases":[]}')).code).toBe(
       'bad_request',
     );
   });
@@ -281,9 +291,9 @@ describe('startScheduler()', () => {
   });
 });
 
-function post(socketPath: string, path: string, body: string): Promise<{ code: string }> {
+function post(folder: string, path: string, body: string): Promise<{ code: string }> {
   return new Promise((resolve, reject) => {
-    const call = httpRequest({ socketPath, path, method: 'POST' }, (response) => {
+    const call = httpRequest({ socketPath: join(folder, SOCKET), path, method: 'POST' }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => (text += chunk));
