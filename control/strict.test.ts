@@ -6,7 +6,7 @@ import { memoryLog } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { readConfig } from './config.ts';
-import { startControl } from './start.ts';
+import { startControl } from './plane.ts';
 
 let folder: TempFolder;
 let control: RunningPlane;

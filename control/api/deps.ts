@@ -1,4 +1,4 @@
-/** Everything that the operations need. Made once, in start.ts. */
+/** Everything that the operations need. Made once, in plane.ts. */
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { DiskRoom } from '#shared/runtime/disk.node.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
