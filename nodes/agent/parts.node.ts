@@ -112,7 +112,7 @@ async function tellHostLimits({ capacity, log }: AgentOptions): Promise<void> {
   if (problems.length > 0) log.warn('host_limits', { problems });
 }
 
-/** What does not need the others; `agent.node.ts` puts the rest together from it. */
+/** What does not need the others; `plane.ts` puts the rest together from it. */
 export interface Parts {
   readonly options: AgentOptions;
   readonly layout: Layout;

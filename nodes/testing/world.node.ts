@@ -19,7 +19,7 @@ import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { memoryLog, type LoggedLine } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { problemResponse, PlatformError } from '#shared/errors.ts';
-import { startAgent } from '../agent/agent.node.ts';
+import { startAgent } from '../plane.ts';
 import { boxFolder, type AgentOptions } from '../agent/parts.node.ts';
 
 export interface SourceModule {

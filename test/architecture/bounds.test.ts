@@ -34,7 +34,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/logs/source-maps.ts': 'one',
   'control/planes.ts': 'process: planes, not accounts',
   'control/publish/upload.ts': 'one',
-  'control/start.ts': 'one',
+  'control/plane.ts': 'one',
   'control/validation.ts': 'one',
   'gateway/auth/jwt.ts': 'text',
   'gateway/server.node.ts': 'one',

@@ -3,7 +3,7 @@
  * It is an entry of its own, so that no setting of a deployed node opens one.
  */
 import process from 'node:process';
-import { startAgent } from '#nodes/agent/agent.node.ts';
+import { startAgent } from '#nodes/plane.ts';
 import { agentOptions } from '#nodes/options.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import { runPlane } from '#shared/runtime/plane.node.ts';
