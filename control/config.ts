@@ -1,7 +1,6 @@
 /** Settings of the control plane, from the environment. */
 import { z } from 'zod';
 import { nameSchema } from '#shared/ids.ts';
-import { readEnvironment } from '#shared/runtime/plane.node.ts';
 
 export const controlEnvironmentSchema = z.object({
   /** Folder of the database, blobs and keys. */
@@ -34,18 +33,3 @@ export const controlEnvironmentSchema = z.object({
   /** Functions answer at FUNCTION.BASE and FUNCTION.ACCOUNT.BASE; routes may not stand in front of them. */
   ISOPLANE_BASE_DOMAIN: z.string().min(1).max(200).toLowerCase().default('localhost'),
 });
-
-const configSchema = controlEnvironmentSchema.transform((environment) => ({
-  dataDir: environment.ISOPLANE_DATA_DIR,
-  host: environment.ISOPLANE_CONTROL_HOST,
-  port: environment.ISOPLANE_CONTROL_PORT,
-  names: environment.ISOPLANE_CONTROL_NAMES,
-  nodeIds: environment.ISOPLANE_NODE_IDS,
-  baseDomain: environment.ISOPLANE_BASE_DOMAIN,
-}));
-
-export type ControlConfig = z.infer<typeof configSchema>;
-
-export function readConfig(environment?: Readonly<Record<string, string | undefined>>): ControlConfig {
-  return readEnvironment(configSchema, environment);
-}

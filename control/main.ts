@@ -1,9 +1,6 @@
 /** Entry of the control plane. */
 import { runPlane } from '#shared/runtime/plane.node.ts';
-import { readConfig } from './config.ts';
+import { controlOptions } from './options.ts';
 import { startControl } from './plane.ts';
 
-// The process before this one had ended when this one began.
-await runPlane('control', (log) =>
-  startControl({ config: readConfig(), log, startedMs: performance.timeOrigin }),
-);
+await runPlane('control', (log) => startControl(controlOptions(log)));

@@ -10,7 +10,7 @@ import { readHead } from '#shared/http/head.ts';
 import { createStrictServer, listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
 import { systemClock, systemTimers, type Clock } from '#shared/runtime/clock.ts';
 import { diskRoom } from '#shared/runtime/disk.node.ts';
-import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { Shares } from '#shared/shares.ts';
@@ -23,14 +23,13 @@ import { Authenticator } from './auth/authenticate.ts';
 import { keepBlobsClean } from './blobs/clean.ts';
 import { BlobStore } from './blobs/store.ts';
 import { ensureOwner, loadKeyEncryptionKey } from './bootstrap.ts';
-import type { ControlConfig } from './config.ts';
 import { Database } from './db/database.ts';
 import { Consumers } from './feed/consumers.ts';
 import { FeedHub } from './feed/hub.ts';
 import { createInternal } from './internal.ts';
 import { StackMapper } from './logs/merge.ts';
 import { Metrics } from './metrics.ts';
-import { nodeAt, type NodePort } from './nodes.ts';
+import { nodeAt } from './nodes.ts';
 import { planesAt } from './planes.ts';
 import { LATEST_COMPATIBILITY_DATE } from '#shared/compatibility/flags.ts';
 import { sealStoredSecrets } from './publish/stored-secrets.ts';
@@ -104,22 +103,23 @@ function serveInternal({ sockets }: Layout, deps: ApiDeps, hub: FeedHub): Promis
   return serveAt(sockets.control, app.fetch);
 }
 
-export interface StartOptions {
-  readonly config: ControlConfig;
+export interface ControlPlaneOptions {
+  readonly layout: Layout;
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** Further names by which clients call it. */
+  readonly names: readonly string[];
+  /** Whose agents are asked. */
+  readonly nodeIds: readonly string[];
+  readonly baseDomain: string;
   readonly log: Log;
   /** Signatures that are not younger are refused. Wall time, ms since the epoch. */
   readonly startedMs: number;
-  /** Instead of the agents behind the configured sockets. */
-  readonly nodes?: readonly NodePort[];
 }
 
-export async function startControl({
-  config,
-  log,
-  startedMs,
-  ...overrides
-}: StartOptions): Promise<RunningPlane> {
-  const layout = layoutOf(config.dataDir);
+export async function startControl(options: ControlPlaneOptions): Promise<RunningPlane> {
+  const { layout, host, log, startedMs } = options;
   await using opened = new AsyncDisposableStack();
   for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
     await ensurePrivateFolder(folder);
@@ -132,7 +132,7 @@ export async function startControl({
   const nodeKey = await loadKeyEncryptionKey(layout.nodeKey);
   await ensureOwner(layout, db, kek, log);
   await sealStoredSecrets(db, kek);
-  const nodes = overrides.nodes ?? config.nodeIds.map((id) => nodeAt(id, layout.sockets.node(id)));
+  const nodes = options.nodeIds.map((id) => nodeAt(id, layout.sockets.node(id)));
   opened.defer(() => Promise.all(nodes.map((node) => node.close())).then(() => undefined));
   const scheduler = schedulerAt(layout.sockets.scheduler, log);
   opened.defer(() => scheduler.close());
@@ -140,7 +140,7 @@ export async function startControl({
   const hub = new FeedHub({ db, consumers, timers, log });
   const cleaning = keepBlobsClean({ db, blobs, log }, timers);
   opened.defer(() => cleaning.cancel());
-  let port = config.port;
+  let port = options.port;
   const deps: ApiDeps = {
     db,
     blobs,
@@ -158,22 +158,22 @@ export async function startControl({
     authenticator: new Authenticator({ db, kek, clock, startedMs }),
     shares: newShares(),
     metrics: new Metrics(),
-    planes: planesAt(layout.sockets, config.nodeIds),
+    planes: planesAt(layout.sockets, options.nodeIds),
     trials: newTrials(),
     mapper: new StackMapper({ db, blobs, log }),
-    baseDomain: config.baseDomain,
+    baseDomain: options.baseDomain,
     gatewayUrl: () => readGatewayUrl(layout.platformFile),
-    ownNames: () => ({ host: config.host, port, names: config.names }),
+    ownNames: () => ({ host, port, names: options.names }),
     disk: () => diskRoom(layout.dataDir),
     requestId: () => crypto.randomUUID(),
   };
   const internal = await serveInternal(layout, deps, hub);
   opened.defer(() => closeServer(internal, 0));
   const server = serverOf(createControl(deps).fetch, deps.requestId);
-  port = await listenOn(server.server, config, 'choose another with ISOPLANE_CONTROL_PORT.');
+  port = await listenOn(server.server, options, 'choose another with ISOPLANE_CONTROL_PORT.');
   const resources = opened.move();
   return {
-    addresses: { api: `http://${config.host}:${port}`, internal: keyOf(layout.sockets.control) },
+    addresses: { api: `http://${host}:${port}`, internal: keyOf(layout.sockets.control) },
     close: async (graceMs) => {
       hub.close();
       await server.close(graceMs);

@@ -2,10 +2,10 @@
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { memoryLog } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
-import { readConfig } from './config.ts';
 import { startControl } from './plane.ts';
 
 let folder: TempFolder;
@@ -14,11 +14,16 @@ let host = '';
 
 beforeAll(async () => {
   folder = await tempFolder();
-  const config = readConfig({
-    ISOPLANE_DATA_DIR: join(folder.path, 'data'),
-    ISOPLANE_CONTROL_PORT: '0',
+  control = await startControl({
+    layout: layoutOf(join(folder.path, 'data')),
+    host: '127.0.0.1',
+    port: 0,
+    names: [],
+    nodeIds: [],
+    baseDomain: 'localhost',
+    log: memoryLog(),
+    startedMs: 0,
   });
-  control = await startControl({ config, log: memoryLog(), startedMs: 0, nodes: [] });
   ({ host } = new URL(control.addresses['api'] ?? ''));
 });
 afterAll(async () => {

@@ -1,6 +1,7 @@
 /** What an agent is started with: the only place of the plane that reads the environment. */
 import { totalmem } from 'node:os';
 import process from 'node:process';
+import { layoutOf } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { readEnvironment } from '#shared/runtime/plane.node.ts';
 import type { AgentOptions } from './agent/parts.node.ts';
@@ -16,7 +17,7 @@ export function agentOptions(log: Log): AgentOptions {
   const environment = readEnvironment(nodeEnvironmentSchema);
   const memoryBytes = machineBytes();
   return {
-    dataDir: environment.ISOPLANE_DATA_DIR,
+    layout: layoutOf(environment.ISOPLANE_DATA_DIR),
     nodeId: environment.ISOPLANE_NODE_ID,
     slots: environment.ISOPLANE_SLOTS ?? defaultSlots(memoryBytes),
     ...(environment.ISOPLANE_SLOTS_MAX === undefined ? {} : { slotsMax: environment.ISOPLANE_SLOTS_MAX }),

@@ -45,12 +45,12 @@ async function findRunnable({ runnables, link }: Parts, versionId: VersionId): P
 const SLOTS_FIRST = 3;
 
 function followFeed(parts: Parts, { instances, heartbeat }: Running): Promise<FeedConsumer> {
-  const { options, layout, runnables, prefetch, link } = parts;
+  const { options, runnables, prefetch, link } = parts;
   return startFeedConsumer({
     peer: parts.control,
     role: 'node',
     consumerId: options.nodeId,
-    journalPath: join(layout.nodeDir(options.nodeId), 'feed.ndjson'),
+    journalPath: join(options.layout.nodeDir(options.nodeId), 'feed.ndjson'),
     log: options.log,
     timers: systemTimers,
     onHeard: (heard) => {
@@ -161,8 +161,8 @@ function assemble(parts: Parts, address: Address): Running {
 
 export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
   const parts = await openParts(options);
-  const { layout, pools, logs, sandbox, programs } = parts;
-  const address = layout.sockets.node(options.nodeId);
+  const { pools, logs, sandbox, programs } = parts;
+  const address = options.layout.sockets.node(options.nodeId);
   const running = assemble(parts, address);
   const { instances, watchdog, heartbeat, launchOptions } = running;
   await pools.standard.fill(SLOTS_FIRST);
@@ -217,7 +217,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await parts.group?.close();
       await closeServer(server, 500);
       // Of root it is outside the run folder. What a crash leaves, the next start uses.
-      await rm(boxFolder(layout, options.nodeId), { recursive: true, force: true });
+      await rm(boxFolder(options.layout, options.nodeId), { recursive: true, force: true });
       await logs.close();
       await Promise.all([parts.control.close(), parts.scheduler.close()]);
     },

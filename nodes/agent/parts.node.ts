@@ -9,7 +9,7 @@ import { PlatformError } from '#shared/errors.ts';
 import type { Digest, VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
-import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { peerOf } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
@@ -36,7 +36,7 @@ import { hostProblems, parseHostLimits } from './host-limits.ts';
 import { RunnableIndex } from './runnables.ts';
 
 export interface AgentOptions {
-  readonly dataDir: string;
+  readonly layout: Layout;
   readonly nodeId: string;
   /** Slots that wait ready when nothing happens. */
   readonly slots: number;
@@ -77,9 +77,9 @@ export function boxFolder(layout: Layout, nodeId: string): string {
   return process.getuid?.() === 0 ? `${layout.runDir}-box-${nodeId}` : join(layout.runDir, `box-${nodeId}`);
 }
 
-async function prepareSandbox(options: AgentOptions, layout: Layout): Promise<Sandbox> {
+async function prepareSandbox(options: AgentOptions): Promise<Sandbox> {
   const sandbox = await detectSandbox({
-    folder: boxFolder(layout, options.nodeId),
+    folder: boxFolder(options.layout, options.nodeId),
     mode: options.sandbox,
     inspect: options.onInspectable !== undefined,
     ...(options.strictUids === undefined ? {} : { strictUids: options.strictUids }),
@@ -115,7 +115,6 @@ async function tellHostLimits({ capacity, log }: AgentOptions): Promise<void> {
 /** What does not need the others; `plane.ts` puts the rest together from it. */
 export interface Parts {
   readonly options: AgentOptions;
-  readonly layout: Layout;
   readonly sandbox: Sandbox;
   readonly group: Cgroups | undefined;
   readonly usage: NodeUsage;
@@ -172,14 +171,13 @@ function openPools(
 }
 
 export async function openParts(options: AgentOptions): Promise<Parts> {
-  const layout = layoutOf(options.dataDir);
+  const { layout, log } = options;
   await ensurePrivateFolder(layout.runDir);
   const nodeDir = layout.nodeDir(options.nodeId);
   await mkdir(nodeDir, { recursive: true, mode: 0o700 });
   const rpcHost = await ensureRpcHost(join(layout.dataDir, 'nodes', '.rpc-host'));
-  const { log } = options;
   await tellHostLimits(options);
-  const sandbox = await prepareSandbox(options, layout);
+  const sandbox = await prepareSandbox(options);
   const control = peerOf(layout.sockets.control);
   const link = { heard: false };
   const code = await BlobCache.open({
@@ -193,7 +191,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
       ? undefined
       : await openCgroups({ name: `${basename(layout.runDir)}-${options.nodeId}`, timers: systemTimers });
   log.info('memory_groups', { version: group?.version ?? 'none' });
-  const kinds = await openKinds(options, layout, rpcHost);
+  const kinds = await openKinds(options, rpcHost);
   const programs = new Programs({
     code,
     entry: await loadEntryModules(),
@@ -205,7 +203,6 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
   const bindings = new BindingHost({ kinds, log, clock: systemClock, timers: systemTimers });
   return {
     options,
-    layout,
     sandbox,
     group,
     usage,
@@ -252,14 +249,10 @@ async function fetchBlob(control: Peer, digest: Digest, timeoutMs: number): Prom
   }
 }
 
-async function openKinds(
-  options: AgentOptions,
-  layout: Layout,
-  rpcHost: string,
-): Promise<readonly BindingKind[]> {
+async function openKinds(options: AgentOptions, rpcHost: string): Promise<readonly BindingKind[]> {
+  const { layout, nodeId } = options;
   const folder = join(layout.dataDir, 'kv');
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const { nodeId } = options;
   const database = join(folder, 'kv.db');
   await makePrivate(database);
   const { allowPrivate = [], dnsServers = [], extraCa } = options.egress ?? {};

@@ -217,7 +217,7 @@ export class World implements AsyncDisposable {
 
   async startAgent(options: Partial<AgentOptions> = {}): Promise<void> {
     this.#agent = await startAgent({
-      dataDir: this.layout.dataDir,
+      layout: this.layout,
       nodeId: 'node-1',
       slots: 1,
       // A fixed number, so that tests can count; those about demand say otherwise.

@@ -1,0 +1,21 @@
+/** What control is started with: the only place of the plane that reads the environment. */
+import { layoutOf } from '#shared/runtime/layout.node.ts';
+import type { Log } from '#shared/runtime/log.ts';
+import { readEnvironment } from '#shared/runtime/plane.node.ts';
+import { controlEnvironmentSchema } from './config.ts';
+import type { ControlPlaneOptions } from './plane.ts';
+
+export function controlOptions(log: Log): ControlPlaneOptions {
+  const environment = readEnvironment(controlEnvironmentSchema);
+  return {
+    layout: layoutOf(environment.ISOPLANE_DATA_DIR),
+    host: environment.ISOPLANE_CONTROL_HOST,
+    port: environment.ISOPLANE_CONTROL_PORT,
+    names: environment.ISOPLANE_CONTROL_NAMES,
+    nodeIds: environment.ISOPLANE_NODE_IDS,
+    baseDomain: environment.ISOPLANE_BASE_DOMAIN,
+    log,
+    // The process before this one had ended when this one began.
+    startedMs: performance.timeOrigin,
+  };
+}
