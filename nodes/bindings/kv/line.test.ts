@@ -3,33 +3,50 @@ import { FakeClock } from '#shared/testing/fakes.ts';
 import { Line } from './line.ts';
 
 /** Work takes the time that it says, on a clock that moves with it. */
-function setUp() {
+function setUp(breathe: () => Promise<void> = () => Promise.resolve()) {
   const clock = new FakeClock();
-  let breaths = 0;
-  const line = new Line({
-    clock,
-    breathe: async () => {
-      breaths += 1;
-      await Promise.resolve();
-    },
-  });
+  const line = new Line({ clock, breathe });
   const log: string[] = [];
   const send = (account: string, costMs: number): Promise<void> =>
     line.run(account, () => {
       log.push(account);
       clock.advance(costMs);
     });
-  return { line, log, send, breaths: () => breaths };
+  return { line, log, send };
 }
 
 describe('a line', () => {
-  test('does at once what nobody waits for', async ({ expect }) => {
-    const { log, send, breaths } = setUp();
+  test('does at once what comes first in a turn', async ({ expect }) => {
+    const { log, send } = setUp();
     const done = send('a', 0.4);
     expect(log).toEqual(['a']);
     await done;
     await send('a', 0.4);
-    expect([log.length, breaths()]).toEqual([2, 0]);
+    expect(log).toEqual(['a', 'a']);
+  });
+
+  test('does so much in a turn, however many pieces arrive in it, and begins the next with whoever had least', async ({
+    expect,
+  }) => {
+    const turns: (() => void)[] = [];
+    const { log, send } = setUp(() => new Promise((resolve) => turns.push(resolve)));
+    // As they are read from one connection after the other: the line is empty between them.
+    const read = async (account: string): Promise<void> => {
+      done.push(send(account, 0.6));
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    const done: Promise<void>[] = [];
+    for (let index = 0; index < 50; index += 1) await read('hostile');
+    await read('good');
+    expect(log).toEqual(['hostile', 'hostile']);
+    turns.shift()?.();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([log.length, log[2]]).toEqual([4, 'good']);
+    while (log.length < done.length) {
+      turns.shift()?.();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await Promise.all(done);
   });
 
   test('lets one piece of another account wait for one of a flood, however many there are', async ({

@@ -1,11 +1,15 @@
 /**
  * Work that blocks the thread, one piece after the other: next is the account that has had the least of its time
  * (start-time fair queueing: Goyal, Vin and Cheng, 1996). So a flood of one account, be it of many pieces or of
- * slow ones, delays a piece of another by about one of its own. What nobody waits for is done at once.
+ * slow ones, delays a piece of another by about one of its own.
+ *
+ * In each turn of the thread's event loop only so much is done; what comes first in it, at once. Pieces that arrive
+ * over many connections within one turn thus wait, and wait in fair order: done as they are read, each would
+ * delay whatever connection is read after it, and no line would ever form.
  */
 import type { Clock } from '#shared/runtime/clock.ts';
 
-/** After so long other events of the thread come first: connections are read, transactions are written. */
+/** Of a turn; then other events of the thread come first: connections are read, transactions are written. */
 const SLICE_MS = 1;
 /** Accounts that rest and are remembered for what they used. */
 const RESTED_MAX = 1_000;
@@ -32,10 +36,12 @@ export class Line {
   readonly #options: LineOptions;
   /** Those that wait. */
   readonly #accounts = new Map<string, Account>();
-  /** Where those that do not wait would go on; forgotten when nobody waits, or when all others have come that far. */
+  /** Where those that do not wait would go on; forgotten when nobody waited at a turn's end, or all others have come that far. */
   readonly #rested = new Map<string, number>();
   #now = 0;
   #working = false;
+  /** Of the turn that goes on, if anything was done in it: its rest, and what was used. */
+  #turn: { readonly over: Promise<void>; usedMs: number } | undefined;
 
   constructor(options: LineOptions) {
     this.#options = options;
@@ -67,29 +73,41 @@ export class Line {
   }
 
   async #work(): Promise<void> {
-    const { clock, breathe } = this.#options;
+    const { clock } = this.#options;
     this.#working = true;
-    let sliceMs = clock.monotonicMs();
     for (;;) {
+      const turn = this.#currentTurn();
+      if (turn.usedMs >= SLICE_MS) {
+        await turn.over;
+        continue;
+      }
       const next = this.#next();
       if (next === undefined) break;
       const [name, account] = next;
       this.#now = account.startsAt;
       const beganMs = clock.monotonicMs();
       await account.pieces.shift()?.run();
-      const endedMs = clock.monotonicMs();
-      account.startsAt += Math.max(COST_MS_MIN, endedMs - beganMs);
-      if (account.pieces.length === 0) {
-        this.#accounts.delete(name);
-        this.#rest(name, account.startsAt);
-      }
-      if (this.#accounts.size === 0 || endedMs - sliceMs < SLICE_MS) continue;
-      await breathe();
-      sliceMs = clock.monotonicMs();
+      const costMs = Math.max(COST_MS_MIN, clock.monotonicMs() - beganMs);
+      turn.usedMs += costMs;
+      account.startsAt += costMs;
+      if (account.pieces.length > 0) continue;
+      this.#accounts.delete(name);
+      this.#rest(name, account.startsAt);
     }
+    this.#working = false;
+  }
+
+  #currentTurn(): { readonly over: Promise<void>; usedMs: number } {
+    this.#turn ??= { usedMs: 0, over: this.#endTurn() };
+    return this.#turn;
+  }
+
+  async #endTurn(): Promise<void> {
+    await this.#options.breathe();
+    this.#turn = undefined;
+    if (this.#working) return;
     this.#rested.clear();
     this.#now = 0;
-    this.#working = false;
   }
 
   #rest(name: string, wouldStartAt: number): void {

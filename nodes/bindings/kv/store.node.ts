@@ -47,10 +47,9 @@ const BUSY_TIMEOUT_MS = 200;
 const BUSY_MS_MAX = 5_000;
 const READERS = 4;
 const REMOTE_TIMEOUT_MS = 10_000;
-/** Of one transaction of waiting writes. */
-const BATCH_MAX = 64;
-/** A few milliseconds of the thread, which all accounts share. */
-const BATCH_BYTES_MAX = 2 * 1_048_576;
+/** Of one transaction of waiting writes: three or four milliseconds of the thread, which all accounts share. */
+const BATCH_MAX = 32;
+const BATCH_BYTES_MAX = 512 * 1_024;
 /** Of functions and of ourselves; each account's part is bounded before (shared things: kv.requests). */
 const WAITING_MAX = 2_048;
 /** What a sweep removes at once, so that nothing else waits for long: a large value is many pages. */
