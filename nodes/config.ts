@@ -1,6 +1,6 @@
 /** Configuration of a node agent, read once from the environment. */
 import { z } from 'zod';
-import { parseExemption } from './egress/addresses.ts';
+import { parseExemption } from './attachments/egress/addresses.ts';
 import { SLOT_BYTES } from './slots/demand.ts';
 
 const MIB = 1_048_576;

@@ -3,7 +3,7 @@ import { SCHEME } from '#shared/contracts/invoke.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { parseVersionId } from '#shared/ids.ts';
-import type { BindingKind, DeclaredBinding } from '../bindings/kind.ts';
+import type { BindingKind, DeclaredBinding } from '../attachments/kind.ts';
 import type { OpenBinding } from '../code/open-secrets.node.ts';
 import { EVENTS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
 import {

@@ -1,6 +1,6 @@
 /**
  * What a version may reach over the network. Rules are data: control stores them, the node's egress proxy
- * obeys them (nodes/egress).
+ * obeys them (nodes/attachments/egress).
  *
  * Whatever the rules say, loopback, private, link-local and metadata addresses are never reached: the
  * proxy looks at the address after resolution.

@@ -89,7 +89,7 @@ const TESTS: Readonly<Record<keyof typeof LIMITS, AtBound>> = {
   subrequestsMax: NUMBER,
   connectionsDefault: DEFAULT,
   connectionsMax: NUMBER,
-  callDepthMax: ['nodes/bindings/services/services.test.ts', 'allows a chain of'],
+  callDepthMax: ['nodes/attachments/services/services.test.ts', 'allows a chain of'],
   drainMsDefault: DEFAULT,
   drainMsMax: NUMBER,
   instanceAgeMsMin: NUMBER,

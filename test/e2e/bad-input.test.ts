@@ -11,8 +11,8 @@ import { repositoryRoot } from '../support/paths.ts';
 const UPLOADS = 'test/e2e/bad-uploads.test.ts';
 const REQUESTS = 'test/e2e/bad-requests.test.ts';
 const CODE = 'test/e2e/bad-code.test.ts';
-const EGRESS = 'nodes/egress/egress.test.ts';
-const PROXY = 'nodes/egress/proxy.test.ts';
+const EGRESS = 'nodes/attachments/egress/egress.test.ts';
+const PROXY = 'nodes/attachments/egress/proxy.test.ts';
 const DURABILITY = 'test/e2e/durability.test.ts';
 
 const COVERED: readonly (readonly [item: string, file: string, test: string])[] = [

@@ -90,7 +90,7 @@ const COVERED: readonly (readonly [item: string, attack: string])[] = [
 
 /** Proved where the part is, because a platform cannot be made to do it from outside. */
 const ELSEWHERE: readonly (readonly [item: string, file: string])[] = [
-  ['a name that resolves to another address when it is dialled', 'nodes/egress/egress.test.ts'],
+  ['a name that resolves to another address when it is dialled', 'nodes/attachments/egress/egress.test.ts'],
   ['ambiguous framing, signatures, tokens', 'test/e2e/bad-requests.test.ts'],
   ['uploads', 'test/e2e/bad-uploads.test.ts'],
   ['permissions between accounts', 'control/api/access.test.ts'],

@@ -20,9 +20,9 @@ const GATEWAY = 'gateway/bodies.node.test.ts';
 const UPLOADS = 'control/publish/shares.test.ts';
 const RULE = 'shared/shares.test.ts';
 const CACHE = 'shared/shared-cache.test.ts';
-const KV = 'nodes/bindings/kv/kv.test.ts';
-const CACHED = 'nodes/bindings/cache/cache.test.ts';
-const NAMES = 'nodes/egress/bounds.test.ts';
+const KV = 'nodes/attachments/kv/kv.test.ts';
+const CACHED = 'nodes/attachments/cache/cache.test.ts';
+const NAMES = 'nodes/attachments/egress/bounds.test.ts';
 const STARTS = 'nodes/instances/starts.test.ts';
 const PLATFORM = 'test/hostile/shares.test.ts';
 
@@ -45,10 +45,10 @@ const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]
   'cache.bodies': [CACHED, 'puts of one account that never end leave another its own'],
   'cache.requests': [RULE, 'whatever happened before, one that holds nothing finds room'],
   'rateLimits.keys': [
-    'nodes/bindings/rate-limits/windows.test.ts',
+    'nodes/attachments/rate-limits/windows.test.ts',
     'drive out its own oldest, and none of another',
   ],
-  'egress.connections': ['nodes/egress/proxy.test.ts', 'the share of the account'],
+  'egress.connections': ['nodes/attachments/egress/proxy.test.ts', 'the share of the account'],
   'egress.lookups': [NAMES, 'one account looks up half of all names that may be at once'],
   'egress.names': [NAMES, 'names that one account fills the memory with drive out none of another'],
   'node.programs': [CACHE, 'a hostile account drives out its own entries'],

@@ -2,8 +2,8 @@
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import type { EgressRules } from '#shared/contracts/egress.ts';
 import type { VersionId } from '#shared/ids.ts';
-import { threadModule, type BindingKind } from '../bindings/kind.ts';
-import { EGRESS_SOCKET } from '../slots/sockets.ts';
+import { threadModule, type BindingKind } from '../kind.ts';
+import { EGRESS_SOCKET } from '../../slots/sockets.ts';
 
 /** What an instance may reach, and how much of it. */
 export interface EgressTerms {
@@ -26,7 +26,7 @@ export interface EgressSettings {
 export function egressKind(data: EgressSettings): BindingKind {
   return {
     name: 'egress',
-    thread: threadModule('../egress/main.node'),
+    thread: threadModule('./egress/main.node'),
     data,
     startsWithAgent: true,
     always: {

@@ -1,6 +1,6 @@
 /** Every kind of address that must not be reached, in every form in which it can be written; and those that may. */
 import { describe, test } from 'vitest';
-import { nodeEnvironmentSchema } from '../config.ts';
+import { nodeEnvironmentSchema } from '../../config.ts';
 import { addressPolicy, isPublicAddress, parseExemption } from './addresses.ts';
 
 const REFUSED_V4 = [

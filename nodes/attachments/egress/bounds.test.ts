@@ -4,7 +4,7 @@ import { Shares } from '#shared/shares.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
 import { Budget, TAGS_MAX } from './budget.ts';
 import { Names, type NameAnswer, type Resolve } from './names.node.ts';
-import { RefusalMeter } from './refusal-meter.ts';
+import { RefusalMeter } from '../refusal-meter.ts';
 
 const sharesOf = (total: number) => ({
   lookups: new Shares('egress.lookups'),

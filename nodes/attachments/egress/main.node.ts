@@ -1,6 +1,6 @@
 /** Thread of the network: traffic never delays the agent's own loop, which watches over CPU time. */
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
-import { runThread } from '../bindings/run-thread.node.ts';
+import { runThread } from '../run-thread.node.ts';
 import { EgressHost } from './host.node.ts';
 import type { EgressSettings, EgressTerms } from './kind.ts';
 

@@ -1,5 +1,5 @@
 /** Every kind of thing that instances reach. A new one is a folder and an entry here. */
-import { egressKind, type EgressSettings } from '../egress/kind.ts';
+import { egressKind, type EgressSettings } from './egress/kind.ts';
 import { assetBindings, type AssetsData } from './assets/kind.ts';
 import { cacheBindings } from './cache/kind.ts';
 import type { BindingKind } from './kind.ts';

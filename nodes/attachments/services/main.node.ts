@@ -11,7 +11,7 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { Shares } from '#shared/shares.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
-import { RefusalMeter } from '../../egress/refusal-meter.ts';
+import { RefusalMeter } from '../refusal-meter.ts';
 import { runThread, type Refused, type ThreadPart } from '../run-thread.node.ts';
 import { newRequestId, type ServiceDeps, type ServiceSocket } from './caller.ts';
 import { CallDepths } from './depth.ts';
