@@ -17,8 +17,8 @@ import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.
 import { accountNameSchema, functionNameSchema } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import type { Instances } from './instances/instances.node.ts';
-import type { LogStore } from './logs/store.node.ts';
+import type { Instances } from './instances/instances.ts';
+import type { LogStore } from './logs/store.ts';
 
 export interface AgentAppDeps {
   readonly instances: Pick<Instances, 'start' | 'stop' | 'exit'>;

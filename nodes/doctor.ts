@@ -8,8 +8,8 @@ import { basename, join } from 'node:path';
 import process from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { systemTimers } from '#shared/runtime/clock.ts';
-import { openCgroups } from './sandbox/cgroup.node.ts';
-import { detectSandbox } from './sandbox/detect.node.ts';
+import { openCgroups } from './sandbox/cgroup.ts';
+import { detectSandbox } from './sandbox/detect.ts';
 
 export interface SandboxDiagnosis {
   readonly level: 'full' | 'partial' | 'none';

@@ -4,7 +4,7 @@ import process from 'node:process';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { readEnvironment } from '#shared/runtime/plane.node.ts';
-import type { AgentOptions } from './agent/parts.node.ts';
+import type { AgentOptions } from './agent/parts.ts';
 import { defaultCapacity, defaultReserveBytes, defaultSlots, nodeEnvironmentSchema } from './config.ts';
 
 /** A group that the agent runs in may allow less than the machine has. */

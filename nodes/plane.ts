@@ -18,15 +18,15 @@ import { closeServer, keyOf, serveAt } from '#shared/runtime/transport.node.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
 import { createAgentApp } from './app.ts';
-import { check } from './instances/check.node.ts';
-import { Instances } from './instances/instances.node.ts';
-import type { LaunchOptions } from './instances/launch.node.ts';
+import { check } from './instances/check.ts';
+import { Instances } from './instances/instances.ts';
+import type { LaunchOptions } from './instances/launch.ts';
 import { Starts } from './instances/starts.ts';
-import { Watchdog } from './limits/watchdog.node.ts';
-import type { Slot } from './slots/slot.node.ts';
-import { Heartbeat } from './agent/heartbeat.node.ts';
+import { Watchdog } from './limits/watchdog.ts';
+import type { Slot } from './slots/slot.ts';
+import { Heartbeat } from './agent/heartbeat.ts';
 import { samplesOf } from './agent/metrics.ts';
-import { boxFolder, freeBytes, openParts, type AgentOptions, type Parts } from './agent/parts.node.ts';
+import { boxFolder, freeBytes, openParts, type AgentOptions, type Parts } from './agent/parts.ts';
 
 /** A start may come before the feed has brought the version: the scheduler hears of it from the gateway. */
 const RUNNABLE_WAIT_MS = 5_000;

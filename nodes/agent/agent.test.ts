@@ -17,8 +17,8 @@ import { versionIdSchema } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { closeServer, serveAt } from '#shared/runtime/transport.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
-import { boxFolder } from './parts.node.ts';
+import { callSocket, World, type SourceModule } from '../testing/world.ts';
+import { boxFolder } from './parts.ts';
 
 const main = (content: string): SourceModule => ({ name: 'index.js', content });
 const HELLO = main('export default { fetch() { return new Response("hello"); } };');

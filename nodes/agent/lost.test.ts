@@ -6,7 +6,7 @@ import { nodeStatusSchema } from '#shared/contracts/nodes.ts';
 import { toBase64Url } from '#shared/encoding.ts';
 import { importKeyEncryptionKey, seal } from '#shared/seal.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
+import { callSocket, World, type SourceModule } from '../testing/world.ts';
 
 const main = (content: string): SourceModule => ({ name: 'index.js', content });
 const HELLO = main('export default { fetch() { return new Response("hello"); } };');

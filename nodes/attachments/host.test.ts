@@ -6,13 +6,13 @@ import type { FeedItem, Runnable } from '#shared/contracts/feed.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
-import { callSocket } from '../testing/world.node.ts';
-import { BindingHost, type BindingHostOptions } from './host.node.ts';
+import { callSocket } from '../testing/world.ts';
+import { BindingHost, type BindingHostOptions } from './host.ts';
 import type { BindingKind } from './kind.ts';
 
 const fragile: BindingKind = {
   name: 'fragile',
-  thread: new URL('./testing/fragile.node.ts', import.meta.url),
+  thread: new URL('./testing/fragile.ts', import.meta.url),
   data: undefined,
   bound: {
     declare: () => {

@@ -5,12 +5,12 @@
 import { test } from 'vitest';
 import { z } from 'zod';
 import { parseVersionId } from '#shared/ids.ts';
-import { callSocket, World } from '../testing/world.node.ts';
+import { callSocket, World } from '../testing/world.ts';
 import type { BindingKind } from './kind.ts';
 
 const echo: BindingKind = {
   name: 'echo',
-  thread: new URL('./testing/echo.node.ts', import.meta.url),
+  thread: new URL('./testing/echo.ts', import.meta.url),
   data: { comesUpMs: 0 },
   unavailable: 'kv_unavailable',
   stateOf: () => undefined,

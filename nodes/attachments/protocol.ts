@@ -4,7 +4,7 @@
  */
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { LogLevel } from '#shared/runtime/log.ts';
-import type { SocketPlace } from './listen.node.ts';
+import type { SocketPlace } from './listen.ts';
 
 /** One listening socket: whoever connects to it is the instance, and may reach `target` and nothing else. */
 export interface BindingSocket<T = unknown> extends SocketPlace {

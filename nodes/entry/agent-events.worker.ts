@@ -1,6 +1,6 @@
 /**
  * What the agent tells an instance that is no request of a caller: lifecycle hooks today. Behind a socket of its own in
- * the slot's folder (instances/events.node.ts).
+ * the slot's folder (instances/events.ts).
  */
 import entrypoints from 'cloudflare-internal:workers';
 import type { EntrypointClass } from './classes.worker.ts';

@@ -1,4 +1,4 @@
-/** Modules inside workerd, which only modules of an extension may import (pack.node.ts). */
+/** Modules inside workerd, which only modules of an extension may import (pack.ts). */
 declare module 'node-internal:async_hooks' {
   class AsyncLocalStorage<T> {
     getStore(): T | undefined;

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { callSocket, World, type TestVersion } from '../testing/world.node.ts';
+import { callSocket, World, type TestVersion } from '../testing/world.ts';
 
 let world: World;
 beforeAll(async () => {

@@ -1,7 +1,7 @@
 /**
  * Stands between workerd and the user's module: request scope for logs, exceptions, event functions.
  *
- * A module inside workerd's extension (pack.node.ts), out of reach of user code. The generated entry module
+ * A module inside workerd's extension (pack.ts), out of reach of user code. The generated entry module
  * imports the user's main as a namespace and exports what {@link wrapModule} or {@link wrapEvent} return. A missing
  * handler throws here, at start-up, so that it is refused before it takes traffic.
  */

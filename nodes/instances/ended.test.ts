@@ -1,7 +1,7 @@
 import { test } from 'vitest';
 import { z } from 'zod';
 import { exitReportSchema } from '#shared/contracts/nodes.ts';
-import { World } from '../testing/world.node.ts';
+import { World } from '../testing/world.ts';
 
 test('an instance that has ended is not started again under its id', async ({ expect }) => {
   await using world = await World.start({ slots: 1 });

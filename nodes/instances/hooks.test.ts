@@ -10,7 +10,7 @@ import {
 } from '#shared/contracts/nodes.ts';
 import { functionConfigSchema } from '#shared/contracts/config.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
+import { callSocket, World, type SourceModule } from '../testing/world.ts';
 
 let world: World;
 beforeAll(async () => {

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import { exitReportSchema, type LogEntry } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { sampleProcess } from '../sandbox/proc.node.ts';
-import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
+import { sampleProcess } from '../sandbox/proc.ts';
+import { callSocket, World, type SourceModule } from '../testing/world.ts';
 
 let world: World;
 beforeAll(async () => {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import { exitReportSchema, type ExitReport, type OverdueReport } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
+import { callSocket, World, type SourceModule } from '../testing/world.ts';
 
 let world: World;
 beforeAll(async () => {

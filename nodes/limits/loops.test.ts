@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { exitReportSchema, type ExitReport } from '#shared/contracts/nodes.ts';
 import { machineMs } from '#shared/runtime/machine-clock.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { callSocket, World, type SourceModule } from '../testing/world.node.ts';
+import { callSocket, World, type SourceModule } from '../testing/world.ts';
 
 const CPU_MS = 150;
 const LOOPS: Readonly<Record<string, string>> = {

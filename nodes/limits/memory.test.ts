@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import { exitReportSchema, type ExitReport } from '#shared/contracts/nodes.ts';
-import { callSocket, World } from '../testing/world.node.ts';
+import { callSocket, World } from '../testing/world.ts';
 
 const HOGS: Readonly<Record<string, string>> = {
   'the heap, in arrays': 'for (;;) kept.push(new Array(10_000).fill(Math.random()));',

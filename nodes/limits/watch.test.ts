@@ -1,7 +1,7 @@
 /** Verdicts of the watchdog over made-up samples. */
 import { describe, test } from 'vitest';
 import type { OverdueReport } from '#shared/contracts/nodes.ts';
-import { parseCpuMs } from '../sandbox/proc.node.ts';
+import { parseCpuMs } from '../sandbox/proc.ts';
 import {
   newWatch,
   onOverdue,

@@ -1,6 +1,6 @@
 /**
  * Decides when an instance has broken its CPU or memory limit, from samples of its process. Pure: the
- * driver (watchdog.node.ts) reads /proc, sends probes and kills.
+ * driver (watchdog.ts) reads /proc, sends probes and kills.
  *
  * A probe is a request that workerd answers without running user code. One JavaScript thread does
  * everything in the process, so a probe without an answer while CPU is burnt means code that does not

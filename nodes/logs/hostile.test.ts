@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { callSocket, World } from '../testing/world.node.ts';
+import { callSocket, World } from '../testing/world.ts';
 
 let world: World;
 beforeAll(async () => {

@@ -9,7 +9,7 @@ import { ByteBucket } from './bucket.ts';
 import { LogCollector } from './collector.ts';
 import { LineSplitter } from './lines.ts';
 import { parseStderrLine, parseStdoutLine } from './parse.ts';
-import { LogStore } from './store.node.ts';
+import { LogStore } from './store.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const versionId = versionIdSchema.parse('default/f@1');

@@ -12,7 +12,7 @@
  * Version 1: below our own group in each hierarchy, so that what limits the agent limits its slots too.
  */
 import { dirname, join } from 'node:path';
-import type { CgroupTree } from './cgroup-tree.node.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
 
 export interface GroupLimits {
   readonly memoryBytes: number;

@@ -8,9 +8,9 @@ import { dirname, join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'vitest';
 import { FakeClock, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
-import { openCgroups, type Cgroups } from './cgroup.node.ts';
+import { openCgroups, type Cgroups } from './cgroup.ts';
 import { ownPath } from './cgroup-places.ts';
-import type { CgroupTree } from './cgroup-tree.node.ts';
+import type { CgroupTree } from './cgroup-tree.ts';
 import { TIER_LIMITS } from './tiers.ts';
 
 const AGENT_PID = 4_242;

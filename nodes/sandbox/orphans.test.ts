@@ -6,7 +6,7 @@ import process from 'node:process';
 import { test } from 'vitest';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
-import { killOrphans } from './orphans.node.ts';
+import { killOrphans } from './orphans.ts';
 
 function waiting(argv0: string, argument: string): ChildProcess {
   const script = 'process.stdout.write("up"); setInterval(() => {}, 1_000);';

@@ -1,5 +1,5 @@
 /**
- * The command line of a slot, as data. Pure: what the machine has is found by `detect.node.ts`.
+ * The command line of a slot, as data. Pure: what the machine has is found by `detect.ts`.
  *
  * Order of the wrappers: setpriv gives up root (bwrap then works in a user namespace of a user that owns
  * nothing), prlimit sets limits that the process can never raise, bwrap builds the empty world around

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
 import { nodeStatusSchema, type NodeStatus } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
-import { callSocket, World, type SourceModule, type TestVersion } from '../testing/world.node.ts';
+import { callSocket, World, type SourceModule, type TestVersion } from '../testing/world.ts';
 
 let world: World;
 let status: NodeStatus;

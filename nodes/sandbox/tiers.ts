@@ -1,6 +1,6 @@
 /**
  * How tightly each tier holds an instance, as data. What the machine has to enforce it with is found by
- * detect.node.ts; profile.ts turns both into a command line, cgroup.node.ts into a group.
+ * detect.ts; profile.ts turns both into a command line, cgroup.node.ts into a group.
  */
 import type { Tier } from '#shared/contracts/config.ts';
 

@@ -1,5 +1,5 @@
 /**
- * Life of a slot, from spawn to end. Pure: the driver (slot.node.ts) tells what happened and acts on the
+ * Life of a slot, from spawn to end. Pure: the driver (slot.ts) tells what happened and acts on the
  * state.
  *
  * spawning → waiting → starting → running → draining → ended, and `killing` from anywhere alive. An

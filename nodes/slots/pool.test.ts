@@ -2,9 +2,9 @@
 import { beforeEach, describe, test } from 'vitest';
 import { FakeClock, memoryLog, waitFor, type LoggedLine } from '#shared/testing/fakes.ts';
 import { SLOT_BYTES } from './demand.ts';
-import { SlotPool } from './pool.node.ts';
+import { SlotPool } from './pool.ts';
 import type { Guest, GuestEnd, GuestReady } from './runner.ts';
-import { Slot } from './slot.node.ts';
+import { Slot } from './slot.ts';
 
 /** A promise and the means to resolve it. */
 function open<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
-import { callSocket } from '../testing/world.node.ts';
-import { detectSandbox, type Sandbox } from '../sandbox/detect.node.ts';
+import { callSocket } from '../testing/world.ts';
+import { detectSandbox, type Sandbox } from '../sandbox/detect.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
 import type { Guest, SlotRunner } from './runner.ts';
 

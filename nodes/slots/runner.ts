@@ -1,6 +1,6 @@
 /**
  * What a slot is made of, as a port. Slot and pool know nothing else of it: a process in namespaces stands
- * behind it today (sandbox/process-runner.node.ts), a virtual machine per instance could tomorrow.
+ * behind it today (sandbox/process-runner.ts), a virtual machine per instance could tomorrow.
  *
  * A guest is one workerd that waits for one config. Its folder holds its sockets: workerd's own, and those
  * that the agent serves for it (sockets.ts); a machine would forward both.

@@ -4,8 +4,8 @@ import type { Runnable } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import type { BindingKind, DeclaredBinding } from '../attachments/kind.ts';
-import type { OpenBinding } from '../code/open-secrets.node.ts';
-import { EVENTS_ENTRYPOINT, type EntryModules } from '../entry/pack.node.ts';
+import type { OpenBinding } from '../code/open-secrets.ts';
+import { EVENTS_ENTRYPOINT, type EntryModules } from '../entry/pack.ts';
 import {
   bindingSocket,
   CACHE_SOCKET,

@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path';
 import { Message } from 'capnp-es';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
-import { findWorkerd } from '../sandbox/binaries.node.ts';
+import { findWorkerd } from '../sandbox/binaries.ts';
 import type { WorkerdConfig } from './config.ts';
 import { encodeWorkerdConfig } from './encode.ts';
 import { Config, Service_Which, Worker_Binding_Which, Worker_Module_Which } from './generated/workerd.js';

@@ -10,7 +10,7 @@ import { isTest, sourceFiles } from './imports.ts';
 
 const TRANSPORT = 'shared/runtime/transport.node.ts';
 /** What speaks to others than the platform: the origins that functions fetch, the platform's own API from outside. */
-const OUTSIDE: ReadonlySet<string> = new Set(['nodes/attachments/egress/dial.node.ts']);
+const OUTSIDE: ReadonlySet<string> = new Set(['nodes/attachments/egress/dial.ts']);
 
 const LAWS: readonly (readonly [says: string, breaks: RegExp])[] = [
   [

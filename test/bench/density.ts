@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
-import { callSocket } from '#nodes/testing/world.node.ts';
+import { callSocket } from '#nodes/testing/world.ts';
 import { closeServer, serveAt } from '#shared/runtime/transport.node.ts';
 import { AgentProcess } from '../support/agent.ts';
 import { processTree, treeMemory } from '../support/proc.ts';

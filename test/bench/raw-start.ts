@@ -2,8 +2,8 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { findWorkerd } from '#nodes/sandbox/binaries.node.ts';
-import { callSocket } from '#nodes/testing/world.node.ts';
+import { findWorkerd } from '#nodes/sandbox/binaries.ts';
+import { callSocket } from '#nodes/testing/world.ts';
 import { encodeWorkerdConfig } from '#nodes/workerd/encode.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { saying } from './functions.ts';

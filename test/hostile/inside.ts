@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import process from 'node:process';
-import { buildRootfs } from '#nodes/sandbox/rootfs.node.ts';
+import { buildRootfs } from '#nodes/sandbox/rootfs.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { processTree } from '../support/proc.ts';
 import { optionOf, type SlotProcess } from './slots.ts';

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import process from 'node:process';
-import { World } from '#nodes/testing/world.node.ts';
+import { World } from '#nodes/testing/world.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 
 const SAID_LENGTH_MAX = 20_000;

@@ -20,7 +20,7 @@ export interface AssetsData {
 export function assetBindings(data: AssetsData): BindingKind {
   return {
     name: 'assets',
-    thread: threadModule('./assets/main.node'),
+    thread: threadModule('./assets/main'),
     data,
     bound: {
       declare: ({ name }, { service, socketName }) => ({

@@ -7,7 +7,7 @@ import { Shares } from '#shared/shares.ts';
 import { FakeClock, memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { answerOf, sizeOf, storedOf, type Stored } from './rules.ts';
-import { cacheServer } from './serve.node.ts';
+import { cacheServer } from './serve.ts';
 
 const NOW = 1_800_000_000_000;
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -15,7 +15,7 @@ const CACHE = 'cache';
 export function cacheBindings(): BindingKind {
   return {
     name: CACHE,
-    thread: threadModule('./cache/main.node'),
+    thread: threadModule('./cache/main'),
     data: {},
     always: {
       file: CACHE_SOCKET,

@@ -3,7 +3,7 @@ import { describe, test } from 'vitest';
 import { Shares } from '#shared/shares.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
 import { Budget, TAGS_MAX } from './budget.ts';
-import { Names, type NameAnswer, type Resolve } from './names.node.ts';
+import { Names, type NameAnswer, type Resolve } from './names.ts';
 import { RefusalMeter } from '../refusal-meter.ts';
 
 const sharesOf = (total: number) => ({

@@ -15,9 +15,9 @@ import {
   tcpTarget,
   webSocketTarget,
   type DnsTarget,
-} from '../../testing/targets.node.ts';
+} from '../../testing/targets.ts';
 import { FETCHER } from '../../testing/fetcher.ts';
-import { callSocket, World, type Answer, type TestVersion } from '../../testing/world.node.ts';
+import { callSocket, World, type Answer, type TestVersion } from '../../testing/world.ts';
 
 const ALL: EgressRules = { allow: ['*:*'], deny: [], headers: [] };
 

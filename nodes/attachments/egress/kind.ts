@@ -26,7 +26,7 @@ export interface EgressSettings {
 export function egressKind(data: EgressSettings): BindingKind {
   return {
     name: 'egress',
-    thread: threadModule('./egress/main.node'),
+    thread: threadModule('./egress/main'),
     data,
     startsWithAgent: true,
     always: {

@@ -5,7 +5,7 @@
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { LIMITS } from '#shared/limits.ts';
-import { callSocket, World } from '../../testing/world.node.ts';
+import { callSocket, World } from '../../testing/world.ts';
 
 let world: World;
 let silent: Server;

@@ -9,12 +9,12 @@ import { versionIdSchema } from '#shared/ids.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { memoryLog, standStill, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
-import { listenAt } from '../listen.node.ts';
-import { httpTarget, tcpTarget, type Target } from '../../testing/targets.node.ts';
+import { listenAt } from '../listen.ts';
+import { httpTarget, tcpTarget, type Target } from '../../testing/targets.ts';
 import { deferred } from './deferred.ts';
-import { EgressHost, type EgressHostOptions } from './host.node.ts';
+import { EgressHost, type EgressHostOptions } from './host.ts';
 import type { EgressTerms } from './kind.ts';
-import type { NameAnswer } from './names.node.ts';
+import type { NameAnswer } from './names.ts';
 
 interface ProxyOptions {
   readonly rules?: object;

@@ -10,8 +10,8 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { memoryLog, waitFor, type LoggedLine } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { join } from 'node:path';
-import { BindingHost } from '../host.node.ts';
-import { httpTarget } from '../../testing/targets.node.ts';
+import { BindingHost } from '../host.ts';
+import { httpTarget } from '../../testing/targets.ts';
 import { egressKind } from './kind.ts';
 
 function runnable(): Runnable {

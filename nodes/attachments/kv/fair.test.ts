@@ -7,8 +7,8 @@ import { Shares } from '#shared/shares.ts';
 import { FakeClock, memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { Line } from './line.ts';
-import { kvServer } from './serve.node.ts';
-import { KvStore } from './store.node.ts';
+import { kvServer } from './serve.ts';
+import { KvStore } from './store.ts';
 
 const VALUE_BYTES = 4 * 1_048_576;
 /** Of the hostile account, each one read after the other. */

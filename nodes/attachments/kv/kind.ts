@@ -17,7 +17,7 @@ export interface KvData {
 export function kvBindings(data: KvData): BindingKind {
   return {
     name: 'kv',
-    thread: threadModule('./kv/main.node'),
+    thread: threadModule('./kv/main'),
     data,
     bound: {
       declare: ({ name }, { service, socketName }) => ({

@@ -18,8 +18,8 @@ import {
   type KvEntry,
   type ListRequest,
 } from './rules.ts';
-import { kvServer, type KvServerDeps } from './serve.node.ts';
-import { KvStore } from './store.node.ts';
+import { kvServer, type KvServerDeps } from './serve.ts';
+import { KvStore } from './store.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (value: Uint8Array | undefined): string | undefined =>

@@ -3,7 +3,7 @@ import { KV_LIMITS, kvQuestionSchema, type KvKeys } from '#shared/contracts/kv.t
 import { PlatformError } from '#shared/errors.ts';
 import type { Quotas } from './quota.ts';
 import { cursorOf, keyBytes, listRequest, type ListRequest } from './rules.ts';
-import type { KvStore } from './store.node.ts';
+import type { KvStore } from './store.ts';
 
 /** @throws {PlatformError} `kv_invalid` for what is no question; `not_found`; those of the store. */
 export async function answerKv(

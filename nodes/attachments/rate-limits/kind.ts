@@ -1,14 +1,14 @@
 /** Rate-limit bindings, as the agent plugs them in. */
 import { rateLimitTermsSchema } from '#shared/contracts/bindings.ts';
 import { parseVersionId } from '#shared/ids.ts';
-import { RATE_LIMIT } from '../../entry/pack.node.ts';
+import { RATE_LIMIT } from '../../entry/pack.ts';
 import { threadModule, type BindingKind } from '../kind.ts';
 import type { RateRule } from './windows.ts';
 
 export function rateLimitBindings(): BindingKind {
   return {
     name: 'rate-limit',
-    thread: threadModule('./rate-limits/main.node'),
+    thread: threadModule('./rate-limits/main'),
     data: undefined,
     bound: {
       declare: ({ name }, { service, socketName }) => ({

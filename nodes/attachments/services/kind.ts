@@ -15,7 +15,7 @@ export interface ServicesData {
 export function serviceBindings(data: ServicesData): BindingKind {
   return {
     name: 'service',
-    thread: threadModule('./services/main.node'),
+    thread: threadModule('./services/main'),
     data,
     bound: {
       declare: ({ name }, { service, socketName, rpcHost }) => ({

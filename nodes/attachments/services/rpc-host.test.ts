@@ -3,7 +3,7 @@ import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { tempFolder } from '#shared/testing/temp.node.ts';
-import { ensureRpcHost } from './rpc-host.node.ts';
+import { ensureRpcHost } from './rpc-host.ts';
 
 describe('ensureRpcHost()', () => {
   test('gives every node the same, also when they start at once', async ({ expect }) => {

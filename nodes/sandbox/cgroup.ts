@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Timers } from '#shared/runtime/clock.ts';
 import { MEMORY_OVERHEAD_MB } from '../limits/watch.ts';
 import { cgroupPlaces, type CgroupPlace, type GroupLimits, type Hierarchy } from './cgroup-places.ts';
-import { systemCgroupTree, type CgroupTree } from './cgroup-tree.node.ts';
+import { systemCgroupTree, type CgroupTree } from './cgroup-tree.ts';
 import type { TierLimits } from './tiers.ts';
 
 const MIB = 1_048_576;

@@ -9,9 +9,9 @@ import { SharedCache } from '#shared/shared-cache.ts';
 import { Shares } from '#shared/shares.ts';
 import { buildWorkerdConfig, type BuildOptions } from '../workerd/build.ts';
 import { encodeWorkerdConfig } from '../workerd/encode.ts';
-import type { Program } from '../slots/slot.node.ts';
+import type { Program } from '../slots/slot.ts';
 import type { BlobCache } from '#shared/blobs/cache.node.ts';
-import type { OpenSecrets } from './open-secrets.node.ts';
+import type { OpenSecrets } from './open-secrets.ts';
 
 export interface ProgramsOptions extends Omit<BuildOptions, 'secrets'> {
   readonly openSecrets: OpenSecrets;

@@ -5,7 +5,7 @@ import type { OverdueReport, SlowReport } from '#shared/contracts/nodes.ts';
 import { transitMs } from '#shared/runtime/machine-clock.node.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Guest } from '../slots/runner.ts';
-import { probe } from './probe.node.ts';
+import { probe } from './probe.ts';
 import {
   newWatch,
   onOverdue,

@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { errors, type Dispatcher } from 'undici';
 import { PlatformError } from '#shared/errors.ts';
 import { deferred } from './deferred.ts';
-import type { Connection } from './connections.node.ts';
+import type { Connection } from './connections.ts';
 import { responseHeaders } from './headers.ts';
 import { refusal } from './refusal.ts';
 

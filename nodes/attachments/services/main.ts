@@ -12,12 +12,12 @@ import { Shares } from '#shared/shares.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
 import { RefusalMeter } from '../refusal-meter.ts';
-import { runThread, type Refused, type ThreadPart } from '../run-thread.node.ts';
+import { runThread, type Refused, type ThreadPart } from '../run-thread.ts';
 import { newRequestId, type ServiceDeps, type ServiceSocket } from './caller.ts';
 import { CallDepths } from './depth.ts';
-import { forwardFetch, problemText } from './fetch.node.ts';
+import { forwardFetch, problemText } from './fetch.ts';
 import type { ServicesData } from './kind.ts';
-import { connectRpc } from './rpc.node.ts';
+import { connectRpc } from './rpc.ts';
 import { CallerSessions } from './sessions.ts';
 import { Targets, type ServiceTarget } from './targets.ts';
 

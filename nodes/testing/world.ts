@@ -20,7 +20,7 @@ import { memoryLog, type LoggedLine } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { problemResponse, PlatformError } from '#shared/errors.ts';
 import { startAgent } from '../plane.ts';
-import { boxFolder, type AgentOptions } from '../agent/parts.node.ts';
+import { boxFolder, type AgentOptions } from '../agent/parts.ts';
 
 export interface SourceModule {
   readonly name: string;

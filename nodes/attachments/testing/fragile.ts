@@ -5,7 +5,7 @@ import { resourceLimits } from 'node:worker_threads';
 import { accountNameSchema, functionNameSchema } from '#shared/ids.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { StateEntry } from '../protocol.ts';
-import { runThread } from '../run-thread.node.ts';
+import { runThread } from '../run-thread.ts';
 
 await runThread<string>((_data, _log, refused) => {
   const known = new Map<string, unknown>();

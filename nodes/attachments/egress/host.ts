@@ -10,14 +10,14 @@ import { Shares } from '#shared/shares.ts';
 import { importKeyEncryptionKey } from '#shared/seal.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import { COMPLETE, type BindingSocket, type StateEntry } from '../protocol.ts';
-import type { Refused, ThreadPart } from '../run-thread.node.ts';
+import type { Refused, ThreadPart } from '../run-thread.ts';
 import { addressPolicy } from './addresses.ts';
-import { createDial, type Dial } from './dial.node.ts';
+import { createDial, type Dial } from './dial.ts';
 import type { EgressSettings, EgressTerms } from './kind.ts';
-import { dnsResolver, Names, type Resolve } from './names.node.ts';
+import { dnsResolver, Names, type Resolve } from './names.ts';
 import { RefusalMeter } from '../refusal-meter.ts';
 import { Secrets } from './secrets.ts';
-import { SlotProxy, type EgressUsage } from './slot-proxy.node.ts';
+import { SlotProxy, type EgressUsage } from './slot-proxy.ts';
 
 const CONNECT_MS_MAX = 10_000;
 

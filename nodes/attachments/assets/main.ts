@@ -2,9 +2,9 @@
 import { LIMITS } from '#shared/limits.ts';
 import { ASSET_DISK_BYTES_MAX, ASSET_MEMORY_BYTES_MAX, AssetLibrary } from '#shared/assets/library.node.ts';
 import { peerOf } from '#shared/runtime/transport.node.ts';
-import { runThread } from '../run-thread.node.ts';
+import { runThread } from '../run-thread.ts';
 import type { AssetsData, AssetsTarget } from './kind.ts';
-import { assetServer } from './serve.node.ts';
+import { assetServer } from './serve.ts';
 
 await runThread<AssetsTarget>(async (data, log) => {
   const { folder, controlAddress } = data as AssetsData;

@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import { Client } from 'undici';
-import type { Dial } from './dial.node.ts';
+import type { Dial } from './dial.ts';
 import type { Shares } from '#shared/shares.ts';
 import { refusal } from './refusal.ts';
 import type { Rules } from './rules.ts';

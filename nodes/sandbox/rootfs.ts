@@ -9,7 +9,7 @@ import { chmod, copyFile, link, lstat, mkdir, readdir, rename, rm, stat } from '
 import { basename, dirname, join } from 'node:path';
 import process from 'node:process';
 import { PlatformError } from '#shared/errors.ts';
-import { librariesOf } from './binaries.node.ts';
+import { librariesOf } from './binaries.ts';
 
 /**
  * Creates a folder of this user that others may pass through but not list: the unprivileged user of the

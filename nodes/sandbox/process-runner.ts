@@ -17,11 +17,11 @@ import { LIMITS } from '#shared/limits.ts';
 import type { Timer, Timers } from '#shared/runtime/clock.ts';
 import { gatherOutput } from '../slots/gather.ts';
 import type { Guest, GuestEnd, GuestEvents, GuestIdentity, GuestReady, SlotRunner } from '../slots/runner.ts';
-import type { Cgroups, GroupTerms } from './cgroup.node.ts';
+import type { Cgroups, GroupTerms } from './cgroup.ts';
 import type { IdentitySource } from './identities.ts';
 import type { Sample } from '../limits/watch.ts';
-import type { Priority } from './priority.node.ts';
-import { sampleProcess } from './proc.node.ts';
+import type { Priority } from './priority.ts';
+import { sampleProcess } from './proc.ts';
 import {
   CONTROL_FD,
   dataLimitBytes,

@@ -5,9 +5,9 @@ import type { Runnable } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { ByteBucket } from '../logs/bucket.ts';
 import { LogCollector } from '../logs/collector.ts';
-import type { Programs } from '../code/programs.node.ts';
-import type { Program, Slot } from '../slots/slot.node.ts';
-import { launch, type LaunchOptions } from './launch.node.ts';
+import type { Programs } from '../code/programs.ts';
+import type { Program, Slot } from '../slots/slot.ts';
+import { launch, type LaunchOptions } from './launch.ts';
 
 const LOG_LINES_MAX = 50;
 /** The line with the exports was written before the process listened, and is on its way. */

@@ -10,9 +10,9 @@ import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { AttachedSlot, Attachment } from './attachment.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { callHook } from './hooks.node.ts';
-import type { SlotPool } from '../slots/pool.node.ts';
-import type { Program, Slot, SlotSink, StartOutcome } from '../slots/slot.node.ts';
+import { callHook } from './hooks.ts';
+import type { SlotPool } from '../slots/pool.ts';
+import type { Program, Slot, SlotSink, StartOutcome } from '../slots/slot.ts';
 import { parseStartupFailure, type StartupFailure } from '../slots/stderr.ts';
 import { WAIT_MS_MAX, type Starts } from './starts.ts';
 

@@ -12,7 +12,7 @@ import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { Shares } from '#shared/shares.ts';
 import { NO_DEMAND, onDemand, poolTarget, type PoolBounds } from './demand.ts';
-import type { Slot } from './slot.node.ts';
+import type { Slot } from './slot.ts';
 
 export interface PoolOptions extends PoolBounds {
   readonly spawn: () => Promise<Slot>;

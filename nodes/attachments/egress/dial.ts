@@ -9,7 +9,7 @@ import { connect as connectTls, type SecureContext } from 'node:tls';
 import type { Timers } from '#shared/runtime/clock.ts';
 import { deferred } from './deferred.ts';
 import type { AddressPolicy } from './addresses.ts';
-import type { Names } from './names.node.ts';
+import type { Names } from './names.ts';
 import { refusal } from './refusal.ts';
 import type { Rules } from './rules.ts';
 import type { ConnectTarget, Target } from './target.ts';

@@ -2,10 +2,10 @@
 import { systemClock } from '#shared/runtime/clock.ts';
 import { SharedCache } from '#shared/shared-cache.ts';
 import { Shares } from '#shared/shares.ts';
-import { runThread } from '../run-thread.node.ts';
+import { runThread } from '../run-thread.ts';
 import type { CacheTarget } from './kind.ts';
 import { sizeOf, type Stored } from './rules.ts';
-import { cacheServer, keyPrefix } from './serve.node.ts';
+import { cacheServer, keyPrefix } from './serve.ts';
 
 await runThread<CacheTarget>((_data, log) => {
   const deps = {

@@ -6,7 +6,7 @@ import { asPlatformError } from '#shared/errors.ts';
 import { systemTimers } from '#shared/runtime/clock.ts';
 import type { Log, LogLevel } from '#shared/runtime/log.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
-import { listenAt } from './listen.node.ts';
+import { listenAt } from './listen.ts';
 import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
 
 export interface ThreadPart<T> {

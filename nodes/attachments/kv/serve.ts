@@ -22,7 +22,7 @@ import {
   metadataOf,
 } from './rules.ts';
 import type { Line } from './line.ts';
-import type { KvStore } from './store.node.ts';
+import type { KvStore } from './store.ts';
 
 export interface KvServerDeps {
   readonly store: Pick<KvStore, 'get' | 'put' | 'delete' | 'list'>;

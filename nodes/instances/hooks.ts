@@ -1,6 +1,6 @@
-/** Lifecycle hooks: events of an instance (events.node.ts), and what their outcomes mean in words. */
+/** Lifecycle hooks: events of an instance (events.ts), and what their outcomes mean in words. */
 import type { Hooks } from '#shared/contracts/config.ts';
-import { invoke, type EventCall } from './events.node.ts';
+import { invoke, type EventCall } from './events.ts';
 
 export type HookOutcome =
   | { readonly kind: 'done' }

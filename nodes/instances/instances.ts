@@ -12,12 +12,12 @@ import type {
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { VersionId } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import type { Programs } from '../code/programs.node.ts';
+import type { Programs } from '../code/programs.ts';
 import { LogCollector } from '../logs/collector.ts';
-import type { LogStore } from '../logs/store.node.ts';
-import type { Program, Slot } from '../slots/slot.node.ts';
-import { callHook } from './hooks.node.ts';
-import { launch, type LaunchOptions } from './launch.node.ts';
+import type { LogStore } from '../logs/store.ts';
+import type { Program, Slot } from '../slots/slot.ts';
+import { callHook } from './hooks.ts';
+import { launch, type LaunchOptions } from './launch.ts';
 import { stoppedBeforeStart } from './starts.ts';
 
 export interface InstancesOptions {

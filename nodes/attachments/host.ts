@@ -12,7 +12,7 @@ import type { AttachedSlot, Attachment } from '../instances/attachment.ts';
 import type { BindingKind } from './kind.ts';
 import { COMPLETE, type StateEntry } from './protocol.ts';
 import { bindingSocket } from '../slots/sockets.ts';
-import { BindingThread, type SpawnThread } from './thread.node.ts';
+import { BindingThread, type SpawnThread } from './thread.ts';
 
 /** Functions whose usage waits to be fetched; with more, the oldest are dropped. */
 const USAGE_FUNCTIONS_MAX = 10_000;

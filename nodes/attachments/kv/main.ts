@@ -1,13 +1,13 @@
 /** Thread of the KV bindings: libSQL's synchronous calls block it, and nothing else of the node. */
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { Shares } from '#shared/shares.ts';
-import { runThread } from '../run-thread.node.ts';
+import { runThread } from '../run-thread.ts';
 import type { KvData, KvTarget } from './kind.ts';
 import { Quotas } from './quota.ts';
 import { Line } from './line.ts';
 import { answerKv } from './questions.ts';
-import { kvServer, type KvServerDeps } from './serve.node.ts';
-import { KvStore } from './store.node.ts';
+import { kvServer, type KvServerDeps } from './serve.ts';
+import { KvStore } from './store.ts';
 
 const SWEEP_MS = 10_000;
 const SWEEP_PAUSE_MS = 20;

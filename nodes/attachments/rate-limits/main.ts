@@ -1,7 +1,7 @@
 /** Thread of the rate-limit bindings. Its counts end with it: limits then begin anew. */
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
-import { runThread } from '../run-thread.node.ts';
-import { rateLimitServer } from './serve.node.ts';
+import { runThread } from '../run-thread.ts';
+import { rateLimitServer } from './serve.ts';
 import { Windows, type RateRule } from './windows.ts';
 
 const SWEEP_MS = 10_000;

@@ -2,10 +2,10 @@
 import { request, STATUS_CODES, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { HEADER_BYTES_MAX } from './connections.node.ts';
+import { HEADER_BYTES_MAX } from './connections.ts';
 import { headerOf, responseHeaders } from './headers.ts';
 import { refusal } from './refusal.ts';
-import { joinSockets, type TunnelOptions } from './tunnel.node.ts';
+import { joinSockets, type TunnelOptions } from './tunnel.ts';
 
 export interface UpgradeOptions extends TunnelOptions {
   readonly path: string;

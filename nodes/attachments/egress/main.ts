@@ -1,7 +1,7 @@
 /** Thread of the network: traffic never delays the agent's own loop, which watches over CPU time. */
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
-import { runThread } from '../run-thread.node.ts';
-import { EgressHost } from './host.node.ts';
+import { runThread } from '../run-thread.ts';
+import { EgressHost } from './host.ts';
 import type { EgressSettings, EgressTerms } from './kind.ts';
 
 await runThread<EgressTerms>((data, log, refused) =>
