@@ -23,11 +23,14 @@ export async function firstWarmUp(
     await warmUp(load, jobOf(candidate, 16, firstWarmUpMs), candidate.pid, firstWarmUpMs);
 }
 
+/** @param between - runs once a round, while nothing is under load. */
+// oxlint-disable-next-line max-params -- the last one belongs to one part of the bench alone
 export async function interleaved(
   load: LoadGenerator,
   candidates: readonly Candidate[],
   connections: number,
   scale: BenchScale,
+  between: () => void = () => undefined,
 ): Promise<Map<string, Measured[]>> {
   const rounds = new Map<string, Measured[]>(candidates.map(({ name }) => [name, []]));
   for (let round = 0; round < scale.warmRounds; round += 1) {
@@ -37,6 +40,7 @@ export async function interleaved(
       await warmUp(load, job, candidate.pid, scale.warmUpMs);
       rounds.get(candidate.name)?.push(await load.run(job, candidate.pid));
     }
+    between();
     process.stderr.write(`  ${connections} connections: round ${round + 1} of ${scale.warmRounds}\n`);
   }
   return rounds;
