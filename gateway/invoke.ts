@@ -189,6 +189,11 @@ function planOf(
 
 const SIGNATURE_HEADERS: ReadonlySet<string> = new Set(['signature', 'signature-input']);
 const SUBPROTOCOL_HEADER: ReadonlySet<string> = new Set(['sec-websocket-protocol']);
+const SIGNATURE_HIDDEN = {
+  requestDropped: SIGNATURE_HEADERS,
+  query: undefined,
+  subprotocol: undefined,
+} as const;
 const NOTHING_HIDDEN = { requestDropped: undefined, query: undefined, subprotocol: undefined } as const;
 
 /**
@@ -201,12 +206,11 @@ function hiding(
   requestHeaders: string[],
 ): Pick<ForwardPlan, 'requestDropped' | 'query' | 'subprotocol'> {
   const { hidden } = caller;
+  if (hidden?.kind === 'signature') return SIGNATURE_HIDDEN;
   if (hidden?.kind === 'query') return { ...NOTHING_HIDDEN, query: hidden.query };
   if (hidden?.kind === 'subprotocol') {
     if (hidden.rest !== '') requestHeaders.push('sec-websocket-protocol', hidden.rest);
     return { ...NOTHING_HIDDEN, requestDropped: SUBPROTOCOL_HEADER, subprotocol: BEARER_SUBPROTOCOL };
   }
-  return signingKeyIds(call).some(isOurKey)
-    ? { ...NOTHING_HIDDEN, requestDropped: SIGNATURE_HEADERS }
-    : NOTHING_HIDDEN;
+  return signingKeyIds(call).some(isOurKey) ? SIGNATURE_HIDDEN : NOTHING_HIDDEN;
 }

@@ -22,6 +22,7 @@ import type { Peer } from '#shared/runtime/peer.ts';
 import { UsageReporter } from '#shared/usage/reporter.ts';
 import { sendUsage } from '#shared/usage/send.node.ts';
 import { Shares } from '#shared/shares.ts';
+import { nodeCrypto } from '#shared/signatures/crypto.node.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway, type GatewayDeps } from './app.ts';
 import { assetPort } from './assets/serve.node.ts';
@@ -96,7 +97,7 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
     nonces: new NonceCache({ clock: systemClock, shares: shares.nonces }),
     startedMs: options.startedMs ?? systemClock.wallMs(),
     requests: shares.requests,
-    keys: createKeyRing(keyEncryptionKey(layout.keyEncryptionKey)),
+    keys: createKeyRing(keyEncryptionKey(layout.keyEncryptionKey), nodeCrypto),
     leases,
     agent,
     assets: assetPort(library),

@@ -5,7 +5,8 @@ import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
 import { fromBase64Url, toBase64Url } from '#shared/encoding.ts';
 import { seal, unseal, type KeyEncryptionKey } from '#shared/seal.ts';
-import { importEd25519, importHmac, type VerifyKey } from '#shared/signatures/verify.ts';
+import { nodeCrypto } from '#shared/signatures/crypto.node.ts';
+import { importEd25519, type VerifyKey } from '#shared/signatures/verify.ts';
 import type { KeyRow } from '../db/keys.ts';
 
 const TOKEN_PREFIX = 'iso_';
@@ -116,9 +117,9 @@ export async function makeKey(
 export async function verifyKeyOf(row: KeyRow, kek: KeyEncryptionKey): Promise<VerifyKey | undefined> {
   switch (row.algorithm) {
     case 'ed25519':
-      return importEd25519(row.material);
+      return nodeCrypto.ed25519(row.material);
     case 'hmac-sha256':
-      return importHmac(await unseal(kek, row.material, row.id));
+      return nodeCrypto.hmac(await unseal(kek, row.material, row.id));
     case 'token':
       return undefined;
   }

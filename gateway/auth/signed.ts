@@ -16,6 +16,7 @@ import type { Call } from '../ports.ts';
 import { DEFAULT_ALIAS, hostName, readLabel } from '../routing/host.ts';
 import type { KeyRing } from './keys.ts';
 import type { AuthOutcome } from './outcome.ts';
+import type { Hidden } from './token-places.ts';
 
 export interface SignedDeps {
   readonly clock: Clock;
@@ -50,6 +51,8 @@ function commandFor({ host }: Pick<Call, 'host'>, called: Pick<FunctionItem, 'na
   return `isoplane invoke ${name}${alias === DEFAULT_ALIAS ? '' : ` --alias ${alias}`}`;
 }
 
+const SIGNATURE: Hidden = { kind: 'signature' };
+
 type Refuse = (code: ErrorCode, detail: string, retryAfterMs?: number) => AuthOutcome;
 
 function refused(command: string, code: ErrorCode, detail: string, retryAfterMs?: number): AuthOutcome {
@@ -76,15 +79,28 @@ function headOf(call: Call): RequestHead {
   };
 }
 
-/** Order matters (shared/signatures/verify.ts): signature, permission, nonce, and only then the body. */
-export async function authenticateSigned(
+interface Signed {
+  readonly deps: SignedDeps;
+  readonly call: Call;
+  readonly called: FunctionItem;
+  readonly signature: ParsedSignature;
+  readonly item: KeyItem;
+  readonly refuse: Refuse;
+}
+
+/**
+ * Order matters (shared/signatures/verify.ts): signature, permission, nonce, and only then the body. Nothing is awaited
+ * that is there already.
+ */
+export function authenticateSigned(
   deps: SignedDeps,
   call: Call,
   called: FunctionItem,
-): Promise<AuthOutcome> {
+): AuthOutcome | Promise<AuthOutcome> {
   const refuse: Refuse = (code, detail, retryAfterMs) =>
     refused(commandFor(call, called), code, detail, retryAfterMs);
-  const parsed = parseSignatures(headOf(call), deps.clock.wallMs());
+  const nowMs = deps.clock.wallMs();
+  const parsed = parseSignatures(headOf(call), nowMs);
   if (parsed.kind === 'refused') return refuse(parsed.code, parsed.reason);
   const signature =
     parsed.signatures.find(({ keyId }) => deps.findKey(keyId)?.account === called.account) ??
@@ -101,31 +117,44 @@ export async function authenticateSigned(
   if (
     item === undefined ||
     item.account !== called.account ||
-    (item.expiresAtMs !== undefined && item.expiresAtMs <= deps.clock.wallMs())
+    (item.expiresAtMs !== undefined && item.expiresAtMs <= nowMs)
   )
     return refuse('signature_invalid', 'no valid key of this account has that keyid');
-  const key = await deps.keys.get(item);
-  if (key === undefined) return { kind: 'deferred' };
-  if (!(await verifySignature(signature, key)))
-    return refuse('signature_invalid', 'the signature does not match the request');
+  const signed: Signed = { deps, call, called, signature, item, refuse };
+  return after(deps.keys.get(item), (key) =>
+    key === undefined
+      ? { kind: 'deferred' }
+      : after(verifySignature(signature, key), (valid) => judge(signed, valid)),
+  );
+}
+
+function after<T, U>(value: T | Promise<T>, judging: (value: T) => U | Promise<U>): U | Promise<U> {
+  return value instanceof Promise ? value.then(judging) : judging(value);
+}
+
+function judge(
+  { deps, call, called, signature, item, refuse }: Signed,
+  valid: boolean,
+): AuthOutcome | Promise<AuthOutcome> {
+  if (!valid) return refuse('signature_invalid', 'the signature does not match the request');
   if (item.functions !== undefined && !item.functions.includes(called.name))
     return refuse('forbidden', 'this key is not allowed to invoke this function');
   const claimed = claimNonce(deps, item, signature, refuse);
-  if (claimed.kind !== 'verified') return claimed;
-  const body = await checkBody(call, called.account, signature, refuse);
-  if (body === undefined) return claimed;
-  claimed.release?.();
-  return body;
+  if (claimed.kind !== 'verified' || (call.bodyBytes === 0 && !signature.coversDigest)) return claimed;
+  return checkBody({ deps, call, called, signature, item, refuse }).then((refusal) => {
+    if (refusal === undefined) return claimed;
+    claimed.release?.();
+    return refusal;
+  });
 }
 
-async function checkBody(
-  call: Call,
-  account: string,
-  signature: ParsedSignature,
-  refuse: Refuse,
-): Promise<AuthOutcome | undefined> {
-  const hasBody = call.bodyBytes !== 0;
-  if (!hasBody && !signature.coversDigest) return undefined;
+async function checkBody({
+  deps,
+  call,
+  called: { account },
+  signature,
+  refuse,
+}: Signed): Promise<AuthOutcome | undefined> {
   if (!signature.coversDigest) return refuse('signature_invalid', 'the signature must cover content-digest');
   const tooLarge = `signed bodies are read whole to check their digest, so at most ${LIMITS.digestBodyBytesMax} bytes`;
   if (call.bodyBytes !== undefined && call.bodyBytes > LIMITS.digestBodyBytesMax)
@@ -135,7 +164,7 @@ async function checkBody(
   if (read.kind === 'failed') return { kind: 'refused', error: read.error, challenge: 'none' };
   if (read.kind !== 'body') return refuse('body_too_large', tooLarge);
   const header = call.header('content-digest');
-  return header !== undefined && (await digestMatches(header, read.bytes))
+  return header !== undefined && (await digestMatches(header, read.bytes, deps.keys.crypto))
     ? undefined
     : refuse('digest_mismatch', 'content-digest is not the sha-256 of the body');
 }
@@ -153,6 +182,7 @@ function claimNonce(
         kind: 'verified',
         principal: principalOf('key', signature.keyId),
         claims: undefined,
+        hidden: SIGNATURE,
         release: claim.release,
       };
     case 'replayed':

@@ -20,6 +20,8 @@ export type TokenPlace =
 export type Hidden =
   /** `rest`: the other subprotocols; empty when there are none. */
   | { readonly kind: 'subprotocol'; readonly rest: string }
+  /** By a key of the platform. */
+  | { readonly kind: 'signature' }
   | { readonly kind: 'query'; readonly query: string };
 
 /** @param authorization - the header's value, which wins over all other places. */

@@ -44,9 +44,9 @@ export function requestHead(
 
 /** Path and query of a target, which may be in absolute form. The path is never empty. */
 function partsOf(target: string): { readonly path: string; readonly query: string } {
-  const origin = /^https?:\/\/[^/?#\\]*/i.exec(target)?.[0] ?? '';
-  const mark = target.indexOf('?', origin.length);
-  const path = mark < 0 ? target.slice(origin.length) : target.slice(origin.length, mark);
+  const begin = target.startsWith('/') ? 0 : (/^https?:\/\/[^/?#\\]*/i.exec(target)?.[0].length ?? 0);
+  const mark = target.indexOf('?', begin);
+  const path = mark < 0 ? target.slice(begin) : target.slice(begin, mark);
   return { path: path === '' ? '/' : path, query: mark < 0 ? '' : target.slice(mark) };
 }
 
@@ -87,10 +87,15 @@ function componentValue(head: RequestHead, name: string): string | undefined {
 
 const FIELD_NAME = /^@?[a-z0-9!#$%&'*+.^_`|~-]+$/;
 
-/** The bytes that are signed, or the reason why they cannot be built. */
+/**
+ * The bytes that are signed, or the reason why they cannot be built.
+ *
+ * @param text - of `covered`, where it is known.
+ */
 export function signatureBase(
   head: RequestHead,
   covered: InnerList,
+  text?: string,
 ): { readonly base: string } | { readonly problem: string } {
   const lines: string[] = [];
   const seen = new Set<string>();
@@ -105,6 +110,6 @@ export function signatureBase(
     if (/[\r\n]/.test(value)) return { problem: `component ${name} holds a line break` };
     lines.push(`"${name}": ${value}`);
   }
-  lines.push(`"@signature-params": ${serializeInnerList(covered)}`);
+  lines.push(`"@signature-params": ${text ?? serializeInnerList(covered)}`);
   return { base: lines.join('\n') };
 }

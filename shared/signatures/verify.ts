@@ -13,6 +13,7 @@ import type { ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { fromBase64Url } from '../encoding.ts';
 import { queryComponent, type RequestHead, signatureBase } from './components.ts';
+import { readPlainInput, readPlainSignature } from './plain.ts';
 import type { SignatureAlgorithm } from './sign.ts';
 
 export interface ParsedSignature {
@@ -48,6 +49,7 @@ const HEADER_BYTES_MAX = 4_096;
 /** Each may cost a verification. */
 const SIGNATURES_MAX = 4;
 const ALWAYS_COVERED = ['@method', '@authority'];
+const encoder = new TextEncoder();
 
 function refused(code: SignatureRefusal['code'], reason: string): SignatureRefusal {
   return { kind: 'refused', code, reason };
@@ -55,7 +57,9 @@ function refused(code: SignatureRefusal['code'], reason: string): SignatureRefus
 
 interface Labelled {
   readonly covered: InnerList;
-  readonly signature: ArrayBuffer;
+  /** `covered` serialised; undefined where that is still to be done. */
+  readonly text: string | undefined;
+  readonly signature: Uint8Array<ArrayBuffer>;
 }
 
 /** Signatures of one request by label, those of proxies among them (RFC 9421 section 4.3). */
@@ -66,6 +70,9 @@ function readHeaders(head: RequestHead): readonly Labelled[] | SignatureRefusal 
     return refused('signature_missing', 'Signature-Input and Signature are both required');
   if (inputHeader.length > HEADER_BYTES_MAX || signatureHeader.length > HEADER_BYTES_MAX)
     return refused('signature_invalid', 'a signature header is too long');
+  const plain = readPlainInput(inputHeader);
+  const signature = plain && readPlainSignature(signatureHeader, plain.label);
+  if (plain !== undefined && signature !== undefined) return [{ ...plain, signature }];
   try {
     const inputs = parseDictionary(inputHeader);
     const signatures = parseDictionary(signatureHeader);
@@ -79,7 +86,7 @@ function readHeaders(head: RequestHead): readonly Labelled[] | SignatureRefusal 
         return refused('signature_invalid', 'Signature-Input must hold inner lists');
       if (!(bytes instanceof ArrayBuffer))
         return refused('signature_invalid', 'Signature must hold bytes under each label of Signature-Input');
-      read.push({ covered: covered as InnerList, signature: bytes });
+      read.push({ covered: covered as InnerList, text: undefined, signature: new Uint8Array(bytes) });
     }
     return read;
   } catch {
@@ -91,6 +98,8 @@ function readHeaders(head: RequestHead): readonly Labelled[] | SignatureRefusal 
 export function signingKeyIds(head: Pick<RequestHead, 'header'>): readonly string[] {
   const input = head.header('signature-input');
   if (input === undefined || input.length > HEADER_BYTES_MAX) return [];
+  const plain = readPlainInput(input)?.covered[1].get('keyid');
+  if (typeof plain === 'string') return [plain];
   try {
     return [...parseDictionary(input).values()].flatMap(([, parameters]) => {
       const keyId = parameters.get('keyid');
@@ -101,14 +110,17 @@ export function signingKeyIds(head: Pick<RequestHead, 'header'>): readonly strin
   }
 }
 
+function covers([items]: InnerList, wanted: string): boolean {
+  return items.some(([name]) => name === wanted);
+}
+
 function coverageProblem(covered: InnerList, head: RequestHead): string | undefined {
-  const names = new Set(covered[0].map(([name]) => name));
-  const missing = ALWAYS_COVERED.filter((name) => !names.has(name));
+  const missing = ALWAYS_COVERED.filter((name) => !covers(covered, name));
   if (missing.length > 0) return `the signature must cover ${missing.join(' and ')}`;
   const coversTarget =
-    names.has('@request-target') ||
-    names.has('@target-uri') ||
-    (names.has('@path') && (names.has('@query') || queryComponent(head) === '?'));
+    covers(covered, '@request-target') ||
+    covers(covered, '@target-uri') ||
+    (covers(covered, '@path') && (covers(covered, '@query') || queryComponent(head) === '?'));
   return coversTarget ? undefined : 'the signature must cover @path and @query, or @target-uri';
 }
 
@@ -134,13 +146,15 @@ export function parseSignatures(head: RequestHead, nowMs: number): ParseOutcome 
 
 function parseOne(
   head: RequestHead,
-  { covered, signature }: Labelled,
+  { covered, text, signature }: Labelled,
   nowMs: number,
 ): ParsedSignature | SignatureRefusal {
   const parameters = covered[1];
-  const [created, expires, nonce, keyId, algorithm] = ['created', 'expires', 'nonce', 'keyid', 'alg'].map(
-    (name) => parameters.get(name),
-  );
+  const created = parameters.get('created');
+  const expires = parameters.get('expires');
+  const nonce = parameters.get('nonce');
+  const keyId = parameters.get('keyid');
+  const algorithm = parameters.get('alg');
   if (typeof created !== 'number' || !Number.isInteger(created))
     return refused('signature_invalid', 'parameter created is required');
   if (expires !== undefined && (typeof expires !== 'number' || !Number.isInteger(expires)))
@@ -164,22 +178,22 @@ function parseOne(
   if (createdMs > nowMs + LIMITS.signatureSkewMs)
     return refused('signature_not_yet_valid', 'created lies in the future');
   if (nowMs >= expiresMs) return refused('signature_expired', 'the signature has expired');
-  const built = signatureBase(head, covered);
+  const built = signatureBase(head, covered, text);
   if ('problem' in built) return refused('signature_invalid', built.problem);
   return {
     keyId,
     algorithm,
-    base: new TextEncoder().encode(built.base),
-    signature: new Uint8Array(signature),
+    base: encoder.encode(built.base),
+    signature,
     nonce,
     createdMs,
     expiresMs,
-    coversDigest: covered[0].some(([name]) => name === 'content-digest'),
+    coversDigest: covers(covered, 'content-digest'),
   };
 }
 
 /** The key decides the algorithm; a signature that claims another one does not verify. */
-export async function verifySignature(parsed: ParsedSignature, key: VerifyKey): Promise<boolean> {
+export function verifySignature(parsed: ParsedSignature, key: VerifyKey): boolean | Promise<boolean> {
   if (parsed.algorithm !== undefined && parsed.algorithm !== key.algorithm) return false;
   return key.verify(parsed.base, parsed.signature);
 }
@@ -208,10 +222,14 @@ export function claimedDigests(header: string | undefined): ReadonlyMap<DigestAl
 }
 
 /** True when the field holds digests that can be checked, and each is the body's. */
-export async function digestMatches(header: string, body: Uint8Array<ArrayBuffer>): Promise<boolean> {
+export async function digestMatches(
+  header: string,
+  body: Uint8Array<ArrayBuffer>,
+  calculator: Pick<SignatureCrypto, 'digest'> = webCrypto,
+): Promise<boolean> {
   const claimed = claimedDigests(header);
-  for (const [name, digest] of claimed)
-    if (!equalBytes(digest, new Uint8Array(await crypto.subtle.digest(DIGESTS[name], body)))) return false;
+  for (const [name, bytes] of claimed)
+    if (!equalBytes(bytes, await calculator.digest(name, body))) return false;
   return claimed.size > 0;
 }
 
@@ -222,6 +240,14 @@ export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
   for (let index = 0; index < left.byteLength; index += 1)
     difference |= (left[index] ?? 0) ^ (right[index] ?? 0);
   return difference === 0;
+}
+
+/** What a host runtime calculates: keys by which signatures are verified, digests of bodies. */
+export interface SignatureCrypto {
+  /** @param publicKey - raw 32 bytes, base64url. */
+  ed25519(publicKey: string): VerifyKey | Promise<VerifyKey>;
+  hmac(secret: Uint8Array): VerifyKey | Promise<VerifyKey>;
+  digest(algorithm: DigestAlgorithm, body: Uint8Array<ArrayBuffer>): Uint8Array | Promise<Uint8Array>;
 }
 
 /** @param publicKey - raw 32 bytes, base64url. */
@@ -247,3 +273,10 @@ export async function importHmac(secret: Uint8Array): Promise<VerifyKey> {
     verify: (data, signature) => crypto.subtle.verify('HMAC', key, signature, data),
   };
 }
+
+/** Wherever there is the Web Crypto API. */
+export const webCrypto: SignatureCrypto = {
+  ed25519: importEd25519,
+  hmac: importHmac,
+  digest: async (algorithm, body) => new Uint8Array(await crypto.subtle.digest(DIGESTS[algorithm], body)),
+};

@@ -129,6 +129,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'shared/metrics/samples.ts': 'process: of one answer of a plane',
   'shared/limits.ts': 'one',
   'shared/runtime/log.ts': 'one',
+  'shared/signatures/crypto.node.ts': 'one',
   'shared/signatures/verify.ts': 'one',
   'shared/upstream/response-parser.ts': 'one',
   'shared/upstream/socket-client.node.ts': 'one',

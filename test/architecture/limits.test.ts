@@ -59,7 +59,7 @@ const TESTS: Readonly<Record<keyof typeof LIMITS, AtBound>> = {
   requestBodyBytesDefault: DEFAULT,
   urlBytesMax: ['gateway/hygiene.node.test.ts', 'bounds the URL'],
   headerBytesMax: ['gateway/hygiene.node.test.ts', 'bounds the headers'],
-  digestBodyBytesMax: ['gateway/auth/auth.test.ts', 'checks the body against its digest and bounds it'],
+  digestBodyBytesMax: ['gateway/auth/signed.test.ts', 'checks the body against its digest and bounds it'],
   bodyGraceMs: [INTAKE, 'gives a body up that does not come'],
   bodyBytesPerSecondMin: [INTAKE, 'lets a body go on that keeps to the least rate'],
   bodyInstanceGraceMs: [INTAKE, 'asks for a higher rate while an instance waits'],
