@@ -19,6 +19,7 @@ import {
   putSecret,
   type SecretRef,
 } from '../db/secrets.ts';
+import { requireFreeName } from '../publish/secrets-in-env.ts';
 import { instant } from '../db/page.ts';
 import {
   FUNCTION_PATH,
@@ -128,9 +129,10 @@ export const secrets: readonly Route[] = [
       const ref = { account: params.account, functionName: params.function, name: params.secret };
       const context = functionSecretContext(ref.account, ref.functionName, ref.name);
       const sealed = await seal(nodeKey, new TextEncoder().encode(body.value), context);
-      const { updatedAtMs, ...told } = await db.write((tx) =>
-        putFunctionSecret(tx, ref, sealed, principal.keyId),
-      );
+      const { updatedAtMs, ...told } = await db.write(async (tx) => {
+        await requireFreeName(tx.orm, ref);
+        return putFunctionSecret(tx, ref, sealed, principal.keyId);
+      });
       return { status: 200, body: { name: ref.name, updatedAt: instant(updatedAtMs), ...told } };
     },
   ),

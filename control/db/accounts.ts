@@ -4,11 +4,11 @@ import type { AccountView } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Ceilings } from '#shared/contracts/ceilings.ts';
 import type { AccountName } from '#shared/ids.ts';
-import { shownJwks } from '../publish/jwks.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { liveVersionIds } from './live.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
 import { accounts, aliases } from './schema.ts';
+import { shownJwks } from './shown.ts';
 
 type AccountRow = typeof accounts.$inferSelect;
 

@@ -15,7 +15,7 @@ import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import { isDiskFull } from '#shared/runtime/disk.node.ts';
-import { Semaphore } from '../semaphore.ts';
+import { Semaphore } from './semaphore.ts';
 import { markPath, readMark, RevisionMark, type Mark } from './mark.ts';
 import { migrate, readMigrations } from './migrate.ts';
 import { audits, changes, meta, type ChangeKind } from './schema.ts';

@@ -1,14 +1,7 @@
 /** Secrets of accounts and of functions: sealed values, and what follows when one changes. */
 import { and, asc, count, eq, gt, inArray, sql } from 'drizzle-orm';
 import type { SecretView } from '#shared/contracts/access.ts';
-import { functionConfigSchema, type FunctionConfig } from '#shared/contracts/config.ts';
-import { envNames } from '../publish/env-names.ts';
-import {
-  bindingOfSecret,
-  functionSecretContext,
-  secretContext,
-  type SealedBinding,
-} from '#shared/contracts/secrets.ts';
+import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { versionId, type AccountName, type FunctionName, type SecretName } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
@@ -162,7 +155,7 @@ export async function listFunctionSecrets(
 /**
  * The function need not exist yet: its first version then starts with the secret.
  *
- * @throws {PlatformError} `quota_exceeded`; `name_taken` when a served version has something else of that name.
+ * @throws {PlatformError} `quota_exceeded`.
  */
 export async function putFunctionSecret(
   tx: WriteTx,
@@ -177,11 +170,6 @@ export async function putFunctionSecret(
     });
   await requireRoom(tx.orm, ref.account);
   const live = await liveVersions(tx.orm, ref.account, ref.functionName);
-  const holder = live.find(({ config }) => namesInEnv(config).has(ref.name));
-  if (holder !== undefined)
-    throw new PlatformError('name_taken', `${ref.name} is in env of version ${holder.number}`, {
-      publicDetail: `Version ${holder.number} of ${ref.functionName} has a variable or binding ${ref.name}: remove it there first.`,
-    });
   const values = { sealed, updatedAt: tx.nowMs, updatedBy: actor };
   await tx.orm
     .insert(functionSecrets)
@@ -242,35 +230,10 @@ async function functionSecretChanged(
   return tx.change('function', `${account}/${functionName}`);
 }
 
-/** Rows of an earlier release may lack members that were added since. */
-function namesInEnv(config: FunctionConfig): ReadonlySet<string> {
-  return new Set(envNames(functionConfigSchema.parse(config)).map(({ name }) => name));
-}
-
-/** What {@link sealedBindings} chooses from. */
+/** All that a version of a function may have in its `env`. */
 export interface KnownSecrets {
   readonly account: readonly SecretRow[];
   readonly own: readonly FunctionSecretRow[];
-}
-
-/** Pure. A function's own secrets, and those that it binds from its account; of one name its own. */
-export function sealedBindings(
-  { account, functionName, config }: Pick<VersionRow, 'account' | 'functionName' | 'config'>,
-  known: KnownSecrets,
-): SealedBinding[] {
-  const taken = namesInEnv(config);
-  const bound = new Map<string, SealedBinding>();
-  for (const entry of config.secrets ?? []) {
-    const { binding, secret } = bindingOfSecret(entry);
-    const row = known.account.find(({ name }) => name === secret);
-    if (row !== undefined && mayBind(row, functionName))
-      bound.set(binding, { binding, context: secretContext(account, row.name), sealed: row.sealed });
-  }
-  for (const { name, sealed } of known.own)
-    // An older version may have a variable of that name; it was published as it is.
-    if (!taken.has(name))
-      bound.set(name, { binding: name, context: functionSecretContext(account, functionName, name), sealed });
-  return [...bound.values()];
 }
 
 /** As a member of `env`: one that is for certain hosts never is. */

@@ -3,7 +3,6 @@ import { and, desc, eq, lt } from 'drizzle-orm';
 import type { VersionView } from '#shared/contracts/api.ts';
 import type { ResolvedBinding } from '#shared/contracts/bindings.ts';
 import type { FunctionConfig } from '#shared/contracts/config.ts';
-import { shownConfig } from '../publish/jwks.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Digest } from '#shared/ids.ts';
@@ -11,6 +10,7 @@ import type { Orm, WriteTx } from './database.ts';
 import { aliasesOf, nextNumber, requireFunction, type FunctionRef } from './functions.ts';
 import { instant, pageOf, readNumberCursor, type Page, type PageRequest } from './page.ts';
 import { aliases, versions, type VersionAssets } from './schema.ts';
+import { shownConfig } from './shown.ts';
 
 export type VersionRow = typeof versions.$inferSelect;
 

@@ -16,7 +16,8 @@ import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { versionId } from '#shared/ids.ts';
 import { servedAssets } from '../assets/plan.ts';
 import { resolvedBindings } from '../publish/bindings.ts';
-import { sealedBindings, type KnownSecrets } from '../db/secrets.ts';
+import type { KnownSecrets } from '../db/secrets.ts';
+import { sealedBindings } from '../publish/secrets-in-env.ts';
 import type { accounts, aliases, functions, keys, routes, secrets, versions } from '../db/schema.ts';
 
 type AliasRow = typeof aliases.$inferSelect;

@@ -70,21 +70,3 @@ export async function sealConfig(
 function rulesOf({ authByPath }: Partial<FunctionConfig>): AuthByPath {
   return authByPath ?? [];
 }
-
-/** As calls show it: that there is a secret, not which, not even sealed. */
-export function shownJwks({ keys }: Jwks): { keys: Jwks['keys'][number][] } {
-  return {
-    keys: keys.map((key) => {
-      if (key.kty !== 'oct') return key;
-      const { k: _, sealed: __, ...rest } = key;
-      return rest;
-    }),
-  };
-}
-
-export function shownConfig(config: FunctionConfig): FunctionConfig {
-  const shown = (auth: Auth): Auth =>
-    auth.mode === 'jwt' && auth.jwks !== undefined ? { ...auth, jwks: shownJwks(auth.jwks) } : auth;
-  const authByPath = rulesOf(config).map(({ path, auth }) => ({ path, auth: shown(auth) }));
-  return { ...config, auth: shown(config.auth), authByPath };
-}

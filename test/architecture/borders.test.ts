@@ -4,6 +4,7 @@ import { repositoryRoot } from '../support/paths.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import {
   borderProblems,
+  groundProblems,
   importsOf,
   loneShared,
   PLANES,
@@ -39,6 +40,16 @@ describe('the borders between planes', () => {
     expect(judged('shared/a.ts', `export * from './b.node.ts';`)).toBe(1);
     for (const path of ['gateway/a.node.ts', 'gateway/a.test.ts', 'control/a.ts'])
       expect(judged(path, `import { x } from 'node:fs'; import './b.node.ts';`)).toBe(0);
+  });
+
+  test('keep rows and decisions from knowing what stands above them in their plane', async ({ expect }) => {
+    const files = await sourceFiles(repositoryRoot);
+    expect(groundProblems(await readEdges(repositoryRoot, files))).toEqual([]);
+    const judged = (path: string, source: string): number => groundProblems(importsOf(path, source)).length;
+    expect(judged('control/db/a.ts', `import { x } from '../publish/b.ts';`)).toBe(1);
+    expect(judged('scheduler/core/a.ts', `import type { X } from '../driver.ts';`)).toBe(1);
+    expect(judged('control/db/a.ts', `import './b.ts'; import { x } from '#shared/ids.ts';`)).toBe(0);
+    expect(judged('control/publish/a.ts', `import { x } from '../db/b.ts';`)).toBe(0);
   });
 
   test('are not judged by reading nothing: an empty tree gives zero files', async ({ expect }) => {

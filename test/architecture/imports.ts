@@ -88,6 +88,19 @@ export function suffixProblems(edges: readonly ImportEdge[]): string[] {
     .map(({ from, specifier }) => `${from} imports ${specifier}: its name must end in .node.ts`);
 }
 
+/** Folders that know nothing of the rest of their plane: rows of the database, decisions of the scheduler. */
+const GROUND = ['control/db/', 'scheduler/core/'];
+
+/** Sentences about files on the ground of a plane that import what stands above. */
+export function groundProblems(edges: readonly ImportEdge[]): string[] {
+  return GROUND.flatMap((folder) =>
+    edges
+      .filter(({ from, to }) => from.startsWith(folder) && !isTest(from) && to !== undefined)
+      .filter(({ to = '' }) => !to.startsWith(folder) && topOf(to) === topOf(folder))
+      .map(({ from, to }) => `${from} imports ${to}: ${folder} knows nothing above it`),
+  );
+}
+
 /** Files of shared/ that fewer than two of the planes and cli/ reach, directly or through shared/. */
 export function loneShared(edges: readonly ImportEdge[], files: readonly string[]): string[] {
   const targets = new Map<string, string[]>();
