@@ -10,7 +10,7 @@ import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Shares } from '#shared/shares.ts';
 import { NodeCall, type NodeBindings, type NodeRuntime } from './forward/node-call.node.ts';
 import { PlainCall } from './plain/call.node.ts';
-import type { PlainRequest } from './plain/connection.node.ts';
+import type { PlainRequest } from '#shared/http/plain/connection.node.ts';
 import { plainFront } from './plain/front.node.ts';
 import type { Call } from './ports.ts';
 

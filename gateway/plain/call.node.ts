@@ -6,8 +6,8 @@ import { forwarded, headersFor, type NodeRuntime } from '../forward/node-call.no
 import type { BodyRead, BodyWanted, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
 import { fieldOf } from '#shared/http/head.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
-import type { PlainRequest } from './connection.node.ts';
-import type { PlainResponse } from './response.node.ts';
+import type { PlainRequest } from '#shared/http/plain/connection.node.ts';
+import type { PlainResponse } from '#shared/http/plain/response.node.ts';
 
 /** What a body costs beside its bytes. */
 const HELD_BYTES_MIN = 4_096;

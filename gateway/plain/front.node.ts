@@ -8,7 +8,11 @@ import { PlatformError } from '#shared/errors.ts';
 import { refuseOn } from '#shared/http/answer.node.ts';
 import type { Front, HttpSide } from '#shared/http/strict-server.node.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
-import { PlainConnection, type ConnectionOwner, type PlainRequest } from './connection.node.ts';
+import {
+  PlainConnection,
+  type ConnectionOwner,
+  type PlainRequest,
+} from '#shared/http/plain/connection.node.ts';
 
 const SWEEP_MS = 1_000;
 

@@ -1,4 +1,4 @@
-/** Where the response to a client is written. Node's ServerResponse is one; gateway/plain has another. */
+/** Where the response to a client is written. Node's ServerResponse is one; plain/ has another. */
 export interface ResponseWriter {
   readonly destroyed: boolean;
   readonly headersSent: boolean;

@@ -38,8 +38,8 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/validation.ts': 'one',
   'gateway/auth/jwt.ts': 'text',
   'gateway/server.node.ts': 'one',
-  'gateway/plain/head.ts': 'one',
-  'gateway/plain/response.node.ts': 'one',
+  'shared/http/plain/head.ts': 'one',
+  'shared/http/plain/response.node.ts': 'one',
   'gateway/routing/router.ts': 'process: what a Host means, found again by a look-up in a map',
   'gateway/worker.ts': {
     BODY_BYTES_MAX: 'shared gateway.bodies',

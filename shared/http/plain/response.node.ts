@@ -4,7 +4,7 @@
  */
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
-import type { ResponseWriter } from '#shared/http/writer.ts';
+import type { ResponseWriter } from '../writer.ts';
 
 /** Joined with what comes before it into one string, so that the kernel is called once. */
 const ONE_WRITE_BYTES_MAX = 16_384;

@@ -5,9 +5,9 @@
  * parser with every byte unread (connection.node.ts), so this grammar may only be narrower than that parser's:
  * head.fuzz.test.ts holds the two against each other.
  */
-import { PlatformError } from '#shared/errors.ts';
-import { readHead } from '#shared/http/head.ts';
-import type { RequestTarget } from '#shared/http/target.ts';
+import { PlatformError } from '../../errors.ts';
+import { readHead } from '../head.ts';
+import type { RequestTarget } from '../target.ts';
 
 export interface PlainHead {
   readonly method: string;

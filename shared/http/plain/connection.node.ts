@@ -6,7 +6,7 @@
  * further until it is answered.
  */
 import type { Socket } from 'node:net';
-import { askWhetherGone } from '#shared/http/gone.node.ts';
+import { askWhetherGone } from '../gone.node.ts';
 import { readPlain, type PlainHead } from './head.ts';
 import { PlainResponse, type ResponseOwner } from './response.node.ts';
 

@@ -6,10 +6,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Duplex } from 'node:stream';
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { readHead } from '#shared/http/head.ts';
-import { createStrictServer, type HttpSide } from '#shared/http/strict-server.node.ts';
-import { seededRandom } from '#shared/testing/fakes.ts';
-import { Shares } from '#shared/shares.ts';
+import { readHead } from '../head.ts';
+import { createStrictServer, type HttpSide } from '../strict-server.node.ts';
+import { seededRandom } from '../../testing/fakes.ts';
+import { Shares } from '../../shares.ts';
 import { readPlain } from './head.ts';
 
 /** Each has found something once, or stands for those that have not. */
