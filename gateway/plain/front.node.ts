@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { PlatformError } from '#shared/errors.ts';
 import { refuseOn } from '#shared/http/answer.node.ts';
+import { askWhetherGone } from '#shared/http/gone.node.ts';
 import type { Front, HttpSide } from '#shared/http/strict-server.node.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import {
@@ -13,6 +14,7 @@ import {
   type ConnectionOwner,
   type PlainRequest,
 } from '#shared/http/plain/connection.node.ts';
+import type { PlainResponse } from '#shared/http/plain/response.node.ts';
 
 const SWEEP_MS = 1_000;
 
@@ -80,6 +82,14 @@ class PlainFront implements Front, ConnectionOwner {
     this.#http.take(socket);
   }
 
+  ended(socket: Socket, response: PlainResponse): void {
+    askWhetherGone(socket, response);
+  }
+
+  unread(socket: Socket, response: PlainResponse): void {
+    askWhetherGone(socket, response);
+  }
+
   close(graceMs: number): void {
     this.closing = true;
     for (const connection of this.#plain) connection.endIdle();
@@ -104,7 +114,7 @@ class PlainFront implements Front, ConnectionOwner {
       refuseOn(socket, late, this.#options.newRequestId());
     }
     for (const connection of this.#plain) {
-      const sinceMs = connection.idleSinceMs;
+      const sinceMs = this.#silent.has(connection.socket) ? undefined : connection.idleSinceMs;
       if (sinceMs !== undefined && nowMs - sinceMs >= this.#http.keepAliveMs) connection.socket.destroy();
     }
   }

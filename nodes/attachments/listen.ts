@@ -5,6 +5,7 @@
 import { constants } from 'node:fs';
 import { chmod, chown, open, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
 import process from 'node:process';
 
 /** Connections that may wait to be accepted; one more is refused with EAGAIN. The kernel has a bound of its own. */
@@ -47,14 +48,29 @@ export async function listenAt(server: Server, { path, owner }: SocketPlace): Pr
   if (owner !== undefined) await chown(socket, owner.uid, owner.gid);
 }
 
+/** Those of each server that listens here. */
+const connections = new WeakMap<Server, Set<Socket>>();
+
+/** Whether a connection of it stays open when its request is over. */
+export function mayKeep(server: Server): boolean {
+  return (connections.get(server)?.size ?? 0) <= KEPT_MAX;
+}
+
+/** With all connections, whatever has become of them. */
+export function closeNow(server: Server): void {
+  if (server.listening) server.close();
+  for (const socket of connections.get(server) ?? []) socket.destroy();
+}
+
 /** Told by `Connection: close`, so that no request is on its way on a connection that ends. */
 function keepFew(server: Server): void {
-  let open = 0;
+  const open = new Set<Socket>();
+  connections.set(server, open);
   server.on('connection', (socket) => {
-    open += 1;
-    socket.once('close', () => (open -= 1));
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
   });
   server.prependListener('request', (_incoming, outgoing) => {
-    if (open > KEPT_MAX) outgoing.shouldKeepAlive = false;
+    if (!mayKeep(server)) outgoing.shouldKeepAlive = false;
   });
 }

@@ -6,7 +6,7 @@ import { asPlatformError } from '#shared/errors.ts';
 import { systemTimers } from '#shared/runtime/clock.ts';
 import type { Log, LogLevel } from '#shared/runtime/log.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
-import { listenAt } from './listen.ts';
+import { closeNow, listenAt } from './listen.ts';
 import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
 
 export interface ThreadPart<T> {
@@ -81,10 +81,7 @@ class Attached<T> {
 }
 
 function closeAll(servers: readonly Server[]): void {
-  for (const server of servers) {
-    if (server.listening) server.close();
-    server.closeAllConnections();
-  }
+  for (const server of servers) closeNow(server);
 }
 
 /** @param open - makes the kind's part from the data that the agent gave; a rejection ends the thread. */

@@ -1,12 +1,13 @@
 /** Thread of the KV bindings: libSQL's synchronous calls block it, and nothing else of the node. */
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { Shares } from '#shared/shares.ts';
+import { BindingFronts } from '../front.ts';
 import { runThread } from '../run-thread.ts';
 import type { KvData, KvTarget } from './kind.ts';
 import { Quotas } from './quota.ts';
 import { Line } from './line.ts';
 import { answerKv } from './questions.ts';
-import { kvServer, type KvServerDeps } from './serve.ts';
+import { kvServer, servePlainKv, type KvServerDeps } from './serve.ts';
 import { KvStore } from './store.ts';
 
 const SWEEP_MS = 10_000;
@@ -47,14 +48,20 @@ await runThread<KvTarget>(async (data, log) => {
   const timer = timers.every(SWEEP_MS, () => {
     sweeping ??= sweep();
   });
+  const fronts = new BindingFronts({ clock, timers });
   return {
-    serve: ({ target }) =>
-      kvServer({ store: storeOf(target.account), clock, timers, log, requests, bodies, line }, target),
+    serve: ({ target }) => {
+      const deps = { store: storeOf(target.account), clock, timers, log, requests, bodies, line };
+      const server = kvServer(deps, target);
+      fronts.putBefore(server, servePlainKv(deps, target));
+      return server;
+    },
     state: (entries) => quotas.apply(entries),
     answer: (question) => answerKv({ store, quotas }, question, Math.floor(clock.wallMs() / 1_000)),
     close: async () => {
       closing.abort();
       timer.cancel();
+      fronts.close();
       await sweeping;
       await store.close();
     },

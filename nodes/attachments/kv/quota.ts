@@ -2,8 +2,8 @@
  * How many bytes each account keeps: counted by triggers, so in the transaction of whatever changes them (puts,
  * deletes, sweeps), and right for all processes that share the file. Bytes are those of keys, values, metadata.
  */
-import type { InStatement } from '@libsql/client';
 import type { StateEntry } from '../protocol.ts';
+import type { Statement } from './database.ts';
 import type { KvEntry } from './rules.ts';
 
 /** Whose bytes a put adds to. */
@@ -32,7 +32,7 @@ export const QUOTA_SCHEMA: readonly string[] = [
   `CREATE TRIGGER IF NOT EXISTS kv_removed AFTER DELETE ON kv BEGIN ${add('OLD', '-')} END`,
 ];
 
-export function claimStatement(namespace: string, account: string): InStatement {
+export function claimStatement(namespace: string, account: string): Statement {
   return {
     sql: `INSERT INTO kv_usage (namespace, account) VALUES (?, ?)
       ON CONFLICT (namespace) DO UPDATE SET account = excluded.account`,
@@ -46,7 +46,7 @@ export function putStatement(
   key: Uint8Array,
   { value, metadata, expires }: KvEntry,
   within: Within | undefined,
-): InStatement {
+): Statement {
   const row = [namespace, key, value, metadata ?? null, expires ?? null];
   const insert = 'INSERT INTO kv (namespace, key, value, metadata, expires)';
   const upsert = `ON CONFLICT (namespace, key) DO UPDATE SET

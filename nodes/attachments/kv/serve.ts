@@ -6,8 +6,11 @@
  * is taken for hostile: all is bounded, and nothing in it names another namespace.
  */
 import { KV_LIMITS } from '#shared/contracts/kv.ts';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
 import { HeldBytes } from '#shared/held-bytes.ts';
+import { fieldOf } from '#shared/http/head.ts';
+import type { PlainRequest } from '#shared/http/plain/connection.node.ts';
+import type { ResponseWriter } from '#shared/http/writer.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Shares } from '#shared/shares.ts';
 import type { Log } from '#shared/runtime/log.ts';
@@ -50,9 +53,20 @@ const BULK_BODY_BYTES_MAX = 128 * 1_024;
 /** A key in a URL: three characters a byte. */
 const TARGET_LENGTH_MAX = 4_096;
 
+/** A request, however it was read. */
+interface KvRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly rawHeaders: readonly string[];
+  /** All of it, or what is still to come. */
+  readonly body: Buffer | IncomingMessage;
+  readonly outgoing: ResponseWriter;
+}
+
 export function kvServer(deps: KvServerDeps, socket: KvSocket): Server {
   const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {
-    void answer(deps, socket, incoming, outgoing);
+    const { method = '', url = '/', rawHeaders } = incoming;
+    void answer(deps, socket, { method, url, rawHeaders, body: incoming, outgoing });
   });
   server.on('connect', (_incoming, duplex) => duplex.destroy());
   server.on('upgrade', (_incoming, duplex) => duplex.destroy());
@@ -60,31 +74,26 @@ export function kvServer(deps: KvServerDeps, socket: KvSocket): Server {
   return server;
 }
 
-async function answer(
-  deps: KvServerDeps,
-  socket: KvSocket,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-): Promise<void> {
+export function servePlainKv(deps: KvServerDeps, socket: KvSocket): (request: PlainRequest) => void {
+  return ({ method, target, rawHeaders, body, response }) =>
+    void answer(deps, socket, { method, url: target.raw, rawHeaders, body, outgoing: response });
+}
+
+async function answer(deps: KvServerDeps, socket: KvSocket, request: KvRequest): Promise<void> {
   const { account } = socket;
   let entered = false;
   try {
     deps.requests.takeOrThrow(account, 1);
     entered = true;
-    await route(deps, socket, incoming, outgoing);
+    await route(deps, socket, request);
   } catch (thrown) {
-    refuse(deps, asPlatformError(thrown), incoming, outgoing);
+    refuse(deps, asPlatformError(thrown), request);
   } finally {
     if (entered) deps.requests.give(account, 1);
   }
 }
 
-function refuse(
-  deps: KvServerDeps,
-  error: PlatformError,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-): void {
+function refuse(deps: KvServerDeps, error: PlatformError, { body: rest, outgoing }: KvRequest): void {
   // Its function has ended: that is no failure of ours, and must not fill the log of all.
   if (outgoing.destroyed) return;
   if (error.code === 'internal' || error.code === 'kv_unavailable')
@@ -93,12 +102,15 @@ function refuse(
   const detail = error.publicDetail ?? ERRORS[error.code].message;
   const body = `${error.code}: ${detail}`;
   // workerd puts the reason phrase into the error that the promise rejects with.
-  outgoing.writeHead(ERRORS[error.code].status, body.replaceAll(/[^ -~]/g, '?'), {
-    'content-type': 'text/plain; charset=utf-8',
-    'content-length': Buffer.byteLength(body),
-  });
-  outgoing.end(body);
-  drain(incoming);
+  const bytes = Buffer.from(body);
+  outgoing.writeHead(ERRORS[error.code].status, body.replaceAll(/[^ -~]/g, '?'), [
+    'content-type',
+    'text/plain; charset=utf-8',
+    'content-length',
+    String(bytes.byteLength),
+  ]);
+  outgoing.end(bytes);
+  if (!Buffer.isBuffer(rest)) drain(rest);
 }
 
 /** workerd hears of an answer only after it has sent its body, so a body that is refused is read, within reason. */
@@ -114,31 +126,30 @@ function drain(incoming: IncomingMessage): void {
 async function route(
   deps: KvServerDeps,
   { namespaceId: namespace, account }: KvSocket,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
+  request: KvRequest,
 ): Promise<void> {
-  const target = incoming.url ?? '/';
+  const { method, url: target, outgoing } = request;
   if (target.length > TARGET_LENGTH_MAX || !target.startsWith('/'))
     throw new PlatformError('kv_invalid', 'a bad request target');
   const at = target.indexOf('?');
   const path = at < 0 ? target.slice(1) : target.slice(1, at);
   const query = new URLSearchParams(at < 0 ? '' : target.slice(at + 1));
-  const call: KvCall = { deps, namespace, account, query, incoming, outgoing };
-  switch (incoming.method) {
+  const call: KvCall = { deps, namespace, account, query, request };
+  switch (method) {
     case 'GET':
       return path === '' ? list(call) : get(call, keyIn(path, query));
     case 'PUT':
       return put(call, keyIn(path, query));
     case 'DELETE':
       await deps.store.delete(namespace, keyIn(path, query));
-      return void outgoing.writeHead(200, { 'content-length': 0 }).end();
+      return sendNothing(outgoing, 200);
     case 'POST':
       if (path === 'bulk/get') return bulk(call);
       break;
     default:
       break;
   }
-  throw new PlatformError('kv_invalid', `${incoming.method} ${path}`);
+  throw new PlatformError('kv_invalid', `${method} ${path}`);
 }
 
 interface KvCall {
@@ -146,8 +157,7 @@ interface KvCall {
   readonly namespace: string;
   readonly account: string;
   readonly query: URLSearchParams;
-  readonly incoming: IncomingMessage;
-  readonly outgoing: ServerResponse;
+  readonly request: KvRequest;
 }
 
 function keyIn(path: string, query: URLSearchParams): Uint8Array {
@@ -160,26 +170,37 @@ function keyIn(path: string, query: URLSearchParams): Uint8Array {
   }
 }
 
-function sendJson(outgoing: ServerResponse, body: string): void {
-  outgoing
-    .writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
-    .end(body);
+function writeHead(outgoing: ResponseWriter, status: number, headers: string[]): void {
+  outgoing.writeHead(status, STATUS_CODES[status] ?? '', headers);
 }
 
-async function get({ deps, namespace, account, query, outgoing }: KvCall, key: Uint8Array): Promise<void> {
+function sendNothing(outgoing: ResponseWriter, status: number): void {
+  writeHead(outgoing, status, ['content-length', '0']);
+  outgoing.end();
+}
+
+function sendJson(outgoing: ResponseWriter, body: string): void {
+  const bytes = Buffer.from(body);
+  writeHead(outgoing, 200, ['content-type', 'application/json', 'content-length', String(bytes.byteLength)]);
+  outgoing.end(bytes);
+}
+
+async function get(
+  { deps, namespace, account, query, request: { outgoing } }: KvCall,
+  key: Uint8Array,
+): Promise<void> {
   checkCacheTtl(query.get('cache_ttl'));
   const entry = await deps.line.run(account, () => deps.store.get(namespace, key));
-  if (entry === undefined) return void outgoing.writeHead(404, { 'content-length': 0 }).end();
+  if (entry === undefined) return sendNothing(outgoing, 404);
   const { value, metadata, expires } = entry;
   // A slow reader holds its value in memory: it counts until it is gone.
   deps.bodies.takeOrThrow(account, value.byteLength);
   const give = (): void => deps.bodies.give(account, value.byteLength);
   if (outgoing.destroyed) return give();
-  outgoing.writeHead(200, {
-    'content-length': value.byteLength,
-    ...(metadata === undefined ? {} : { 'cf-kv-metadata': Buffer.from(metadata).toString('latin1') }),
-    ...(expires === undefined ? {} : { 'cf-expiration': expires }),
-  });
+  const headers = ['content-length', String(value.byteLength)];
+  if (metadata !== undefined) headers.push('cf-kv-metadata', Buffer.from(metadata).toString('latin1'));
+  if (expires !== undefined) headers.push('cf-expiration', String(expires));
+  writeHead(outgoing, 200, headers);
   await new Promise<void>((resolve) => {
     outgoing.once('close', resolve);
     outgoing.end(value);
@@ -188,21 +209,16 @@ async function get({ deps, namespace, account, query, outgoing }: KvCall, key: U
 }
 
 async function put(call: KvCall, key: Uint8Array): Promise<void> {
-  const { deps, namespace, query, incoming, outgoing } = call;
-  const metadata = metadataOf(headerOf(incoming, 'cf-kv-metadata'));
+  const { deps, namespace, query, request } = call;
+  const metadata = metadataOf(fieldOf(request.rawHeaders, 'cf-kv-metadata'));
   const expires = expiryOf(query, Math.floor(deps.clock.wallMs() / 1_000));
   await withBody(call, KV_LIMITS.valueBytesMax, (value) =>
     deps.store.put(namespace, key, { value, metadata, expires }),
   );
-  outgoing.writeHead(200, { 'content-length': 0 }).end();
+  sendNothing(request.outgoing, 200);
 }
 
-function headerOf(incoming: IncomingMessage, name: string): string | undefined {
-  const value = incoming.headers[name];
-  return typeof value === 'string' ? value : undefined;
-}
-
-async function list({ deps, namespace, account, query, outgoing }: KvCall): Promise<void> {
+async function list({ deps, namespace, account, query, request }: KvCall): Promise<void> {
   const wanted = listRequestOf(query);
   const body = await deps.line.run(account, async () => {
     const { keys, complete } = await deps.store.list(namespace, wanted);
@@ -219,11 +235,11 @@ async function list({ deps, namespace, account, query, outgoing }: KvCall): Prom
       cacheStatus: null,
     });
   });
-  sendJson(outgoing, body);
+  sendJson(request.outgoing, body);
 }
 
 async function bulk(call: KvCall): Promise<void> {
-  const { deps, namespace, account, outgoing } = call;
+  const { deps, namespace, account, request } = call;
   const { keys, type, withMetadata } = await withBody(call, BULK_BODY_BYTES_MAX, (body) =>
     bulkRequestOf(Buffer.from(body).toString('utf8')),
   );
@@ -242,7 +258,7 @@ async function bulk(call: KvCall): Promise<void> {
     answers.push([key, answer]);
   }
   // Not an object literal: `__proto__` is a key like any other.
-  sendJson(outgoing, await deps.line.run(account, () => JSON.stringify(Object.fromEntries(answers))));
+  sendJson(request.outgoing, await deps.line.run(account, () => JSON.stringify(Object.fromEntries(answers))));
 }
 
 function bulkValue(
@@ -269,10 +285,16 @@ const noTimer: Pick<Timer, 'cancel'> = { cancel: () => undefined };
 
 /** Reads the body, and holds its bytes until `work` is done with them. */
 async function withBody<T>(
-  { deps, account, incoming }: KvCall,
+  call: KvCall,
   bytesMax: number,
   work: (body: Uint8Array) => T | Promise<T>,
 ): Promise<T> {
+  const { deps, account, request } = call;
+  const { body: incoming } = request;
+  if (Buffer.isBuffer(incoming)) {
+    if (incoming.byteLength > bytesMax) throw tooLarge(bytesMax);
+    return withWhole(call, incoming, work);
+  }
   const announced = incoming.headers['content-length'];
   if (Number(announced ?? 0) > bytesMax) throw tooLarge(bytesMax);
   const held = new HeldBytes(deps.bodies, account, announced === undefined ? undefined : Number(announced));
@@ -297,6 +319,20 @@ async function withBody<T>(
   } finally {
     silence.cancel();
     held.release();
+  }
+}
+
+/** It came with its head, so it is small. */
+async function withWhole<T>(
+  { deps, account }: KvCall,
+  body: Buffer,
+  work: (body: Uint8Array) => T | Promise<T>,
+): Promise<T> {
+  deps.bodies.takeOrThrow(account, body.byteLength);
+  try {
+    return await work(body);
+  } finally {
+    deps.bodies.give(account, body.byteLength);
   }
 }
 

@@ -8,10 +8,10 @@
  * Keys are BLOBs, so that they sort by their UTF-8 bytes and every string is allowed.
  */
 import { dirname } from 'node:path';
-import { createClient, LibsqlError, type Client, type InStatement, type Row } from '@libsql/client';
 import { PlatformError } from '#shared/errors.ts';
 import { isDiskFull } from '#shared/runtime/disk.node.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import { FileDatabase, ServerDatabase, type KvDatabase, type Row, type Statement } from './database.ts';
 import { claimStatement, putStatement, QUOTA_SCHEMA, type Within } from './quota.ts';
 import { Turns } from './turns.ts';
 import { afterPrefix, type KvEntry, type ListRequest } from './rules.ts';
@@ -42,11 +42,7 @@ const SCHEMA = [
   'CREATE TABLE IF NOT EXISTS kv_dropped (namespace TEXT PRIMARY KEY NOT NULL)',
   ...QUOTA_SCHEMA,
 ];
-const PAGE_BYTES = 4_096;
-const BUSY_TIMEOUT_MS = 200;
 const BUSY_MS_MAX = 5_000;
-const READERS = 4;
-const REMOTE_TIMEOUT_MS = 10_000;
 /** Of one transaction of waiting writes: three or four milliseconds of the thread, which all accounts share. */
 const BATCH_MAX = 32;
 const BATCH_BYTES_MAX = 512 * 1_024;
@@ -57,22 +53,27 @@ const SWEEP_ROWS_MAX = 200;
 const SWEEP_BYTES_MAX = 8 * 1_048_576;
 const CLAIMED_MAX = 100_000;
 
+const GET = `SELECT value, metadata, expires FROM kv
+  WHERE namespace = ? AND key = ? AND (expires IS NULL OR expires > ?)`;
+
 interface Write {
-  readonly statement: InStatement;
+  readonly statement: Statement;
   readonly bytes: number;
   /** With the number of rows that it changed. */
   readonly resolve: (rows: number) => void;
   readonly reject: (error: PlatformError) => void;
 }
 
-function isBusy(thrown: unknown): boolean {
-  return thrown instanceof LibsqlError && thrown.code.startsWith('SQLITE_BUSY');
+/** SQLite's name of what went wrong. */
+function codeOf(thrown: unknown): string {
+  const { code } = thrown as { readonly code?: unknown };
+  return typeof code === 'string' ? code : 'unknown';
 }
 
 /** @param path - of the database file; a server speaks for itself. */
 async function wrap(thrown: unknown, path: string | undefined, bytes = 0): Promise<PlatformError> {
   if (thrown instanceof PlatformError) return thrown;
-  const code = thrown instanceof LibsqlError ? thrown.code : 'unknown';
+  const code = codeOf(thrown);
   // SQLite says the same of a full disk and of its own bound.
   if (
     /^SQLITE_(?:FULL|IOERR|CANTOPEN)/.test(code) &&
@@ -87,9 +88,14 @@ async function wrap(thrown: unknown, path: string | undefined, bytes = 0): Promi
 
 function entryOf(row: Row): KvEntry {
   return {
-    value: new Uint8Array(row['value'] as ArrayBuffer),
+    value: bytesOf(row['value']),
     ...described(row),
   };
+}
+
+/** The library gives a Buffer of its own memory; a server's client the memory itself. */
+function bytesOf(value: unknown): Uint8Array {
+  return value instanceof Uint8Array ? value : new Uint8Array(value as ArrayBuffer);
 }
 
 function described(row: Row): Pick<KvEntry, 'metadata' | 'expires'> {
@@ -103,8 +109,7 @@ function described(row: Row): Pick<KvEntry, 'metadata' | 'expires'> {
 export class KvStore {
   readonly #options: KvStoreOptions;
   readonly #isFile: boolean;
-  readonly #writer: Client;
-  readonly #reader: Client;
+  readonly #database: KvDatabase;
   readonly #waiting = new Turns<Write>();
   /** Namespaces whose account the database knows. */
   readonly #claimed = new Set<string>();
@@ -112,18 +117,12 @@ export class KvStore {
   #prepared: Promise<void> | undefined;
 
   private constructor(options: KvStoreOptions) {
-    const { url, authToken } = options;
+    const { url, authToken, bytesMax } = options;
     this.#options = options;
     this.#isFile = url.startsWith('file:');
-    const remote = {
-      url,
-      ...(authToken === undefined ? {} : { authToken }),
-      fetch: (request: Request) => fetch(request, { signal: AbortSignal.timeout(REMOTE_TIMEOUT_MS) }),
-    };
-    this.#writer = createClient(this.#isFile ? { url, timeout: BUSY_TIMEOUT_MS, concurrency: 1 } : remote);
-    this.#reader = this.#isFile
-      ? createClient({ url, timeout: BUSY_TIMEOUT_MS, concurrency: READERS })
-      : this.#writer;
+    this.#database = this.#isFile
+      ? new FileDatabase(url.slice('file:'.length), bytesMax)
+      : new ServerDatabase(url, authToken);
   }
 
   /**
@@ -140,9 +139,7 @@ export class KvStore {
 
   #prepare(): Promise<void> {
     this.#prepared ??= this.#retrying(async () => {
-      if (this.#isFile) await this.#writer.execute('PRAGMA journal_mode=WAL');
-      await this.#bound();
-      await this.#writer.batch(SCHEMA, 'write');
+      await this.#database.write(SCHEMA.map((sql) => ({ sql, args: [] })));
     }).catch((thrown: unknown) => {
       this.#prepared = undefined;
       throw thrown;
@@ -151,12 +148,10 @@ export class KvStore {
   }
 
   async get(namespace: string, key: Uint8Array): Promise<KvEntry | undefined> {
-    const { rows } = await this.#read(
-      `SELECT value, metadata, expires FROM kv
-       WHERE namespace = ? AND key = ? AND (expires IS NULL OR expires > ?)`,
-      [namespace, key, this.#nowSeconds()],
+    const row = await this.#read(() =>
+      this.#database.one({ sql: GET, args: [namespace, key, this.#nowSeconds()] }),
     );
-    return rows[0] === undefined ? undefined : entryOf(rows[0]);
+    return row === undefined ? undefined : entryOf(row);
   }
 
   /** @throws {PlatformError} `kv_full`, when it would pass the quota of the account or the bound of the file. */
@@ -191,7 +186,7 @@ export class KvStore {
     { prefix, limit, after }: ListRequest,
   ): Promise<{ readonly keys: readonly KvListed[]; readonly complete: boolean }> {
     const beyond = afterPrefix(prefix);
-    const { rows } = await this.#read(
+    const rows = await this.#all(
       `SELECT key, metadata, expires FROM kv
        WHERE namespace = ? AND key >= ? ${after === undefined ? '' : 'AND key > ?'}
          ${beyond === undefined ? '' : 'AND key < ?'} AND (expires IS NULL OR expires > ?)
@@ -205,9 +200,7 @@ export class KvStore {
         limit + 1,
       ],
     );
-    const keys = rows
-      .slice(0, limit)
-      .map((row) => ({ key: new Uint8Array(row['key'] as ArrayBuffer), ...described(row) }));
+    const keys = rows.slice(0, limit).map((row) => ({ key: bytesOf(row['key']), ...described(row) }));
     return { keys, complete: rows.length <= limit };
   }
 
@@ -222,7 +215,7 @@ export class KvStore {
   /** Removes a bounded number of rows. @returns whether there may be more. */
   async sweep(): Promise<boolean> {
     const removed = await this.#remove('expires <= ?', this.#nowSeconds());
-    const { rows } = await this.#read('SELECT namespace FROM kv_dropped LIMIT 1', []);
+    const rows = await this.#all('SELECT namespace FROM kv_dropped LIMIT 1', []);
     const namespace = rows[0]?.['namespace'];
     if (typeof namespace !== 'string') return removed === 'some';
     if ((await this.#remove('namespace = ?', namespace)) === 'none') {
@@ -234,8 +227,7 @@ export class KvStore {
 
   async close(): Promise<void> {
     await this.#writing;
-    if (this.#reader !== this.#writer) this.#reader.close();
-    this.#writer.close();
+    this.#database.close();
   }
 
   get #path(): string | undefined {
@@ -246,19 +238,13 @@ export class KvStore {
     return Math.floor(this.#options.clock.wallMs() / 1_000);
   }
 
-  /** Per connection, so again after each reconnect. */
-  async #bound(): Promise<void> {
-    if (!this.#isFile) return;
-    const pages = Math.max(1, Math.floor(this.#options.bytesMax / PAGE_BYTES));
-    await this.#writer.execute(`PRAGMA max_page_count = ${pages}`);
+  #all(sql: string, args: Statement['args']): Promise<readonly Row[]> {
+    return this.#read(() => this.#database.all({ sql, args }));
   }
 
-  async #read(
-    sql: string,
-    args: (string | number | Uint8Array)[],
-  ): Promise<{ readonly rows: readonly Row[] }> {
+  async #read<T>(work: () => T | Promise<T>): Promise<T> {
     try {
-      return await this.#reader.execute({ sql, args });
+      return await work();
     } catch (thrown) {
       throw await wrap(thrown, this.#path);
     }
@@ -266,7 +252,7 @@ export class KvStore {
 
   /** @returns what there was to remove: `all` of it is gone, or `some` may be left. */
   async #remove(condition: string, value: string | number): Promise<'none' | 'some' | 'all'> {
-    const { rows } = await this.#read(
+    const rows = await this.#all(
       `SELECT rowid, length(value) AS bytes FROM kv WHERE ${condition} LIMIT ${SWEEP_ROWS_MAX}`,
       [value],
     );
@@ -280,13 +266,16 @@ export class KvStore {
     }
     // The condition again: a key may have been put anew meanwhile.
     await this.#write(
-      { sql: `DELETE FROM kv WHERE rowid IN (${ids.join(', ')}) AND ${condition}`, args: [value] },
+      {
+        sql: `DELETE FROM kv WHERE rowid IN (SELECT value FROM json_each(?)) AND ${condition}`,
+        args: [JSON.stringify(ids), value],
+      },
       0,
     );
     return rows.length < SWEEP_ROWS_MAX && ids.length === rows.length ? 'all' : 'some';
   }
 
-  #write(statement: InStatement, bytes: number, account = ''): Promise<number> {
+  #write(statement: Statement, bytes: number, account = ''): Promise<number> {
     if (this.#waiting.length >= WAITING_MAX)
       return Promise.reject(
         new PlatformError('kv_unavailable', `${WAITING_MAX} writes wait`, { retryAfterMs: 1_000 }),
@@ -320,13 +309,10 @@ export class KvStore {
   async #commit(writes: readonly Write[]): Promise<void> {
     try {
       await this.#prepare();
-      const results = await this.#retrying(() =>
-        this.#writer.batch(
-          writes.map(({ statement }) => statement),
-          'write',
-        ),
+      const changed = await this.#retrying(() =>
+        this.#database.write(writes.map(({ statement }) => statement)),
       );
-      for (const [index, { resolve }] of writes.entries()) resolve(results[index]?.rowsAffected ?? 0);
+      for (const [index, { resolve }] of writes.entries()) resolve(changed[index] ?? 0);
     } catch (thrown) {
       const [only, ...others] = writes;
       if (only === undefined) return;
@@ -336,17 +322,16 @@ export class KvStore {
     }
   }
 
-  async #retrying<T>(attempt: () => Promise<T>): Promise<T> {
+  async #retrying<T>(attempt: () => T | Promise<T>): Promise<T> {
     const { clock, random, timers } = this.#options;
     const giveUpMs = clock.monotonicMs() + BUSY_MS_MAX;
     for (;;) {
       try {
         return await attempt();
       } catch (thrown) {
-        if (!isBusy(thrown) || clock.monotonicMs() >= giveUpMs) throw thrown;
-        if (this.#isFile) this.#writer.reconnect();
+        if (!codeOf(thrown).startsWith('SQLITE_BUSY') || clock.monotonicMs() >= giveUpMs) throw thrown;
+        this.#database.reopen();
         await new Promise<void>((resolve) => timers.after(10 + random() * 40, resolve));
-        await this.#bound();
       }
     }
   }

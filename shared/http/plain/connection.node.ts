@@ -1,12 +1,12 @@
 /**
- * One connection of a client, as long as what comes is plain: a request, its response, the next request.
+ * One connection of a client (or of an instance to what it is bound to), as long as what comes is plain: a request, its
+ * response, the next request.
  *
  * At the first thing that is not (head.ts) the connection goes to Node's HTTP server for good, with those bytes
  * unread. Bytes that come while a request is answered are kept, one read of them, and the connection is not read
  * further until it is answered.
  */
 import type { Socket } from 'node:net';
-import { askWhetherGone } from '../gone.node.ts';
 import { readPlain, type PlainHead } from './head.ts';
 import { PlainResponse, type ResponseOwner } from './response.node.ts';
 
@@ -31,6 +31,10 @@ export interface ConnectionOwner {
   /** The connection is no longer ours: it was closed, or given to Node's server. */
   left(connection: PlainConnection): void;
   handOver(socket: Socket): void;
+  /** The client has ended its side while it is being answered; it may still listen. */
+  ended(socket: Socket, response: PlainResponse): void;
+  /** It has sent more than is read before it is answered: nothing tells when it goes. */
+  unread(socket: Socket, response: PlainResponse): void;
 }
 
 export class PlainConnection implements ResponseOwner {
@@ -68,8 +72,7 @@ export class PlainConnection implements ResponseOwner {
 
   /** Since when it has been silent; undefined while there is something to do. */
   get idleSinceMs(): number | undefined {
-    const idle = this.#spoke && !this.#busy && this.socket.writableLength === 0;
-    return idle ? this.#idleSinceMs : undefined;
+    return this.#busy || this.socket.writableLength > 0 ? undefined : this.#idleSinceMs;
   }
 
   get #busy(): boolean {
@@ -106,8 +109,7 @@ export class PlainConnection implements ResponseOwner {
     if (!this.#busy) return this.#read(chunk);
     this.#pending = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk]);
     this.socket.pause();
-    // While nothing is read, nothing tells that the client has gone.
-    if (this.#response !== undefined) askWhetherGone(this.socket, this.#response);
+    if (this.#response !== undefined) this.#owner.unread(this.socket, this.#response);
   };
 
   readonly #onDrain = (): void => {
@@ -159,7 +161,7 @@ export class PlainConnection implements ResponseOwner {
   readonly #onEnd = (): void => {
     const response = this.#response;
     if (response === undefined) this.socket.destroySoon();
-    else askWhetherGone(this.socket, response);
+    else this.#owner.ended(this.socket, response);
   };
 
   readonly #onClose = (): void => {

@@ -161,15 +161,18 @@ export class PlainResponse extends EventEmitter implements ResponseWriter {
     if (this.#timeout === undefined && this.listenerCount('close') === 0)
       return this.#owner.responded(this.#keepAlive);
     // Whoever waits for the end waits until the reader has all of it.
-    this.#socket.write('', 'latin1', () => {
-      if (this.destroyed) return;
-      if (this.#timeout !== undefined) {
-        this.#socket.off('timeout', this.#timeout);
-        this.#socket.setTimeout(0);
-      }
-      this.closed();
-      this.#owner.responded(this.#keepAlive);
-    });
+    if (this.#socket.writableLength === 0) this.#allTaken();
+    else this.#socket.write('', 'latin1', () => this.#allTaken());
+  }
+
+  #allTaken(): void {
+    if (this.destroyed) return;
+    if (this.#timeout !== undefined) {
+      this.#socket.off('timeout', this.#timeout);
+      this.#socket.setTimeout(0);
+    }
+    this.closed();
+    this.#owner.responded(this.#keepAlive);
   }
 
   #taken(): string {
