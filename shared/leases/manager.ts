@@ -218,7 +218,7 @@ export class LeaseManager implements LeaseSource {
     pool: VersionPool,
     first: { readonly waiting: number; readonly deadlineMs: number },
   ): Promise<void> {
-    const { clock, scheduler, timers, log } = this.#options;
+    const { clock, scheduler, timers } = this.#options;
     let wanted: typeof first | undefined = first;
     let silentSinceMs: number | undefined;
     while (wanted !== undefined && !this.#closed) {
@@ -234,10 +234,7 @@ export class LeaseManager implements LeaseSource {
         silentSinceMs = undefined;
         this.#granted(pool, outcome.lease);
       } else {
-        if (outcome.kind === 'unavailable') {
-          silentSinceMs ??= clock.monotonicMs();
-          log.warn('scheduler_unavailable', { version: pool.id, error: outcome.error });
-        }
+        if (outcome.kind === 'unavailable') silentSinceMs ??= clock.monotonicMs();
         this.#refuse(pool, outcome, silentSinceMs);
         if (pool.waiting > 0) await new Promise<void>((resolve) => timers.after(ACQUIRE_RETRY_MS, resolve));
       }
@@ -252,7 +249,9 @@ export class LeaseManager implements LeaseSource {
     pool.granted(lease, fresh, this.#options.clock.monotonicMs());
   }
 
-  #missed(): void {
+  /** Said once for all who ask while it lasts. */
+  #missed(error: unknown): void {
+    if (!this.#silent) this.#options.log.warn('scheduler_unavailable', { error });
     this.#silent = true;
     for (const pool of this.#queued) this.#recall(pool);
   }
@@ -273,7 +272,7 @@ export class LeaseManager implements LeaseSource {
   ): void {
     const nowMs = this.#options.clock.monotonicMs();
     if (outcome.kind === 'unavailable') {
-      this.#missed();
+      this.#missed(outcome.error);
       if (pool.usable > 0 || nowMs - (silentSinceMs ?? nowMs) < SCHEDULER_WAIT_MS) return;
       pool.refuseAll(
         new PlatformError('scheduler_unavailable', 'the scheduler does not answer', {
@@ -322,7 +321,8 @@ export class LeaseManager implements LeaseSource {
     const closing = this.#closing;
     const lost = [...this.#lost.keys()];
     const reply = await this.#options.scheduler.heartbeat({ leases });
-    if (reply === undefined) return this.#missed();
+    if (reply === undefined) return this.#missed('no answer to a heartbeat');
+    if (this.#silent) this.#options.log.info('scheduler_answers', {});
     this.#silent = false;
     // Heard. A report that got no answer may have been heard too; repeating it changes nothing.
     this.#closing = this.#closing.filter((held) => !closing.includes(held));

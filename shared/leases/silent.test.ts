@@ -132,4 +132,28 @@ describe('a silent scheduler', () => {
     await settled();
     expect(results()).toEqual(['waiting']);
   });
+
+  test('is said once when it begins and once when it ends, however many ask meanwhile', async ({
+    expect,
+  }) => {
+    const { clock, log, script, acquires, admit } = leasing();
+    const beat = async (): Promise<void> => {
+      clock.advance(LIMITS.heartbeatMs);
+      await settled();
+    };
+    script.heard = false;
+    for (let count = 0; count < 3; count += 1) {
+      admit({}, `session-${count}`);
+      await beat();
+      for (const { answer } of acquires) answer({ kind: 'unavailable', error: new Error('gone') });
+      await settled();
+    }
+    expect(acquires.length).toBeGreaterThan(3);
+    script.heard = true;
+    for (let count = 0; count < 3; count += 1) await beat();
+    expect(log.lines.map(({ level, event }) => [level, event])).toEqual([
+      ['warn', 'scheduler_unavailable'],
+      ['info', 'scheduler_answers'],
+    ]);
+  });
 });
