@@ -100,6 +100,7 @@ function addAccountCommands(program: Command): void {
     .option('--layer-versions <count>', 'layer versions', integer(0, UNBOUNDED))
     .option('--versions-kept <count>', 'versions kept of each function', integer(1, UNBOUNDED))
     .option('--feed-bytes <bytes>', 'bytes of all configurations in use', integer(0, UNBOUNDED))
+    .option('--code-bytes <bytes>', 'bytes of code of all versions and layers', integer(0, UNBOUNDED))
     .option('--asset-bytes <bytes>', 'bytes of static assets', integer(0, UNBOUNDED))
     .addOption(new Option('--tier <tier>', 'least tier').choices(['standard', 'strict']))
     .option('--clear', 'remove all ceilings')

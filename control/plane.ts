@@ -32,6 +32,7 @@ import { Metrics } from './metrics.ts';
 import { nodeAt } from './nodes.ts';
 import { planesAt } from './planes.ts';
 import { LATEST_COMPATIBILITY_DATE } from '#shared/compatibility/flags.ts';
+import { measureBlobs } from './blobs/measure.ts';
 import { sealStoredSecrets } from './publish/stored-secrets.ts';
 import { schedulerAt } from './scheduler.ts';
 import { newShares, newTrials } from './shares.ts';
@@ -132,6 +133,7 @@ export async function startControl(options: ControlPlaneOptions): Promise<Runnin
   const nodeKey = await loadKeyEncryptionKey(layout.nodeKey);
   await ensureOwner(layout, db, kek, log);
   await sealStoredSecrets(db, kek);
+  await measureBlobs({ db, blobs, log });
   const nodes = options.nodeIds.map((id) => nodeAt(id, layout.sockets.node(id)));
   opened.defer(() => Promise.all(nodes.map((node) => node.close())).then(() => undefined));
   const scheduler = schedulerAt(layout.sockets.scheduler, log);
@@ -144,7 +146,7 @@ export async function startControl(options: ControlPlaneOptions): Promise<Runnin
   const deps: ApiDeps = {
     db,
     blobs,
-    assets: new AssetStore({ folder: layout.assets, db, clock }),
+    assets: new AssetStore({ folder: layout.assets, db, clock, log }),
     nodes,
     log,
     kek,

@@ -23,6 +23,9 @@ export const LIMITS = {
   /** Paths of one version with rules of their own about who may call. */
   authPathsMax: 100,
 
+  /** Code that an account keeps, each file once, unless its ceilings say otherwise. */
+  codePerAccountBytesDefault: 4 * 1024 * MIB,
+
   // Static assets
   /** Files of one version, and bytes of one of them. */
   assetsPerVersionMax: 20_000,

@@ -3,8 +3,9 @@ import { accountViewSchema, createAccountSchema, type AccountView } from '#share
 import { ceilingsSchema, type Ceilings } from '#shared/contracts/ceilings.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { accountNameSchema } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
 import type { Context } from '../context.ts';
-import { whenText } from '../output.ts';
+import { bytesText, whenText } from '../output.ts';
 import { table } from '../table.ts';
 import { argument, usage } from './arguments.ts';
 
@@ -15,8 +16,14 @@ export async function listAccounts(context: Context): Promise<void> {
   const items = await api.list('/v1/accounts', accountViewSchema);
   context.output.result(items, () =>
     table(
-      ['ACCOUNT', 'CEILINGS', 'CREATED'],
-      items.map((item) => [item.name, ceilingsText(item.ceilings), whenText(item.createdAt)]),
+      ['ACCOUNT', 'CODE', 'ASSETS', 'CEILINGS', 'CREATED'],
+      items.map((item) => [
+        item.name,
+        bytesText(item.stored?.codeBytes ?? 0),
+        bytesText(item.stored?.assetBytes ?? 0),
+        ceilingsText(item.ceilings),
+        whenText(item.createdAt),
+      ]),
     ),
   );
 }
@@ -64,6 +71,10 @@ function ceilingsText(set: Ceilings | undefined): string {
   return parts.length === 0 ? 'none' : parts.join(', ');
 }
 
-function accountText(account: AccountView): string {
-  return `${account.name}: ceilings ${ceilingsText(account.ceilings)}`;
+function accountText({ name, ceilings: set, stored }: AccountView): string {
+  const text = `${name}: ceilings ${ceilingsText(set)}`;
+  if (stored === undefined) return text;
+  const code = set?.codeBytes ?? LIMITS.codePerAccountBytesDefault;
+  const assets = set?.assetBytes ?? LIMITS.assetsPerAccountBytesDefault;
+  return `${text}\nkeeps ${bytesText(stored.codeBytes)} of ${bytesText(code)} of code, ${bytesText(stored.assetBytes)} of ${bytesText(assets)} of static assets`;
 }

@@ -1,11 +1,13 @@
 /** Files of static assets as accounts have them: apart from one another, within bounds, and removed when unused. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import type { PublishReply } from '#shared/contracts/api.ts';
 import type { Problem } from '#shared/errors.ts';
 import { accountNameSchema, type Digest } from '#shared/ids.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
 import { sha256 } from '../blobs/store.ts';
-import { assetBytesOf } from '../db/assets.ts';
+import { assetBytesOf, manifestsOf } from '../db/assets.ts';
 import { multipart, world, type Reply, type World } from '../testing/world.ts';
 
 const HOUR_MS = 3_600_000;
@@ -129,6 +131,51 @@ describe('files of an account', () => {
     // Another account has room of its own.
     const other = { account: 'other', token: (await w.token('owner', { account: 'other' })).token };
     expect((await upload(w, [half, rest, more, 'd'], other)).status).toBe(204);
+  });
+});
+
+describe('uploads at once', () => {
+  test('do not pass the bound together', async ({ expect }) => {
+    await using w = await world();
+    await ceiling(w, 1_000);
+    const answers = await Promise.all(['a', 'b', 'c'].map((letter) => upload(w, [letter.repeat(600)])));
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([204, 422, 422]);
+    expect(await w.deps.db.read((orm) => assetBytesOf(orm, accountNameSchema.parse('default')))).toBe(600);
+    const there = await Promise.all(['a', 'b', 'c'].map((letter) => stored(w, letter.repeat(600))));
+    expect(there.filter((each) => each === 'blob_not_found')).toHaveLength(2);
+  });
+
+  test('of what is there already are taken over the bound too', async ({ expect }) => {
+    await using w = await world();
+    await upload(w, ['a'.repeat(600)]);
+    await ceiling(w, 100);
+    expect((await upload(w, ['a'.repeat(600)])).status).toBe(204);
+    expect((await upload(w, ['b'])).body.code).toBe('quota_exceeded');
+  });
+});
+
+describe('a manifest that is damaged on the disk', () => {
+  test('keeps no account at its bound from deploying, which mends it', async ({ expect }) => {
+    const clock = new FakeClock();
+    await using w = await world({ clock });
+    const [old, fresh] = ['o'.repeat(400), 'f'.repeat(300)];
+    await upload(w, [old]);
+    expect((await publish(w, [old])).status).toBe(201);
+    const account = accountNameSchema.parse('default');
+    await ceiling(w, await w.deps.db.read((orm) => assetBytesOf(orm, account)));
+    const [listed] = await w.deps.db.read((orm) => manifestsOf(orm, account));
+    const digest = listed?.manifest ?? '';
+    const path = join(w.folder, 'assets', 'default', digest.slice(0, 2), digest.slice(2));
+    await writeFile(path, 'damaged');
+    clock.jumpWall(2 * HOUR_MS);
+    expect((await upload(w, [fresh])).status).toBe(204);
+    // What it listed is not known: it counts as unused, and is told to be missing.
+    expect(await missing(w, old)).toEqual([digestOf(old)]);
+    await ceiling(w, 10_000);
+    expect((await upload(w, [old])).status).toBe(204);
+    expect((await publish(w, [old])).status).toBe(200);
+    expect(await stored(w, old)).toBe(old);
+    await expect(w.deps.assets.get(account, listed?.manifest as Digest)).resolves.toBeDefined();
   });
 });
 

@@ -8,22 +8,25 @@ import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, Digest } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
+import type { Log } from '#shared/runtime/log.ts';
 import { BlobStore, type Disk } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
 import {
   assetBytesOf,
-  forgetAssets,
+  forgetAsset,
+  forgetOldAssets,
   knownAssets,
   manifestsOf,
   oldAssets,
   recordAssets,
 } from '../db/assets.ts';
-import type { Database } from '../db/database.ts';
+import type { Database, Orm } from '../db/database.ts';
 
 export interface AssetStoreOptions {
   readonly folder: string;
   readonly db: Database;
   readonly clock: Clock;
+  readonly log: Log;
   readonly disk?: Disk;
 }
 
@@ -56,24 +59,22 @@ export class AssetStore {
   }
 
   /**
-   * Stores the bytes durably, then says so in the database.
+   * Stores the bytes durably, then says so in the database, where of several uploads at once each counts those before it.
    *
    * @throws {PlatformError} `quota_exceeded` or `storage_full`
    */
   async put(account: AccountName, blobs: readonly AssetBlob[]): Promise<void> {
     const { db } = this.#options;
-    const known = await db.read((orm) =>
-      knownAssets(
-        orm,
-        account,
-        blobs.map(({ digest }) => digest),
-      ),
-    );
-    const added = blobs.reduce((sum, { digest, bytes }) => sum + (known.has(digest) ? 0 : bytes), 0);
-    await this.#makeRoom(account, added);
+    const added = await db.read((orm) => bytesAdded(orm, account, blobs));
+    if (added > 0) await this.#makeRoom(account, added);
     await using lease = (await this.#of(account)).lease();
     for (const blob of blobs) await lease.put(blob.digest, await blob.read());
-    await db.write((tx) => recordAssets(tx, account, blobs));
+    await db.write(async (tx) => {
+      const more = await bytesAdded(tx.orm, account, blobs);
+      const room = await roomOf(tx.orm, account);
+      if (more > 0 && room.used + more > room.most) throw full(account, room);
+      await recordAssets(tx, account, blobs);
+    });
     lease.keep();
   }
 
@@ -88,48 +89,83 @@ export class AssetStore {
     try {
       return await (await this.#of(account)).get(digest);
     } catch (thrown) {
-      if (
-        thrown instanceof PlatformError &&
-        (thrown.code === 'blob_not_found' || thrown.code === 'blob_corrupt')
-      )
-        await this.#options.db.write((tx) => forgetAssets(tx, account, [digest]));
+      if (isLost(thrown)) await this.#options.db.write((tx) => forgetAsset(tx, account, digest));
       throw thrown;
     }
   }
 
   async #makeRoom(account: AccountName, bytes: number): Promise<void> {
     const { db } = this.#options;
-    const read = (): Promise<{ readonly used: number; readonly most: number }> =>
-      db.read(async (orm) => ({
-        used: await assetBytesOf(orm, account),
-        most: (await ceilingsOf(orm, account)).assetBytes ?? LIMITS.assetsPerAccountBytesDefault,
-      }));
-    const before = await read();
+    const before = await db.read((orm) => roomOf(orm, account));
     if (before.used + bytes <= before.most) return;
     await this.#sweep(account);
-    const { used, most } = await read();
-    if (used + bytes <= most) return;
-    throw new PlatformError('quota_exceeded', `${account} keeps ${used} bytes of assets`, {
-      publicDetail: `Static assets of the account may have ${most} bytes, of which versions use ${used}. Delete versions that are not needed.`,
-    });
+    const room = await db.read((orm) => roomOf(orm, account));
+    if (room.used + bytes > room.most) throw full(account, room);
   }
 
   /** Removes what no version of the account serves any more. */
   async #sweep(account: AccountName): Promise<void> {
     const { db, clock } = this.#options;
+    const beforeMs = clock.wallMs() - UNUSED_MS;
     const { manifests, old } = await db.read(async (orm) => ({
       manifests: await manifestsOf(orm, account),
-      old: await oldAssets(orm, account, clock.wallMs() - UNUSED_MS),
+      old: await oldAssets(orm, account, beforeMs),
     }));
     const used = new Set<Digest>();
     for (const { manifest } of manifests) {
       used.add(manifest);
-      for (const { digest } of Manifest.read(await this.get(account, manifest)).files()) used.add(digest);
+      for (const digest of await this.#listedIn(account, manifest)) used.add(digest);
     }
-    const unused = old.filter((digest) => !used.has(digest));
+    const digests = old.filter((digest) => !used.has(digest));
     // Forgotten first: what is left on disk after a crash is found again when it is uploaded anew.
-    await db.write((tx) => forgetAssets(tx, account, unused));
+    const forgotten = await db.write((tx) => forgetOldAssets(tx, account, { digests, beforeMs }));
     const store = await this.#of(account);
-    for (const digest of unused) await store.remove(digest);
+    for (const digest of forgotten) await store.removeUnused(digest);
   }
+
+  /**
+   * Of a manifest that is gone or damaged nobody knows what it lists. It must not keep the account from deploying, which
+   * is what mends it: its version serves nothing until it is published again, and then uploads what is missing.
+   */
+  async #listedIn(account: AccountName, manifest: Digest): Promise<readonly Digest[]> {
+    try {
+      return [...Manifest.read(await this.get(account, manifest)).files()].map(({ digest }) => digest);
+    } catch (thrown) {
+      if (!isLost(thrown)) throw thrown;
+      this.#options.log.warn('asset_manifest_lost', { account, manifest, error: thrown });
+      return [];
+    }
+  }
+}
+
+interface Room {
+  readonly used: number;
+  readonly most: number;
+}
+
+async function roomOf(orm: Orm, account: AccountName): Promise<Room> {
+  return {
+    used: await assetBytesOf(orm, account),
+    most: (await ceilingsOf(orm, account)).assetBytes ?? LIMITS.assetsPerAccountBytesDefault,
+  };
+}
+
+/** Of those that the account does not have yet; each once. */
+async function bytesAdded(orm: Orm, account: AccountName, blobs: readonly AssetBlob[]): Promise<number> {
+  const sizes = new Map(blobs.map(({ digest, bytes }) => [digest, bytes]));
+  for (const digest of (await knownAssets(orm, account, [...sizes.keys()])).keys()) sizes.delete(digest);
+  return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+}
+
+function full(account: AccountName, { used, most }: Room): PlatformError {
+  return new PlatformError('quota_exceeded', `${account} keeps ${used} bytes of assets`, {
+    publicDetail: `Static assets of the account may have ${most} bytes, of which versions use ${used}. Delete versions that are not needed, or ask the operator to raise the ceiling.`,
+  });
+}
+
+/** Not there, or not what it was. */
+function isLost(thrown: unknown): boolean {
+  return (
+    thrown instanceof PlatformError && (thrown.code === 'blob_not_found' || thrown.code === 'blob_corrupt')
+  );
 }

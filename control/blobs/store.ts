@@ -5,7 +5,7 @@
  * the digest, so a damaged disk is noticed here and not inside a function.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PlatformError } from '#shared/errors.ts';
 import { digestSchema, type Digest } from '#shared/ids.ts';
@@ -13,6 +13,8 @@ import { digestSchema, type Digest } from '#shared/ids.ts';
 /** What the store needs of a file system; tests make the Nth write fail. */
 export interface Disk {
   read(path: string): Promise<Uint8Array>;
+  /** In bytes. */
+  size(path: string): Promise<number>;
   /** Writes and syncs a new file with mode 0600. */
   write(path: string, bytes: Uint8Array): Promise<void>;
   rename(from: string, to: string): Promise<void>;
@@ -25,6 +27,7 @@ export interface Disk {
 
 export const realDisk: Disk = {
   read: (path) => readFile(path),
+  size: async (path) => (await stat(path)).size,
   async write(path, bytes) {
     const file = await open(path, 'wx', 0o600);
     try {
@@ -148,6 +151,16 @@ export class BlobStore {
     if (sha256(bytes) !== digest)
       throw new PlatformError('blob_corrupt', `blob ${digest} does not match its digest`);
     return bytes;
+  }
+
+  /** Undefined: there is no such blob. */
+  async sizeOf(digest: Digest): Promise<number | undefined> {
+    try {
+      return await this.#disk.size(this.#path(digest));
+    } catch (thrown) {
+      if (errorCode(thrown) === 'ENOENT') return undefined;
+      throw new PlatformError('internal', `cannot look at blob ${digest}`, { cause: thrown });
+    }
   }
 
   async #standing(digest: Digest): Promise<'intact' | 'absent' | 'damaged'> {
@@ -275,13 +288,8 @@ export class BlobStore {
     }
   }
 
-  /** What is not there is removed. */
-  async remove(digest: Digest): Promise<void> {
-    try {
-      await this.#disk.remove(this.#path(digest));
-    } catch (thrown) {
-      if (errorCode(thrown) !== 'ENOENT')
-        throw new PlatformError('internal', `cannot remove blob ${digest}`, { cause: thrown });
-    }
+  /** Unless somebody is storing it, or just has; what is not there is removed. */
+  async removeUnused(digest: Digest): Promise<void> {
+    if (!this.#uses.has(digest)) await this.#remove(digest);
   }
 }

@@ -4,6 +4,8 @@ import type { AccountView } from '#shared/contracts/access.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { Ceilings } from '#shared/contracts/ceilings.ts';
 import type { AccountName } from '#shared/ids.ts';
+import { assetBytesOf } from './assets.ts';
+import { codeBytesOf } from './blobs.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { liveVersionIds } from './live.ts';
 import { instant, pageOf, readCursor, type Page, type PageRequest } from './page.ts';
@@ -12,11 +14,12 @@ import { shownJwks } from './shown.ts';
 
 type AccountRow = typeof accounts.$inferSelect;
 
-function view(row: AccountRow): AccountView {
+async function view(orm: Orm, row: AccountRow): Promise<AccountView> {
   return {
     name: row.name,
     ...(row.issuer == null ? {} : { issuer: { ...row.issuer, jwks: shownJwks(row.issuer.jwks) } }),
     ...(row.ceilings == null ? {} : { ceilings: row.ceilings }),
+    stored: { codeBytes: await codeBytesOf(orm, row.name), assetBytes: await assetBytesOf(orm, row.name) },
     createdAt: instant(row.createdAt),
   };
 }
@@ -29,7 +32,7 @@ export async function findAccount(orm: Orm, name: AccountName): Promise<AccountR
 export async function getAccount(orm: Orm, name: AccountName): Promise<AccountView> {
   const row = await findAccount(orm, name);
   if (row === undefined) throw new PlatformError('account_not_found', `no account ${name}`);
-  return view(row);
+  return view(orm, row);
 }
 
 export async function listAccounts(orm: Orm, page: PageRequest): Promise<Page<AccountView>> {
@@ -40,7 +43,10 @@ export async function listAccounts(orm: Orm, page: PageRequest): Promise<Page<Ac
     .where(after === undefined ? undefined : gt(accounts.name, after as AccountName))
     .orderBy(asc(accounts.name))
     .limit(page.limit + 1);
-  return pageOf(rows, page.limit, { item: view, key: (row) => row.name });
+  const { items, ...rest } = pageOf(rows, page.limit, { item: (row) => row, key: (row) => row.name });
+  const shown: AccountView[] = [];
+  for (const row of items) shown.push(await view(orm, row));
+  return { items: shown, ...rest };
 }
 
 export async function createAccount(tx: WriteTx, name: AccountName, actor: string): Promise<AccountView> {

@@ -51,13 +51,44 @@ export async function recordAssets(
       .onConflictDoUpdate({ target: [assets.account, assets.digest], set: { uploadedAt: tx.nowMs } });
 }
 
-export async function forgetAssets(
+/** Of a version that is published with them: they are in use, and no sweep that is under way takes them for leftovers. */
+export async function touchAssets(
   tx: WriteTx,
   account: AccountName,
-  digests: readonly Digest[],
+  files: readonly { readonly digest: Digest }[],
 ): Promise<void> {
-  for (const part of chunks(digests))
-    await tx.orm.delete(assets).where(and(eq(assets.account, account), inArray(assets.digest, [...part])));
+  for (const part of chunks(files.map(({ digest }) => digest)))
+    await tx.orm
+      .update(assets)
+      .set({ uploadedAt: tx.nowMs })
+      .where(and(eq(assets.account, account), inArray(assets.digest, [...part])));
+}
+
+export async function forgetAsset(tx: WriteTx, account: AccountName, digest: Digest): Promise<void> {
+  await tx.orm.delete(assets).where(and(eq(assets.account, account), eq(assets.digest, digest)));
+}
+
+/** Those that nobody has used since, whatever was seen before. @returns which they were. */
+export async function forgetOldAssets(
+  tx: WriteTx,
+  account: AccountName,
+  { digests, beforeMs }: { readonly digests: readonly Digest[]; readonly beforeMs: number },
+): Promise<readonly Digest[]> {
+  const forgotten: Digest[] = [];
+  for (const part of chunks(digests)) {
+    const rows = await tx.orm
+      .delete(assets)
+      .where(
+        and(
+          eq(assets.account, account),
+          inArray(assets.digest, [...part]),
+          sql`${assets.uploadedAt} < ${beforeMs}`,
+        ),
+      )
+      .returning({ digest: assets.digest });
+    forgotten.push(...rows.map(({ digest }) => digest));
+  }
+  return forgotten;
 }
 
 /** Uploaded before `beforeMs`. */

@@ -7,7 +7,9 @@ import type { SQLiteTable } from 'drizzle-orm/sqlite-core';
 import type { Ceilings } from '#shared/contracts/ceilings.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, FunctionName } from '#shared/ids.ts';
+import { LIMITS } from '#shared/limits.ts';
 import { ceilingsOf } from './accounts.ts';
+import { codeBytesOf } from './blobs.ts';
 import type { WriteTx } from './database.ts';
 import { accounts, aliases, functions, keys, layerVersions, routes, versions } from './schema.ts';
 
@@ -23,6 +25,7 @@ const DEFAULTS = {
   versionsKept: 200,
   /** Of what gateways, schedulers and nodes all hold in memory. */
   feedBytes: 16 * MIB,
+  codeBytes: LIMITS.codePerAccountBytesDefault,
 } as const satisfies Partial<Record<keyof Ceilings, number>>;
 
 type Counted = 'functions' | 'aliases' | 'routes' | 'keys' | 'layerVersions';
@@ -72,6 +75,27 @@ export async function requireFeedRoom(tx: WriteTx, account: AccountName): Promis
   if (have <= most) return;
   throw new PlatformError('quota_exceeded', `${account} would have ${have} bytes in the feed of ${most}`, {
     publicDetail: `The configurations that the account's aliases use may have ${most} bytes together, and would have ${have}. Make vars and key sets smaller, or delete aliases.`,
+  });
+}
+
+/**
+ * Around a change of what an account's versions and layers name, in the transaction of the change: of two uploads at
+ * once the second counts the first. What adds nothing is let in, also over the ceiling.
+ *
+ * @throws {PlatformError} `quota_exceeded`.
+ */
+export async function withinCodeBytes<T>(
+  tx: WriteTx,
+  account: AccountName,
+  change: () => Promise<T>,
+): Promise<T> {
+  const before = await codeBytesOf(tx.orm, account);
+  const result = await change();
+  const after = await codeBytesOf(tx.orm, account);
+  const most = await ceilingOf(tx, account, 'codeBytes');
+  if (after <= most || after <= before) return result;
+  throw new PlatformError('quota_exceeded', `${account} would keep ${after} bytes of code of ${most}`, {
+    publicDetail: `The code of all versions and layers of the account may have ${most} bytes, and would have ${after}. Delete versions, layer versions or functions that are not needed, or ask the operator to raise the ceiling.`,
   });
 }
 

@@ -4,6 +4,7 @@ import type { LayerVersionView, LayerView } from '#shared/contracts/api.ts';
 import type { ModuleRef } from '#shared/contracts/modules.ts';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName, Digest, LayerName } from '#shared/ids.ts';
+import { recordBlobs } from './blobs.ts';
 import { requireRoom } from './ceilings.ts';
 import type { Orm, WriteTx } from './database.ts';
 import { nextNumber } from './functions.ts';
@@ -114,6 +115,7 @@ export async function insertLayerVersion(
     .where(and(ofLayer(ref), eq(layerVersions.digest, content.digest)));
   if (existing !== undefined) return { row: existing, created: false };
   await requireRoom(tx, ref.account, 'layerVersions');
+  await recordBlobs(tx, content.modules);
   const number = await nextNumber(tx, { kind: 'layer', account: ref.account, name: ref.layer });
   const [row] = await tx.orm
     .insert(layerVersions)

@@ -98,6 +98,22 @@ export const assets = sqliteTable(
   (table) => [primaryKey({ columns: [table.account, table.digest] })],
 );
 
+/** Bytes of code that versions and layer versions name. Those two tables' triggers keep the uses. */
+export const blobs = sqliteTable('blob', {
+  digest: text('digest').$type<Digest>().primaryKey(),
+  bytes: integer('bytes').notNull(),
+});
+
+export const blobUses = sqliteTable(
+  'blob_use',
+  {
+    account: accountColumn(),
+    digest: text('digest').$type<Digest>().notNull(),
+    uses: integer('uses').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.account, table.digest] })],
+);
+
 export const aliases = sqliteTable(
   'alias',
   {

@@ -24,7 +24,9 @@ import { readAssets, requireAssets } from '../assets/publish.ts';
 import type { AssetStore } from '../assets/store.ts';
 import { sha256, type BlobLease, type BlobStore } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
-import { pruneVersions } from '../db/ceilings.ts';
+import { touchAssets } from '../db/assets.ts';
+import { recordBlobs, type BlobSize } from '../db/blobs.ts';
+import { pruneVersions, withinCodeBytes } from '../db/ceilings.ts';
 import type { Database, WriteTx } from '../db/database.ts';
 import { ensureFunction, peekNumber, type FunctionRef } from '../db/functions.ts';
 import { findLayerVersion, insertLayerVersion, layerVersionView, type LayerRef } from '../db/layers.ts';
@@ -167,6 +169,7 @@ interface Commit {
   readonly metadata: PublishMetadata;
   readonly actor: Publisher;
   readonly files: readonly AssetFile[];
+  readonly blobs: readonly BlobSize[];
 }
 
 /** Who publishes: a key, and the functions that it is limited to. */
@@ -175,14 +178,16 @@ type Publisher = Pick<Principal, 'keyId' | 'functions'>;
 async function commit(
   tx: WriteTx,
   ref: FunctionRef,
-  { content, metadata, actor, files }: Commit,
+  { content, metadata, actor, files, blobs }: Commit,
 ): Promise<PublishReply> {
   await ensureFunction(tx, ref);
   await requireGrants(tx.orm, ref, metadata.config, actor.functions);
   // Again: what is not used may have been removed meanwhile.
   await requireAssets(tx.orm, ref, files);
+  await touchAssets(tx, ref.account, files);
   // Looked up again: an equal upload may have been committed while this one was checked.
   const existing = await findByDigest(tx.orm, ref, content.digest);
+  if (existing === undefined) await recordBlobs(tx, blobs);
   const row: VersionRow = existing ?? (await insertVersion(tx, ref, content, actor.keyId));
   const deployment =
     metadata.alias === undefined
@@ -268,7 +273,9 @@ export async function publishVersion(
     return check(deps, runnableItem(row, secrets(ref), ceilings.tier), upload);
   });
   const whole = withEntrypoints(content, started?.exports);
-  const reply = await deps.db.write((tx) => commit(tx, ref, { content: whole, metadata, actor: by, files }));
+  const blobs = [...plan.modules, ...upload.maps];
+  const wanting = { content: whole, metadata, actor: by, files, blobs };
+  const reply = await deps.db.write((tx) => withinCodeBytes(tx, ref.account, () => commit(tx, ref, wanting)));
   lease.keep();
   const warnings = [...lowered.warnings, ...exportWarnings(started?.exports)];
   return {
@@ -294,8 +301,9 @@ export async function publishLayer(
   await using lease = deps.blobs.lease();
   await deps.trials.run(ref.account, signal, () => store(lease, upload.modules));
   const { modules, identity } = planned.plan;
+  const content = { digest: digestOf(identity), modules, message: metadata.message };
   const { row, created } = await deps.db.write((tx) =>
-    insertLayerVersion(tx, ref, { digest: digestOf(identity), modules, message: metadata.message }, by.keyId),
+    withinCodeBytes(tx, ref.account, () => insertLayerVersion(tx, ref, content, by.keyId)),
   );
   lease.keep();
   return { ...layerVersionView(row), created };

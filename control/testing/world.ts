@@ -333,6 +333,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     folder: join(folder, 'assets'),
     db,
     clock,
+    log,
     ...(options.disk === undefined ? {} : { disk: options.disk }),
   });
   const kek = await importKeyEncryptionKey(KEK);

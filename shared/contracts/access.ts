@@ -98,6 +98,8 @@ export const accountViewSchema = z.object({
   name: accountNameSchema,
   issuer: issuerSchema.optional(),
   ceilings: ceilingsSchema.optional(),
+  /** Bytes that it keeps on control's disk, each file once: of code with source maps, and of static assets. */
+  stored: z.object({ codeBytes: z.number().int().min(0), assetBytes: z.number().int().min(0) }).optional(),
   createdAt: instant,
 });
 

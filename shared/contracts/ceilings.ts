@@ -22,6 +22,8 @@ export const ceilingsSchema = z.strictObject({
   versionsKept: z.number().int().min(1).optional(),
   /** Bytes of the configurations that aliases use: every gateway and node holds them. */
   feedBytes: z.number().int().min(0).optional(),
+  /** Bytes of code that versions and layers keep, with source maps; each file once. */
+  codeBytes: z.number().int().min(0).optional(),
   /** Bytes of static assets that the account keeps, each file once. */
   assetBytes: z.number().int().min(0).optional(),
   /** Least tier that its functions run in. */

@@ -19,6 +19,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/assets/plan.ts': 'one',
   'control/assets/publish.ts': 'one',
   'control/db/aliases.ts': 'one',
+  'control/db/blobs.ts': 'process: rows of one statement',
   'control/db/database.ts': 'process: whoever waits was let in by control.requests, or is a plane',
   'control/db/kv.ts': 'one',
   'control/db/secrets.ts': 'one',

@@ -36,6 +36,7 @@ const TESTS: Readonly<Record<keyof typeof LIMITS, AtBound>> = {
   bindingsMax: LIST,
   rateLimitMax: [CONTRACTS, 'the calls that a rate-limit binding lets through'],
   authPathsMax: LIST,
+  codePerAccountBytesDefault: ['control/db/blobs.test.ts', 'has a bound without a ceiling of its own'],
   assetsPerVersionMax: [ASSETS, 'are at most so many files'],
   assetBytesMax: ASSET_SIZES,
   assetsBytesMax: ASSET_SIZES,
