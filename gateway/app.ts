@@ -9,7 +9,7 @@ import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.
 import type { FeedItem, KeyItem } from '#shared/contracts/feed.ts';
 import type { FeedState } from '#shared/feed/state.ts';
 import { AMBIGUOUS_PATH } from '#shared/http/target.ts';
-import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import type { Clock } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Shares } from '#shared/shares.ts';
 import type { NonceCache } from '#shared/signatures/replay.ts';
@@ -20,44 +20,37 @@ import type { KeyRing } from './auth/keys.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
 import { addCors, preflight } from './cors.ts';
 import { confineCookie } from './forward/cookies.ts';
-import { invoke, type InvokeDeps } from './invoke.ts';
+import type { Behind, GatewayParts } from './invoke.ts';
 import { Metrics } from './metrics.ts';
-import type { AgentPort, LeaseSource } from '#shared/leases/ports.ts';
 import type { AssetPort, Call } from './ports.ts';
 import { hostName } from './routing/host.ts';
 import { Router, type Target } from './routing/router.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
 
-export interface GatewayDeps<E extends Env> {
+export type Admitting = (real: Authenticate) => Authenticate;
+
+export interface GatewayDeps<E extends Env, C extends Call> {
   readonly state: () => FeedState;
   /** Functions live at `<function>.<baseDomain>`. */
   readonly baseDomain: string;
   readonly clock: Clock;
-  readonly timers: Timers;
   /** In [0, 1). */
   readonly random: () => number;
   readonly newRequestId: () => string;
-  readonly newSessionId: () => string;
   readonly nonces: NonceCache;
   /** Requests in hand, by the account that is called. */
   readonly requests: Shares;
   /** Wall time of the start, ms since the epoch: what was signed before it is refused (auth/signed.ts). */
   readonly startedMs: number;
   readonly keys: KeyRing;
-  readonly leases: LeaseSource;
   /** Absent in front of another gateway, which serves them. */
   readonly assets?: AssetPort;
-  readonly agent: AgentPort;
   /** The host runtime's view of a request. Throws PlatformError for a head that must be refused. */
-  readonly callOf: (context: Context<E>) => Call;
-  /**
-   * True only in front of another gateway that checks again: requests whose signature cannot be checked
-   * here (sealed secrets) then pass with their original credentials.
-   */
-  readonly mayDefer: boolean;
+  readonly callOf: (context: Context<E>) => C;
+  readonly behind: Behind<C>;
   readonly log: Log;
   /** Stands in front of the checks that targets ask for: `isoplane dev`. No setting of a gateway reaches it. */
-  readonly admitting?: ((real: Authenticate) => Authenticate) | undefined;
+  readonly admitting?: Admitting | undefined;
 }
 
 export interface Gateway<E extends Env> {
@@ -73,7 +66,7 @@ const NOBODY = { kind: 'verified', principal: undefined, claims: undefined } as 
 const CLIENT_GONE_STATUS = 499;
 const CONTROL_RETRY_MS = 1_000;
 
-export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
+export function createGateway<E extends Env, C extends Call>(deps: GatewayDeps<E, C>): Gateway<E> {
   const metrics = new Metrics();
   const router = new Router(deps);
   const findKey = (keyId: string) => deps.state().get('key', keyId);
@@ -86,7 +79,7 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
   });
   const authenticate = deps.admitting?.(real) ?? real;
   const usage = new UsageMeters();
-  const serving = servingOf(deps, { metrics, usage, router, findKey });
+  const deliver = deps.behind.deliverer(partsOf(deps.state, { metrics, usage, router, findKey }));
 
   const refuse = (thrown: unknown, requestId: string): Response => {
     const error = asPlatformError(thrown);
@@ -98,7 +91,7 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
 
   const fromAssets = assetStep(deps.assets, { metrics, usage });
 
-  const serve = async (call: Call, target: Target, requestId: string): Promise<Response> => {
+  const serve = async (call: C, target: Target, requestId: string): Promise<Response> => {
     const { account } = target.functionItem;
     const { cors } = target.version;
     if (!deps.requests.take(account, 1))
@@ -115,10 +108,8 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
         const answer = await fromAssets(call, target, { requestId, anyone: true });
         if (answer !== undefined) return answer;
         // The gateway behind this one knows the files, and asks who calls where none of them answers.
-        if (deps.mayDefer)
-          return (
-            (await invoke(serving, { call, target, caller: NOBODY, requestId })) ?? goneResponse(metrics)
-          );
+        if (deps.behind.checksAgain)
+          return (await deliver({ call, target, caller: NOBODY, requestId })) ?? goneResponse(metrics);
       }
       const verifying = authenticate(call, target);
       const auth = verifying instanceof Promise ? await verifying : verifying;
@@ -127,8 +118,8 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
       if (auth.kind === 'gone') return goneResponse(metrics);
       const file = open ? undefined : await fromAssets(call, target, { requestId, anyone: false });
       if (file !== undefined) return file;
-      const caller = callerOf(auth, deps.mayDefer);
-      return (await invoke(serving, { call, target, caller, requestId })) ?? goneResponse(metrics);
+      const caller = callerOf(auth, deps.behind.checksAgain);
+      return (await deliver({ call, target, caller, requestId })) ?? goneResponse(metrics);
     } catch (thrown) {
       return addCors(refuse(thrown, requestId), cors, call);
     } finally {
@@ -147,22 +138,22 @@ export function createGateway<E extends Env>(deps: GatewayDeps<E>): Gateway<E> {
   return { app, metrics, usage, changed };
 }
 
-interface Handlers {
+interface Handlers<C> {
   readonly refuse: (thrown: unknown, requestId: string) => Response;
-  readonly serve: (call: Call, target: Target, requestId: string) => Promise<Response>;
+  readonly serve: (call: C, target: Target, requestId: string) => Promise<Response>;
 }
 
-function createApp<E extends Env>(
-  deps: Pick<GatewayDeps<E>, 'newRequestId' | 'callOf' | 'state'>,
+function createApp<E extends Env, C extends Call>(
+  deps: Pick<GatewayDeps<E, C>, 'newRequestId' | 'callOf' | 'state'>,
   router: Router,
-  { refuse, serve }: Handlers,
+  { refuse, serve }: Handlers<C>,
 ): Hono<E> {
   const app = new Hono<E>();
   app.onError((thrown) => refuse(thrown, deps.newRequestId()));
   app.all('*', function gateway(context) {
     // What a client sends as its request id is never used: ids in logs must be ours.
     const requestId = deps.newRequestId();
-    let call: Call | undefined;
+    let call: C | undefined;
     try {
       call = deps.callOf(context);
       const found = router.lookup(call.host, call.target);
@@ -179,29 +170,22 @@ function createApp<E extends Env>(
   return app;
 }
 
-function servingOf<E extends Env>(
-  deps: GatewayDeps<E>,
+function partsOf(
+  state: () => FeedState,
   parts: {
     readonly metrics: Metrics;
     readonly usage: UsageMeters;
     readonly router: Router;
     readonly findKey: (keyId: string) => KeyItem | undefined;
   },
-): InvokeDeps {
-  const { leases, agent, clock, timers, newSessionId } = deps;
+): GatewayParts {
   const { metrics, usage, router, findKey } = parts;
   return {
-    leases,
-    agent,
-    clock,
-    timers,
-    newSessionId,
     metrics,
     usage,
     retarget: (call, before) => {
       const found = router.lookup(call.host, call.target);
-      if (found.kind !== 'found')
-        throw missing(found.kind === 'bare' ? 'not_found' : found.kind, deps.state());
+      if (found.kind !== 'found') throw missing(found.kind === 'bare' ? 'not_found' : found.kind, state());
       return asksTheSame(call, before, found.target) ? found.target : before;
     },
     isOurKey: (keyId) => findKey(keyId) !== undefined,
@@ -225,10 +209,10 @@ function goneResponse(metrics: Metrics): Response {
 
 function callerOf(
   auth: Extract<AuthOutcome, { kind: 'verified' | 'deferred' }>,
-  mayDefer: boolean,
+  checksAgain: boolean,
 ): Extract<AuthOutcome, { kind: 'verified' }> {
   if (auth.kind === 'verified') return auth;
-  if (mayDefer) return { kind: 'verified', principal: undefined, claims: undefined };
+  if (checksAgain) return { kind: 'verified', principal: undefined, claims: undefined };
   throw new PlatformError(
     'internal',
     'the key-encryption key is missing, so hmac signatures cannot be checked',

@@ -18,39 +18,63 @@ import type { VersionItem } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { signingKeyIds } from '#shared/signatures/verify.ts';
+import type { UsageMeters } from '#shared/usage/meter.ts';
 import type { AuthOutcome } from './auth/outcome.ts';
 import { BEARER_SUBPROTOCOL } from './auth/token-places.ts';
 import { CORS_RESPONSE_HEADERS, corsHeaders } from './cors.ts';
 import type { Metrics } from './metrics.ts';
-import type { Call, CallAnswered, ForwardOutcome, ForwardPlan } from './ports.ts';
+import type { Call, CallAnswered, ForwardOutcome, ForwardPlan, InstanceCall } from './ports.ts';
 import type { Target } from './routing/router.ts';
 import { sessionOf, type Session } from './session.ts';
 
-export interface InvokeDeps extends CarryDeps {
+/** What the gateway itself gives to those who take its requests on. */
+export interface GatewayParts {
   readonly metrics: Metrics;
+  readonly usage: UsageMeters;
   /** Where the call leads now; the alias may have moved since. @throws {PlatformError} */
   readonly retarget: (call: Call, before: Target) => Target;
-  /** At least 128 random bits, in the characters of a session id. */
-  readonly newSessionId: () => string;
   /** Whether a key id names a key of this platform, whosever it is. */
   readonly isOurKey: (keyId: string) => boolean;
   /** A Set-Cookie value of an account's function on a host, as it may reach the client. */
   readonly confineCookie: (value: string, host: string, account: string) => string;
 }
 
-export interface Invocation {
-  readonly call: Call;
+interface Invocation<C extends Call = InstanceCall> {
+  readonly call: C;
   readonly target: Target;
   readonly caller: Extract<AuthOutcome, { kind: 'verified' }>;
   readonly requestId: string;
+}
+
+/** What stands behind a gateway: where requests go that may pass. */
+export interface Behind<C extends Call> {
+  /** Another gateway, which asks again who calls: what cannot be checked here passes, with the client's own credentials. */
+  readonly checksAgain: boolean;
+  /** The function answers undefined when the client has gone, so that nobody reads an answer. */
+  deliverer(parts: GatewayParts): (invocation: Invocation<C>) => Promise<Response | undefined>;
+}
+
+interface InvokeDeps extends CarryDeps, GatewayParts {
+  /** At least 128 random bits, in the characters of a session id. */
+  readonly newSessionId: () => string;
+}
+
+/** Leases say which instance may be called. */
+export function instancesBehind(deps: Omit<InvokeDeps, keyof GatewayParts>): Behind<InstanceCall> {
+  return {
+    checksAgain: false,
+    deliverer: (parts) => {
+      const all = { ...deps, ...parts };
+      return (invocation) => invoke(all, invocation);
+    },
+  };
 }
 
 /** Of a body that is not kept so much must be here before it takes a place at an instance. */
 const BODY_AHEAD_BYTES = 16 * 1024;
 const BYSTANDER_RETRIED = 'bystander_retried';
 
-/** undefined: the client has gone, so nobody reads an answer. */
-export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<Response | undefined> {
+async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<Response | undefined> {
   const { call, target } = invocation;
   if (call.bodyBytes !== 0 && !(await bodyReady(call, target))) return undefined;
   const invoking = new Invoking(deps, invocation);
@@ -62,7 +86,7 @@ export async function invoke(deps: InvokeDeps, invocation: Invocation): Promise<
 }
 
 /** False: the client has gone. */
-async function bodyReady(call: Call, { functionItem, version }: Target): Promise<boolean> {
+async function bodyReady(call: InstanceCall, { functionItem, version }: Target): Promise<boolean> {
   const wanted = { account: functionItem.account, bytesMax: version.limits.requestBodyBytes };
   // A body streams through; one that may have to be sent again is kept, when it is small.
   const kept = isKept(call.bodyBytes, call.header(IDEMPOTENCY_KEY));

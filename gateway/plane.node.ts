@@ -24,7 +24,7 @@ import { sendUsage } from '#shared/usage/send.node.ts';
 import { Shares } from '#shared/shares.ts';
 import { nodeCrypto } from '#shared/signatures/crypto.node.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
-import { createGateway, type Gateway, type GatewayDeps } from './app.ts';
+import { createGateway, type Gateway, type Admitting } from './app.ts';
 import { assetPort } from './assets/serve.node.ts';
 import { createKeyRing } from './auth/keys.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
@@ -32,6 +32,8 @@ import { Watch } from '#shared/carry/deadlines.ts';
 import { createAgentClient, createSchedulerClient } from '#shared/leases/clients.node.ts';
 import { LeaseManager } from '#shared/leases/manager.ts';
 import type { TrustedProxies } from './forward/proxies.node.ts';
+import { instancesBehind } from './invoke.ts';
+import type { InstanceCall } from './ports.ts';
 import { listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
 import { createNodeServer, nodeCallOf, type NodeEnv } from './server.node.ts';
 
@@ -53,10 +55,13 @@ export interface GatewayPlaneOptions {
   readonly headMsMax?: number;
   /** Signatures older than this are refused; default: now. Wall time, ms since the epoch. */
   readonly startedMs?: number;
-  readonly admitting?: GatewayDeps<NodeEnv>['admitting'];
+  readonly admitting?: Admitting;
   /** False: every request goes through Node's HTTP server, where it can be watched. Default: true. */
   readonly plain?: boolean;
 }
+
+/** 128 random bits. */
+const newSessionId = (): string => randomBytes(16).toString('base64url');
 
 /** Control may be away: then the journal has to do. */
 const FIRST_STATE_MS_MAX = 1_000;
@@ -86,23 +91,19 @@ export async function startGateway(options: GatewayPlaneOptions): Promise<Gatewa
   const shares = newShares(options);
   const controlPeer = peerOf(layout.sockets.control);
   const library = await openLibrary(options, controlPeer);
-  const gateway = createGateway<NodeEnv>({
+  const gateway = createGateway<NodeEnv, InstanceCall>({
     state: () => state,
     baseDomain: options.baseDomain,
     clock: systemClock,
-    timers: systemTimers,
     random: Math.random,
     newRequestId: randomUUID,
-    newSessionId: () => randomBytes(16).toString('base64url'),
     nonces: new NonceCache({ clock: systemClock, shares: shares.nonces }),
     startedMs: options.startedMs ?? systemClock.wallMs(),
     requests: shares.requests,
     keys: createKeyRing(keyEncryptionKey(layout.keyEncryptionKey), nodeCrypto),
-    leases,
-    agent,
     assets: assetPort(library),
     callOf: callsBy(options, client, shares.bodies),
-    mayDefer: false,
+    behind: instancesBehind({ leases, agent, clock: systemClock, timers: systemTimers, newSessionId }),
     log,
     admitting: options.admitting,
   });

@@ -1,5 +1,5 @@
 /**
- * What the gateway's core needs from its host runtime. Node (forward/) and workerd (worker.ts) implement
+ * What the gateway's core needs from its host runtime. Node (server.node.ts) and workerd (worker.ts) implement
  * it; nothing here names either.
  */
 import type { ServedAssets } from '#shared/contracts/assets.ts';
@@ -31,25 +31,29 @@ export interface Call {
   /** Host header as the client sent it, or what a trusted proxy says that it was. */
   readonly host: string;
   readonly target: RequestTarget;
-  /** Address of the client; undefined where the runtime does not tell. */
-  readonly client: string | undefined;
   /** It asks for a WebSocket. */
   readonly upgrades: boolean;
   /** Bytes of the body; 0 when there is none, undefined when the client does not say. */
   readonly bodyBytes: number | undefined;
-  /** True once the client has gone. */
-  readonly gone: boolean;
   /** All lines of a field, joined by `, ` (Cookie: `; `); undefined when absent. `name` is lower case. */
   header(name: string): string | undefined;
-  /** Reads the whole body and keeps it, so that {@link forward} still sends it. May be asked again. */
+  /** Reads the whole body and keeps it, so that it can still be sent. May be asked again. */
   buffer(wanted: BodyWanted): Promise<BodyRead>;
+  /** The request is over: gives back what its body holds. */
+  close(): void;
+}
+
+/** A request that is carried to an instance, at which it may have to wait for a place. */
+export interface InstanceCall extends Call {
+  /** Address of the client; undefined where the runtime does not tell. */
+  readonly client: string | undefined;
+  /** True once the client has gone. */
+  readonly gone: boolean;
   /**
    * Waits until the body is here or flows: all of it, or its first `enough` bytes. What is slower than that
    * must not hold an instance.
    */
   ready(wanted: BodyWanted, enough: number): Promise<Exclude<BodyRead, { kind: 'body' }> | undefined>;
-  /** The request is over: gives back what its body holds. */
-  close(): void;
   /** Runs `listener` when the client goes before it was answered. At most one listener at a time. */
   onGone(listener: (() => void) | undefined): void;
   /** Sends the request to an instance and the response to the client; settles when both are over. */

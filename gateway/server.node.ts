@@ -12,13 +12,13 @@ import { NodeCall, type NodeBindings, type NodeRuntime } from './forward/node-ca
 import { PlainCall } from './plain/call.node.ts';
 import type { PlainRequest } from '#shared/http/plain/connection.node.ts';
 import { plainFront } from './plain/front.node.ts';
-import type { Call } from './ports.ts';
+import type { InstanceCall } from './ports.ts';
 
 export interface NodeEnv {
   Bindings: NodeBindings | { readonly plain: PlainRequest };
 }
 
-export function nodeCallOf(runtime: NodeRuntime): (context: Context<NodeEnv>) => Call {
+export function nodeCallOf(runtime: NodeRuntime): (context: Context<NodeEnv>) => InstanceCall {
   return ({ env }) => ('plain' in env ? new PlainCall(runtime, env.plain) : new NodeCall(runtime, env));
 }
 

@@ -1,13 +1,12 @@
-/** {@link Call} over web standards: the gateway in front of another gateway. */
-import { addressAt } from '#shared/contracts/address.ts';
+/** {@link Call} over web standards, and how it passes to the gateway behind this one. */
 import { HEADER_PREFIX } from '#shared/contracts/invoke.ts';
 import type { Shares } from '#shared/shares.ts';
 import { asPlatformError } from '#shared/errors.ts';
 import { HeldBytes } from '#shared/held-bytes.ts';
-import type { LeaseSource } from '#shared/leases/ports.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { readTarget, type RequestTarget } from '#shared/http/target.ts';
-import type { BodyRead, BodyWanted, Call, ForwardOutcome } from './ports.ts';
+import type { Behind } from './invoke.ts';
+import type { BodyRead, BodyWanted, Call } from './ports.ts';
 
 /** Where requests go: a regional gateway that routes and checks again. */
 export interface Origin {
@@ -19,7 +18,6 @@ export class WebCall implements Call {
   readonly scheme: 'http' | 'https';
   readonly host: string;
   readonly target: RequestTarget;
-  readonly client = undefined;
   readonly upgrades: boolean;
   readonly bodyBytes: number | undefined;
   readonly #request: Request;
@@ -46,17 +44,8 @@ export class WebCall implements Call {
     this.bodyBytes = request.body === null ? 0 : length === null ? undefined : Number(length);
   }
 
-  get gone(): boolean {
-    return this.#request.signal.aborted;
-  }
-
   header(name: string): string | undefined {
     return this.#request.headers.get(name) ?? undefined;
-  }
-
-  /** The runtime cancels the whole invocation when the client goes. */
-  onGone(): void {
-    // Nothing waits here: leases are the origin's.
   }
 
   async buffer({ account, bytesMax }: BodyWanted): Promise<BodyRead> {
@@ -75,17 +64,12 @@ export class WebCall implements Call {
     return { kind: 'body', bytes: this.#buffered };
   }
 
-  /** No instance waits here: places are the origin's. */
-  ready(): Promise<undefined> {
-    return Promise.resolve(undefined);
-  }
-
   close(): void {
     this.#held?.release();
   }
 
   /** With the client's own credentials: the origin trusts nothing that an edge says. */
-  async forward(): Promise<ForwardOutcome> {
+  pass(): Promise<Response> {
     const headers = new Headers(this.#request.headers);
     this.#request.headers.forEach((_value, name) => {
       if (name.startsWith(HEADER_PREFIX)) headers.delete(name);
@@ -95,28 +79,18 @@ export class WebCall implements Call {
       redirect: 'manual',
       ...(this.#buffered === undefined ? {} : { body: this.#buffered }),
     });
-    return { kind: 'answered', response: await this.#origin.fetch(request), end: 'complete' };
+    return this.#origin.fetch(request);
   }
 }
 
-/** Every request may go: slots and queues are the origin's. */
-export const unlimitedLeases: LeaseSource = {
-  admit: (version) => ({
-    kind: 'admitted',
-    permit: {
-      lease: {
-        leaseId: 'origin',
-        versionId: version.id,
-        instanceId: 'origin',
-        endpoint: { instance: addressAt(''), agent: addressAt('') },
-        slots: 1,
-        ttlMs: 1,
-      },
-      coldStart: false,
-      inFlight: () => 1,
-      again: () => true,
-      release: () => undefined,
-      lost: () => undefined,
+/** The gateway behind this one routes, checks and serves again: it has the instances, and the files. */
+export const gatewayBehind: Behind<WebCall> = {
+  checksAgain: true,
+  deliverer:
+    ({ metrics }) =>
+    async ({ call }) => {
+      const response = await call.pass();
+      metrics.count('ok');
+      return response;
     },
-  }),
 };

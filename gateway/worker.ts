@@ -11,12 +11,12 @@ import { FeedState } from '#shared/feed/state.ts';
 import { Lines } from '#shared/lines.ts';
 import { PlatformError, problemResponse } from '#shared/errors.ts';
 import { createLog } from '#shared/runtime/log.ts';
-import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
+import { systemClock } from '#shared/runtime/clock.ts';
 import { Shares } from '#shared/shares.ts';
 import { NonceCache } from '#shared/signatures/replay.ts';
 import { createGateway, type Gateway } from './app.ts';
 import { createKeyRing } from './auth/keys.ts';
-import { unlimitedLeases, WebCall, type Origin } from './web-call.ts';
+import { gatewayBehind, WebCall, type Origin } from './web-call.ts';
 
 export interface WorkerBindings {
   readonly ORIGIN: Origin;
@@ -50,14 +50,12 @@ let running: Running | undefined;
 function start(env: WorkerBindings): Running {
   const bodies = new Shares('gateway.bodies', { total: BODY_BYTES_MAX });
   const state = new FeedState();
-  const gateway = createGateway<WorkerEnv>({
+  const gateway = createGateway<WorkerEnv, WebCall>({
     state: () => state,
     baseDomain: env.BASE_DOMAIN,
     clock: systemClock,
-    timers: systemTimers,
     random: Math.random,
     newRequestId: () => crypto.randomUUID(),
-    newSessionId: () => crypto.randomUUID(),
     nonces: new NonceCache({
       clock: systemClock,
       shares: new Shares('gateway.nonces', { total: NONCES_MAX }),
@@ -66,15 +64,8 @@ function start(env: WorkerBindings): Running {
     startedMs: 0,
     requests: new Shares('gateway.requests'),
     keys: createKeyRing(() => Promise.resolve(undefined)),
-    leases: unlimitedLeases,
-    agent: {
-      exit: () => Promise.resolve(undefined),
-      overdue: () => undefined,
-      broken: () => undefined,
-      slow: () => undefined,
-    },
     callOf: (context) => new WebCall(context.req.raw, context.env.ORIGIN, bodies),
-    mayDefer: true,
+    behind: gatewayBehind,
     // oxlint-disable-next-line no-console -- a Worker's log is its console
     log: createLog({ write: (line) => console.log(line), clock: systemClock }),
   });

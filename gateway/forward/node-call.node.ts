@@ -1,8 +1,15 @@
-/** {@link Call} over Node's request and response objects. */
+/** {@link InstanceCall} over Node's request and response objects. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import type { BodyRead, BodyWanted, Call, CallAnswered, ForwardOutcome, ForwardPlan } from '../ports.ts';
+import type {
+  BodyRead,
+  BodyWanted,
+  CallAnswered,
+  ForwardOutcome,
+  ForwardPlan,
+  InstanceCall,
+} from '../ports.ts';
 import { exchange } from '#shared/carry/exchange.node.ts';
 import { bodyBytesOf, Intake } from '#shared/carry/intake.node.ts';
 import type { Answered, CarryOutcome } from '#shared/carry/ports.ts';
@@ -58,7 +65,7 @@ export function headersFor(
   return headers;
 }
 
-export class NodeCall implements Call {
+export class NodeCall implements InstanceCall {
   readonly method: string;
   readonly scheme: 'http' | 'https';
   readonly host: string;

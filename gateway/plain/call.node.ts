@@ -1,9 +1,9 @@
-/** {@link Call} over a plain request: head and body are here, all of it. */
+/** {@link InstanceCall} over a plain request: head and body are here, all of it. */
 import { exchange } from '#shared/carry/exchange.node.ts';
 import type { BodySink, RequestBody } from '#shared/carry/ports.ts';
 import { ServerSink } from '#shared/carry/server-sink.node.ts';
 import { forwarded, headersFor, type NodeRuntime } from '../forward/node-call.node.ts';
-import type { BodyRead, BodyWanted, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
+import type { BodyRead, BodyWanted, ForwardOutcome, ForwardPlan, InstanceCall } from '../ports.ts';
 import { fieldOf } from '#shared/http/head.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
 import type { PlainRequest } from '#shared/http/plain/connection.node.ts';
@@ -12,7 +12,7 @@ import type { PlainResponse } from '#shared/http/plain/response.node.ts';
 /** What a body costs beside its bytes. */
 const HELD_BYTES_MIN = 4_096;
 
-export class PlainCall implements Call {
+export class PlainCall implements InstanceCall {
   readonly method: string;
   readonly scheme: 'http' | 'https';
   readonly host: string;

@@ -1,6 +1,6 @@
-/** A {@link Call} made of plain values, for tests without sockets. */
+/** An {@link InstanceCall} made of plain values, for tests without sockets. */
 import { readTarget } from '#shared/http/target.ts';
-import type { BodyRead, Call, ForwardOutcome, ForwardPlan } from '../ports.ts';
+import type { BodyRead, ForwardOutcome, ForwardPlan, InstanceCall } from '../ports.ts';
 
 export interface FakeCallParts {
   readonly method?: string;
@@ -13,7 +13,7 @@ export interface FakeCallParts {
   readonly answer?: (plan: ForwardPlan) => ForwardOutcome;
 }
 
-export function fakeCall(parts: FakeCallParts = {}): Call & {
+export function fakeCall(parts: FakeCallParts = {}): InstanceCall & {
   readonly plans: ForwardPlan[];
   /** Bounds of the body reads that were asked for. */
   readonly reads: readonly number[];
