@@ -1,7 +1,7 @@
 /** {@link InstanceCall} over a plain request: head and body are here, all of it. */
 import { exchange } from '#shared/carry/exchange.node.ts';
-import type { BodySink, RequestBody } from '#shared/carry/ports.ts';
 import { ServerSink } from '#shared/carry/server-sink.node.ts';
+import { WholeBody } from '#shared/carry/whole-body.ts';
 import { forwarded, headersFor, type NodeRuntime } from '../forward/node-call.node.ts';
 import type { BodyRead, BodyWanted, ForwardOutcome, ForwardPlan, InstanceCall } from '../ports.ts';
 import { fieldOf } from '#shared/http/head.ts';
@@ -98,23 +98,4 @@ export class PlainCall implements InstanceCall {
       exchange(this.#runtime, request, plan, (outcome) => resolve(forwarded(outcome))),
     );
   }
-}
-
-class WholeBody implements RequestBody {
-  readonly whole: Buffer;
-
-  constructor(whole: Buffer) {
-    this.whole = whole;
-  }
-
-  flow(sink: BodySink): void {
-    sink.chunk(this.whole);
-    sink.end();
-  }
-
-  resume(): void {}
-
-  credit(): void {}
-
-  stop(): void {}
 }

@@ -1,12 +1,12 @@
 /** What the parts that carry calls have in common: whom a socket leads to, and a place there. */
 import { randomUUID } from 'node:crypto';
-import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Attempt, Carriage, CarryDeps } from '#shared/carry/attempts.ts';
 import type { CarryTools } from '#shared/carry/exchange.node.ts';
 import type { Answered, Unanswered } from '#shared/carry/ports.ts';
 import type { Address } from '#shared/contracts/address.ts';
 import { PlatformError } from '#shared/errors.ts';
+import type { ResponseWriter } from '#shared/http/writer.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { beside } from '#shared/runtime/transport.node.ts';
 import type { Shares } from '#shared/shares.ts';
@@ -43,7 +43,7 @@ interface Carrying<A extends Answered> {
   readonly repeatable: boolean;
   readonly countsItself?: boolean;
   /** Whoever waits for the answer goes when this closes. */
-  readonly receiver: ServerResponse | Duplex;
+  readonly receiver: ResponseWriter | Duplex;
   send(attempt: Attempt<TargetVersion>, place: Place): Promise<A | Unanswered>;
 }
 

@@ -1,5 +1,5 @@
 /** A `fetch` or WebSocket of a service binding: what of it the target is sent, and how the caller hears of a failure. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { attempts, type Attempt } from '#shared/carry/attempts.ts';
 import { IDEMPOTENCY_KEY, isKept, isRepeatable, KEPT_BODY_BYTES_MAX } from '#shared/carry/ended.ts';
@@ -9,6 +9,7 @@ import { bodyBytesOf, Intake } from '#shared/carry/intake.node.ts';
 import type { Carried, CarryOutcome, CarryRules } from '#shared/carry/ports.ts';
 import { ServerSink } from '#shared/carry/server-sink.node.ts';
 import { tunnel } from '#shared/carry/tunnel.node.ts';
+import { WholeBody } from '#shared/carry/whole-body.ts';
 import {
   BINDING_ERROR,
   DEADLINE_MS,
@@ -20,6 +21,8 @@ import {
 import { asPlatformError, problemParts, type PlatformError } from '#shared/errors.ts';
 import { headText } from '#shared/http/answer.node.ts';
 import { fieldOf } from '#shared/http/head.ts';
+import type { PlainRequest } from '#shared/http/plain/connection.node.ts';
+import type { ResponseWriter } from '#shared/http/writer.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { Calling, newRequestId, type Place, type ServiceDeps, type ServiceSocket } from './caller.ts';
 import type { TargetVersion } from './targets.ts';
@@ -27,22 +30,57 @@ import type { TargetVersion } from './targets.ts';
 /** The scheme of the URL that the caller fetches, which workerd tells in a header. */
 const HTTPS = [SCHEME, 'https', FORWARDED_PROTO, 'https'] as const;
 
-/** Where the response goes: a response object, or the bare connection of an upgrade, with what came behind its head. */
-export type Inbound =
-  | { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse }
-  | {
-      readonly incoming: IncomingMessage;
-      readonly outgoing: undefined;
-      readonly socket: Duplex;
-      readonly head: Buffer;
-    };
+/** A request as it came, and where its response goes: an HTTP response, or the bare connection of an upgrade. */
+export interface Inbound {
+  readonly method: string;
+  readonly url: string;
+  readonly rawHeaders: readonly string[];
+  /** 0: there is none; undefined: it is not said. */
+  readonly bodyBytes: number | undefined;
+  /** All of it, or whence it comes. */
+  readonly body: Buffer | IncomingMessage;
+  readonly outgoing: ResponseWriter | undefined;
+  readonly socket: Duplex;
+  /** What came behind the head of an upgrade. */
+  readonly behind: Buffer;
+}
+
+const NOTHING = Buffer.alloc(0);
+
+export function inboundOf(incoming: IncomingMessage, outgoing: ServerResponse): Inbound {
+  const { method = 'GET', url = '/', rawHeaders, socket } = incoming;
+  const bodyBytes = bodyBytesOf(incoming);
+  return { method, url, rawHeaders, bodyBytes, body: incoming, outgoing, socket, behind: NOTHING };
+}
+
+export function plainInbound({ method, target, rawHeaders, body, response, socket }: PlainRequest): Inbound {
+  const { byteLength } = body;
+  return {
+    method,
+    url: target.raw,
+    rawHeaders,
+    bodyBytes: byteLength,
+    body,
+    outgoing: response,
+    socket,
+    behind: NOTHING,
+  };
+}
+
+/** @param behind - what came behind the request's own. */
+export function upgradeInbound(incoming: IncomingMessage, socket: Duplex, behind: Buffer): Inbound {
+  const { method = 'GET', url = '/', rawHeaders } = incoming;
+  return { method, url, rawHeaders, bodyBytes: 0, body: NOTHING, outgoing: undefined, socket, behind };
+}
 
 const ID = /^[\w.:-]{1,200}$/;
+/** What a body costs beside its bytes. */
+const HELD_BYTES_MIN = 4_096;
 
 /** The caller's, which its own entry module said: all that one request causes has one id. */
-function requestIdOf({ headers }: IncomingMessage): string {
-  const told = headers[REQUEST_ID];
-  return typeof told === 'string' && ID.test(told) ? told : newRequestId();
+function requestIdOf({ rawHeaders }: Inbound): string {
+  const told = fieldOf(rawHeaders, REQUEST_ID);
+  return told !== undefined && ID.test(told) ? told : newRequestId();
 }
 
 /** Answers the request, whatever happens. */
@@ -51,15 +89,16 @@ export async function forwardFetch(
   socket: ServiceSocket,
   inbound: Inbound,
 ): Promise<void> {
-  const { incoming, outgoing } = inbound;
-  const requestId = requestIdOf(incoming);
-  const body = outgoing === undefined ? undefined : bodyOf(deps, socket, incoming);
+  const { method, rawHeaders, bodyBytes, outgoing } = inbound;
+  const requestId = requestIdOf(inbound);
+  let body: HeldBody | undefined;
   try {
-    const key = fieldOf(incoming.rawHeaders, IDEMPOTENCY_KEY);
-    if (body !== undefined && isKept(bodyBytesOf(incoming), key) && !(await isHere(body))) return;
+    body = bodyBytes === 0 ? undefined : bodyOf(deps, socket, inbound);
+    const key = fieldOf(rawHeaders, IDEMPOTENCY_KEY);
+    if (body instanceof Intake && isKept(bodyBytes, key) && !(await isHere(body))) return;
     const calling = new Calling(deps, socket, {
       requestId,
-      repeatable: isRepeatable(incoming.method ?? '', key),
+      repeatable: isRepeatable(method, key),
       receiver: outgoing ?? inbound.socket,
       send: (attempt, place) => send(deps, { socket, inbound, requestId, body }, attempt, place),
     });
@@ -70,20 +109,29 @@ export async function forwardFetch(
     if (error.code === 'response_invalid') deps.log.warn('response_refused', { requestId, error });
     answerProblem(inbound, error, requestId);
   } finally {
-    if (body !== undefined) {
+    if (body instanceof Intake) {
       body.stop();
-      drain(incoming);
-    }
+      drain(inbound.body as IncomingMessage);
+    } else if (body !== undefined) deps.bodies.give(socket.target.account, heldBytes(body.whole));
   }
 }
 
+type HeldBody = Intake | WholeBody;
+
+function heldBytes({ byteLength }: Buffer): number {
+  return Math.max(HELD_BYTES_MIN, byteLength);
+}
+
+/** @throws {PlatformError} when it is more than the account's share. */
 function bodyOf(
   { watch, bodies }: ServiceDeps,
-  { target }: ServiceSocket,
-  incoming: IncomingMessage,
-): Intake | undefined {
-  if (bodyBytesOf(incoming) === 0) return undefined;
-  return new Intake({ incoming, watch, shares: bodies, account: target.account, mayTrickle: true });
+  { target: { account } }: ServiceSocket,
+  { body }: Inbound,
+): HeldBody {
+  if (!Buffer.isBuffer(body))
+    return new Intake({ incoming: body, watch, shares: bodies, account, mayTrickle: true });
+  bodies.takeOrThrow(account, heldBytes(body));
+  return new WholeBody(body);
 }
 
 /** Reads it whole. False: its sender has gone. @throws {PlatformError} */
@@ -98,7 +146,7 @@ interface Forwarding {
   readonly inbound: Inbound;
   readonly requestId: string;
   /** undefined: there is none. */
-  readonly body: Intake | undefined;
+  readonly body: HeldBody | undefined;
 }
 
 // oxlint-disable-next-line max-params -- made once per request: an options object would cost an allocation
@@ -108,7 +156,7 @@ function send(
   { version, meter, onSlow, onBroken }: Attempt<TargetVersion>,
   { address }: Place,
 ): Promise<CarryOutcome> {
-  const { incoming } = inbound;
+  const { method, url, rawHeaders, bodyBytes, outgoing } = inbound;
   const { account, caller } = socket.target;
   const added = [
     REQUEST_ID,
@@ -117,13 +165,13 @@ function send(
     String(version.limits.timeoutMs),
     PRINCIPAL,
     `function:${account}/${caller}`,
-    ...(incoming.headers[SCHEME] === 'https' ? HTTPS : []),
+    ...(fieldOf(rawHeaders, SCHEME) === 'https' ? HTTPS : []),
   ];
   const carried: Carried = {
     address,
-    method: incoming.method ?? 'GET',
-    target: incoming.url ?? '/',
-    headers: requestHeaders(incoming.rawHeaders, added),
+    method,
+    target: url,
+    headers: requestHeaders(rawHeaders, added),
   };
   const rules: CarryRules = {
     limits: version.limits,
@@ -136,12 +184,12 @@ function send(
     onBroken,
   };
   return new Promise((resolve) => {
-    if (inbound.outgoing === undefined) {
-      const { socket: duplex, head } = inbound;
-      tunnel({ ...carried, socket: duplex, head, subprotocol: undefined }, rules, deps.watch, resolve);
+    if (outgoing === undefined) {
+      const upgraded = { ...carried, socket: inbound.socket, head: inbound.behind, subprotocol: undefined };
+      tunnel(upgraded, rules, deps.watch, resolve);
     } else {
-      const sink = new ServerSink(incoming, inbound.outgoing);
-      exchange(deps, { ...carried, bodyBytes: bodyBytesOf(incoming), body, sink }, rules, resolve);
+      const sink = new ServerSink(inbound, outgoing);
+      exchange(deps, { ...carried, bodyBytes, body, sink }, rules, resolve);
     }
   });
 }
@@ -171,9 +219,13 @@ export function problemText(error: PlatformError, requestId: string): string {
 
 function answerProblem(inbound: Inbound, error: PlatformError, requestId: string): void {
   const { status, flat, body } = problemOf(error, requestId);
-  if (inbound.outgoing === undefined) inbound.socket.end(problemText(error, requestId));
-  else if (inbound.outgoing.headersSent) inbound.outgoing.destroy();
-  else inbound.outgoing.writeHead(status, [...flat]).end(body);
+  const { outgoing, socket } = inbound;
+  if (outgoing === undefined) socket.end(problemText(error, requestId));
+  else if (outgoing.headersSent) outgoing.destroy();
+  else {
+    outgoing.writeHead(status, STATUS_CODES[status] ?? '', [...flat]);
+    outgoing.end(Buffer.from(body));
+  }
 }
 
 /** workerd hears of an answer only after it has sent its body, so a body that nobody wants is read, within reason. */

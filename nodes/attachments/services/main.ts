@@ -12,10 +12,11 @@ import { Shares } from '#shared/shares.ts';
 import { SocketClient } from '#shared/upstream/socket-client.node.ts';
 import { UsageMeters } from '#shared/usage/meter.ts';
 import { RefusalMeter } from '../refusal-meter.ts';
+import { BindingFronts } from '../front.ts';
 import { runThread, type Refused, type ThreadPart } from '../run-thread.ts';
 import { newRequestId, type ServiceDeps, type ServiceSocket } from './caller.ts';
 import { CallDepths } from './depth.ts';
-import { forwardFetch, problemText } from './fetch.ts';
+import { forwardFetch, inboundOf, plainInbound, problemText, upgradeInbound } from './fetch.ts';
 import type { ServicesData } from './kind.ts';
 import { connectRpc } from './rpc.ts';
 import { CallerSessions } from './sessions.ts';
@@ -29,11 +30,11 @@ function serverOf(deps: ServiceDeps, socket: ServiceSocket, refused: Refused): S
   };
   const server = createServer(
     { maxHeaderSize: LIMITS.headerBytesMax, keepAliveTimeout: 60_000, requestTimeout: 0 },
-    (incoming, outgoing) => void forwardFetch(deps, socket, { incoming, outgoing }),
+    (incoming, outgoing) => void forwardFetch(deps, socket, inboundOf(incoming, outgoing)),
   );
   server.on('upgrade', (incoming, duplex, head) => {
     duplex.on('error', () => duplex.destroy());
-    void forwardFetch(deps, socket, { incoming, outgoing: undefined, socket: duplex, head });
+    void forwardFetch(deps, socket, upgradeInbound(incoming, duplex, head));
   });
   server.on('connect', (incoming, duplex, head) => {
     void connectRpc(deps, socket, { incoming, socket: duplex, head, tell });
@@ -75,12 +76,18 @@ await runThread<ServiceTarget>((data, log, refused) => {
     log,
     rpcHost,
   };
+  const fronts = new BindingFronts({ clock, timers });
   const part: ThreadPart<ServiceTarget> = {
-    serve: (socket) => serverOf(deps, socket, refused),
+    serve: (socket) => {
+      const server = serverOf(deps, socket, refused);
+      fronts.putBefore(server, (request) => void forwardFetch(deps, socket, plainInbound(request)));
+      return server;
+    },
     state: (entries) => deps.targets.apply(entries),
     detached: (instanceId) => deps.sessions.ended(instanceId),
     usage: () => deps.usage.drain(),
     close: async () => {
+      fronts.close();
       await leases.close();
       await client.close();
       await Promise.all([scheduler.close(), agent.close()]);
