@@ -12,7 +12,7 @@
 import type { Socket } from 'node:net';
 import type { Address } from '../contracts/address.ts';
 import type { Clock } from '../runtime/clock.ts';
-import { connectTo, keyOf } from '../runtime/transport.node.ts';
+import { connectReading, keyOf } from '../runtime/transport.node.ts';
 import { MalformedResponse, ResponseParser, type ParserSink } from './response-parser.ts';
 import type {
   UpstreamClient,
@@ -85,7 +85,7 @@ class Connection implements ParserSink, UpstreamExchange {
   constructor(owner: SocketClient, address: Address) {
     this.#owner = owner;
     this.#key = keyOf(address);
-    const socket = connectTo(address);
+    const socket = connectReading(address, (chunk) => this.#received(chunk));
     this.#socket = socket;
     surviveFailedWrites(socket);
     socket.on('connect', () => {
@@ -93,7 +93,6 @@ class Connection implements ParserSink, UpstreamExchange {
       this.#handler?.onReady();
       setImmediate(() => this.#releaseHead());
     });
-    socket.on('data', (chunk) => this.#received(chunk));
     socket.on('drain', () => {
       if (!this.#wantsDrain) return;
       this.#wantsDrain = false;
