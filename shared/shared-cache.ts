@@ -34,21 +34,26 @@ export class SharedCache<V> {
     return entry.value;
   }
 
-  /** Not kept when it alone is more than the holder's share. */
-  set(holder: string, key: string, value: V): void {
+  /** False, and not kept: it alone is more than what is left of the holder's share. */
+  set(holder: string, key: string, value: V): boolean {
     this.delete(holder, key);
     const size = this.#sizeOf(value);
-    while (!this.#shares.take(holder, size)) {
-      const [oldest] = this.#entries.get(holder)?.keys() ?? [];
-      if (oldest === undefined) return;
-      this.delete(holder, oldest);
-    }
+    while (!this.#shares.take(holder, size)) if (!this.dropOldest(holder)) return false;
     let own = this.#entries.get(holder);
     if (own === undefined) {
       own = new Map();
       this.#entries.set(holder, own);
     }
     own.set(key, { value, size });
+    return true;
+  }
+
+  /** False: the holder has none. */
+  dropOldest(holder: string): boolean {
+    const [oldest] = this.#entries.get(holder)?.keys() ?? [];
+    if (oldest === undefined) return false;
+    this.delete(holder, oldest);
+    return true;
   }
 
   /** Of one holder. */

@@ -67,4 +67,31 @@ describe('the proxy of debuggers', () => {
     await waitFor('the second version', () => seen.maps.length === 2);
     expect(seen.maps).toEqual(['map of 1', 'map of 2']);
   });
+
+  test('refuses pages and names that it does not know, whatever they ask for, and goes on', async ({
+    expect,
+    onTestFinished,
+  }) => {
+    const proxy = await InspectorProxy.open(0);
+    onTestFinished(() => proxy.close());
+    proxy.published(published(1));
+    const answer = (path: string, origin?: string): Promise<number | undefined> =>
+      new Promise((resolve) => {
+        const socket = new WebSocket(`${proxy.url.replace('http:', 'ws:')}/`, {
+          ...(origin === undefined ? {} : { origin }),
+          finishRequest: (request) => {
+            request.path = path;
+            request.end();
+          },
+        });
+        socket.on('unexpected-response', (_, { statusCode }) => resolve(statusCode));
+        socket.on('open', () => resolve(101));
+        socket.on('error', () => undefined);
+      });
+    for (const path of ['/%', '/%zz', '/%ff', '/unknown', '/'])
+      for (const origin of [undefined, 'https://evil.example'])
+        expect([path, await answer(path, origin)]).toEqual([path, 403]);
+    expect(await answer('/a', 'https://evil.example')).toBe(403);
+    expect(await answer('/a')).toBe(101);
+  });
 });

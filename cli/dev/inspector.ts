@@ -51,9 +51,8 @@ export class InspectorProxy {
   private constructor() {
     this.#server = createServer((request, response) => this.#answer(request, response));
     this.#server.on('upgrade', (request, socket, head) => {
-      const target = this.#targets.get(decodeURIComponent((request.url ?? '').slice(1)));
-      if (target === undefined || !isTrusted(request))
-        return void socket.end('HTTP/1.1 403 Forbidden\r\n\r\n');
+      const target = isTrusted(request) ? this.#targets.get(nameIn(request)) : undefined;
+      if (target === undefined) return void socket.end('HTTP/1.1 403 Forbidden\r\n\r\n');
       this.#sockets.handleUpgrade(request, socket, head, (client) => {
         const session = new DebugSession(client);
         target.sessions.add(session);
@@ -149,6 +148,9 @@ export class InspectorProxy {
     });
   }
 }
+
+/** Of the function; names need no escapes, so what holds any other names none. */
+const nameIn = ({ url }: IncomingMessage): string => (url ?? '').slice(1);
 
 function sendJson(response: ServerResponse, value: unknown): void {
   response.writeHead(200, { 'content-type': 'application/json; charset=utf-8' }).end(JSON.stringify(value));

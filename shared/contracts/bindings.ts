@@ -59,7 +59,8 @@ const rateLimitSchema = z.strictObject({
 
 /**
  * Rate limits that the code asks: `await env.BINDING.limit({ key })` is `{ success }`. Each node counts for itself, in
- * memory.
+ * memory. An account that counts more keys than its share of 200,000 on a node forgets the oldest ones, those that have
+ * reached their limit last.
  *
  * @example [{ "binding": "LOGINS", "limit": 5, "periodSeconds": 60 }]
  */

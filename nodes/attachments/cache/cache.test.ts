@@ -41,6 +41,16 @@ describe('a response is kept', () => {
   });
 });
 
+test.for([
+  ['256 headers', 255, 'v', true],
+  ['257 headers', 256, 'v', false],
+  ['128 KiB of headers', 1, 'v'.repeat(128 * 1_024 - 26), true],
+  ['a byte more', 1, 'v'.repeat(128 * 1_024 - 25), false],
+] as const)('a response with %s is kept or not', ([, count, value, isKept], { expect }) => {
+  const others = Array.from({ length: count }, (_, index) => [`x-${String(index)}`, value]).flat();
+  expect(kept(['cache-control', 'max-age=60', ...others]) !== undefined).toBe(isKept);
+});
+
 describe('an entry answers', () => {
   const stored = kept([
     'cache-control',

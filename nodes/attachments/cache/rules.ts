@@ -31,6 +31,9 @@ export interface CacheAnswer {
 const ENTRY_BYTES = 512;
 const PRIVATE_COOKIE = /(?:^|,)\s*private\s*=\s*"?set-cookie"?\s*(?=,|$)/i;
 const NOTHING = new Uint8Array(0);
+/** Names and values together; what has more is not kept. Workers allows 128 KB of headers in a response. */
+const HEADERS_MAX = 2 * 256;
+const HEADER_LENGTH_MAX = 128 * 1_024;
 
 export function sizeOf({ headers, body }: Stored): number {
   return headers.reduce((sum, text) => sum + text.length, ENTRY_BYTES + body.byteLength);
@@ -62,19 +65,30 @@ const OF_THE_BODY = new Set([
   'content-type',
 ]);
 
+/** By lower-case name, in one pass: code chooses how many headers there are. */
+function fieldsOf(headers: readonly string[]): Record<string, string> {
+  const values = new Map<string, string[]>();
+  for (let index = 0; index < headers.length; index += 2) {
+    const name = (headers[index] ?? '').toLowerCase();
+    const value = headers[index + 1] ?? '';
+    const known = values.get(name);
+    if (known === undefined) values.set(name, [value]);
+    else known.push(value);
+  }
+  return Object.fromEntries([...values].map(([name, all]) => [name, all.join(', ')]));
+}
+
 /** undefined: it must not be kept, or would be stale at once. */
 export function storedOf(url: string, received: Received, nowMs: number): Stored | undefined {
+  const headerLength = received.headers.reduce((sum, text) => sum + text.length, 0);
+  if (received.headers.length > HEADERS_MAX || headerLength > HEADER_LENGTH_MAX) return undefined;
   let headers = without(received.headers, FRAMING);
   let control = valueOf(headers, 'cache-control');
   if (control !== undefined && PRIVATE_COOKIE.test(control)) {
     control = control.replace(PRIVATE_COOKIE, '').replace(/^\s*,\s*/, '');
     headers = [...without(headers, new Set([...COOKIE, 'cache-control'])), 'cache-control', control];
   }
-  const fields = Object.fromEntries(
-    headers.flatMap((name, index) =>
-      index % 2 === 0 ? [[name.toLowerCase(), valueOf(headers, name.toLowerCase()) ?? '']] : [],
-    ),
-  );
+  const fields = fieldsOf(headers);
   if (fields['set-cookie'] !== undefined || received.status === 206) return undefined;
   const policy = new CachePolicy(
     { url, method: 'GET', headers: {} },

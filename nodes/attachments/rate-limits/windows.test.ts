@@ -64,3 +64,20 @@ test('keys that one account counts without end drive out its own oldest, and non
   expect(windows.take({ ...RULE, limit: 1 }, '9999', 1)).toBe(false);
   expect(windows.take({ ...RULE, limit: 1 }, '0', 1)).toBe(true);
 });
+
+test('a key that has reached its limit stays refused, however many others its account counts', ({
+  expect,
+}) => {
+  const windows = new Windows(new FakeClock(), new Shares('rateLimits.keys', { total: 1_000 }));
+  expect([1, 2, 3].map(() => windows.take(RULE, 'blocked', 1))).toEqual([true, true, false]);
+  for (let key = 0; key < 10_000; key += 1) windows.take(RULE, String(key), 1);
+  expect(windows.take(RULE, 'blocked', 1)).toBe(false);
+  // What is forgotten instead is what could still be called.
+  expect([windows.take(RULE, '0', 1), windows.take(RULE, '0', 1)]).toEqual([true, true]);
+});
+
+test('where every key has reached its limit, a new one is counted still', ({ expect }) => {
+  const windows = new Windows(new FakeClock(), new Shares('rateLimits.keys', { total: 1_000 }));
+  for (let key = 0; key < 10_000; key += 1) windows.take({ ...RULE, limit: 1 }, String(key), 1);
+  expect([1, 2, 3].map(() => windows.take(RULE, 'new', 1))).toEqual([true, true, false]);
+});

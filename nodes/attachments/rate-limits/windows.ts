@@ -1,6 +1,9 @@
 /**
  * Counts of rate limits, in memory and of this node alone. A window begins with the first call of its key and
  * ends after the period: within any period at most twice the limit goes through. Pure.
+ *
+ * An account that counts more keys than its share forgets those first that may still be called: whoever has
+ * reached a limit would otherwise come free by calling with other keys.
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '#shared/runtime/clock.ts';
@@ -23,15 +26,19 @@ interface Window {
 
 export class Windows {
   readonly #clock: Pick<Clock, 'monotonicMs'>;
-  readonly #windows: SharedCache<Window>;
+  /** Both live on one share. */
+  readonly #open: SharedCache<Window>;
+  readonly #reached: SharedCache<Window>;
 
   constructor(clock: Pick<Clock, 'monotonicMs'>, shares = new Shares('rateLimits.keys')) {
     this.#clock = clock;
-    this.#windows = new SharedCache<Window>(shares);
+    this.#open = new SharedCache<Window>(shares);
+    this.#reached = new SharedCache<Window>(shares);
   }
 
+  /** Windows of both sorts: the share is one. */
   get size(): number {
-    return this.#windows.size;
+    return this.#open.size;
   }
 
   /** False: the limit is reached. Otherwise the call counts, also where `amount` goes past the limit. */
@@ -39,19 +46,29 @@ export class Windows {
     // Of one size, however long the key is.
     const name = createHash('sha256').update(`${namespace}\0${periodMs}\0${key}`).digest('base64url');
     const nowMs = this.#clock.monotonicMs();
-    let window = this.#windows.get(account, name);
+    let window = this.#reached.get(account, name) ?? this.#open.get(account, name);
     if (window === undefined || window.endsMs <= nowMs) {
+      this.#reached.delete(account, name);
       window = { endsMs: nowMs + periodMs, count: 0 };
-      this.#windows.set(account, name, window);
     }
     if (window.count >= limit) return false;
     window.count += amount;
+    this.#keep(account, name, window, window.count >= limit);
     return true;
+  }
+
+  #keep(account: string, name: string, window: Window, isReached: boolean): void {
+    // A window that bindings of different limits share may have been reached by one and be open to another.
+    this.#reached.delete(account, name);
+    this.#open.delete(account, name);
+    const windows = isReached ? this.#reached : this.#open;
+    while (!windows.set(account, name, window))
+      if (!this.#open.dropOldest(account) && !this.#reached.dropOldest(account)) return;
   }
 
   /** Forgets windows that have ended: what they hold is of the account's share. */
   sweep(): void {
     const nowMs = this.#clock.monotonicMs();
-    this.#windows.sweep(({ endsMs }) => endsMs <= nowMs);
+    for (const windows of [this.#open, this.#reached]) windows.sweep(({ endsMs }) => endsMs <= nowMs);
   }
 }
