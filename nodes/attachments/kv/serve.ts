@@ -23,7 +23,9 @@ import {
   keyBytes,
   listRequestOf,
   metadataOf,
+  type KvEntry,
 } from './rules.ts';
+import { bulkPieces, checkJson } from './bulk.ts';
 import type { Line } from './line.ts';
 import type { KvStore } from './store.ts';
 
@@ -179,33 +181,36 @@ function sendNothing(outgoing: ResponseWriter, status: number): void {
   outgoing.end();
 }
 
-function sendJson(outgoing: ResponseWriter, body: string): void {
-  const bytes = Buffer.from(body);
-  writeHead(outgoing, 200, ['content-type', 'application/json', 'content-length', String(bytes.byteLength)]);
-  outgoing.end(bytes);
+/** A slow reader holds the answer in memory: it counts until it is gone. */
+async function send(
+  { deps, account, request: { outgoing } }: KvCall,
+  headers: string[],
+  body: Uint8Array,
+): Promise<void> {
+  const { byteLength } = body;
+  deps.bodies.takeOrThrow(account, byteLength);
+  try {
+    if (outgoing.destroyed) return;
+    writeHead(outgoing, 200, ['content-length', String(byteLength), ...headers]);
+    await new Promise<void>((resolve) => {
+      outgoing.once('close', resolve);
+      outgoing.end(body);
+    });
+  } finally {
+    deps.bodies.give(account, byteLength);
+  }
 }
 
-async function get(
-  { deps, namespace, account, query, request: { outgoing } }: KvCall,
-  key: Uint8Array,
-): Promise<void> {
+async function get(call: KvCall, key: Uint8Array): Promise<void> {
+  const { deps, namespace, account, query } = call;
   checkCacheTtl(query.get('cache_ttl'));
   const entry = await deps.line.run(account, () => deps.store.get(namespace, key));
-  if (entry === undefined) return sendNothing(outgoing, 404);
+  if (entry === undefined) return sendNothing(call.request.outgoing, 404);
   const { value, metadata, expires } = entry;
-  // A slow reader holds its value in memory: it counts until it is gone.
-  deps.bodies.takeOrThrow(account, value.byteLength);
-  const give = (): void => deps.bodies.give(account, value.byteLength);
-  if (outgoing.destroyed) return give();
-  const headers = ['content-length', String(value.byteLength)];
+  const headers: string[] = [];
   if (metadata !== undefined) headers.push('cf-kv-metadata', Buffer.from(metadata).toString('latin1'));
   if (expires !== undefined) headers.push('cf-expiration', String(expires));
-  writeHead(outgoing, 200, headers);
-  await new Promise<void>((resolve) => {
-    outgoing.once('close', resolve);
-    outgoing.end(value);
-  });
-  give();
+  await send(call, headers, value);
 }
 
 async function put(call: KvCall, key: Uint8Array): Promise<void> {
@@ -218,7 +223,8 @@ async function put(call: KvCall, key: Uint8Array): Promise<void> {
   sendNothing(request.outgoing, 200);
 }
 
-async function list({ deps, namespace, account, query, request }: KvCall): Promise<void> {
+async function list(call: KvCall): Promise<void> {
+  const { deps, namespace, account, query } = call;
   const wanted = listRequestOf(query);
   const body = await deps.line.run(account, async () => {
     const { keys, complete } = await deps.store.list(namespace, wanted);
@@ -235,50 +241,68 @@ async function list({ deps, namespace, account, query, request }: KvCall): Promi
       cacheStatus: null,
     });
   });
-  sendJson(request.outgoing, body);
+  await send(call, ['content-type', 'application/json'], Buffer.from(body));
 }
 
+/** Its values are held once, and its text a piece at a time: it may be six times as long as they are. */
 async function bulk(call: KvCall): Promise<void> {
   const { deps, namespace, account, request } = call;
-  const { keys, type, withMetadata } = await withBody(call, BULK_BODY_BYTES_MAX, (body) =>
+  const { outgoing } = request;
+  const { keys, ...form } = await withBody(call, BULK_BODY_BYTES_MAX, (body) =>
     bulkRequestOf(Buffer.from(body).toString('utf8')),
   );
-  const answers: [string, unknown][] = [];
-  let bytes = 0;
-  for (const key of keys) {
-    const answer = await deps.line.run(account, async () => {
-      const entry = await deps.store.get(namespace, keyBytes(key));
-      bytes += entry?.value.byteLength ?? 0;
-      if (bytes > KV_LIMITS.valueBytesMax)
-        throw new PlatformError('kv_value_too_large', 'a bulk read is too large', {
-          publicDetail: `Together the values have more than ${KV_LIMITS.valueBytesMax} bytes.`,
-        });
-      return entry === undefined ? null : bulkValue(entry, type, withMetadata);
-    });
-    answers.push([key, answer]);
+  const entries = new Map<string, KvEntry | undefined>();
+  let heldBytes = 0;
+  try {
+    for (const key of new Set(keys)) {
+      const entry = await deps.line.run(account, () => deps.store.get(namespace, keyBytes(key)));
+      entries.set(key, entry);
+      if (entry === undefined) continue;
+      const { byteLength } = entry.value;
+      if (heldBytes + byteLength > KV_LIMITS.valueBytesMax) throw bulkTooLarge();
+      deps.bodies.takeOrThrow(account, byteLength);
+      heldBytes += byteLength;
+      if (form.type === 'json') await inTurns(call, checkJson(entry), () => undefined);
+    }
+    writeHead(outgoing, 200, ['content-type', 'application/json']);
+    await inTurns(call, bulkPieces(entries, form), (piece) => written(outgoing, piece));
+    outgoing.end();
+  } finally {
+    deps.bodies.give(account, heldBytes);
   }
-  // Not an object literal: `__proto__` is a key like any other.
-  sendJson(request.outgoing, await deps.line.run(account, () => JSON.stringify(Object.fromEntries(answers))));
 }
 
-function bulkValue(
-  { value, metadata }: { readonly value: Uint8Array; readonly metadata: string | undefined },
-  type: 'text' | 'json',
-  withMetadata: boolean,
-): unknown {
-  const text = Buffer.from(value).toString('utf8');
-  let shown: unknown = text;
-  if (type === 'json')
-    try {
-      shown = JSON.parse(text);
-    } catch (thrown) {
-      throw new PlatformError('kv_invalid', 'a value is not JSON', {
-        cause: thrown,
-        publicDetail: 'One of the values is not JSON.',
-      });
-    }
-  if (!withMetadata) return shown;
-  return { value: shown, metadata: metadata === undefined ? null : (JSON.parse(metadata) as unknown) };
+/** Each step in the line; `use` may wait, and no further step is made for whoever has gone. */
+async function inTurns<T>(
+  { deps, account, request }: KvCall,
+  steps: Iterator<T, void>,
+  use: (piece: T) => Promise<void> | undefined,
+): Promise<void> {
+  while (!request.outgoing.destroyed) {
+    const { done, value } = await deps.line.run(account, () => steps.next());
+    if (done === true) return;
+    await use(value as T);
+  }
+}
+
+/** Resolves when the reader has taken it, or has gone. */
+function written(outgoing: ResponseWriter, piece: Uint8Array): Promise<void> | undefined {
+  if (outgoing.write(piece) || outgoing.destroyed) return undefined;
+  return new Promise<void>((resolve) => {
+    const done = (): void => {
+      outgoing.off('drain', done);
+      outgoing.off('close', done);
+      resolve();
+    };
+    outgoing.on('drain', done);
+    outgoing.on('close', done);
+  });
+}
+
+function bulkTooLarge(): PlatformError {
+  return new PlatformError('kv_value_too_large', 'a bulk read is too large', {
+    publicDetail: `Together the values have more than ${KV_LIMITS.valueBytesMax} bytes.`,
+  });
 }
 
 const noTimer: Pick<Timer, 'cancel'> = { cancel: () => undefined };
