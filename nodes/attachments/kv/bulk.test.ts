@@ -52,7 +52,7 @@ describe('what is JSON', () => {
     const alphabet = ' \n"\\{}[]:,.-+eE0123456789truefalsnu\u0001ä';
     const seen = { json: 0, not: 0 };
     for (let round = 0; round < 40_000; round += 1) {
-      const characters = [...(whole[random(whole.length)] ?? '')];
+      const characters = (whole[random(whole.length)] ?? '').split('');
       for (let changes = random(4); changes > 0; changes -= 1) {
         const at = random(characters.length + 1);
         const other = alphabet[random(alphabet.length)] ?? '';

@@ -23,9 +23,9 @@ type Expected =
 const code = (character: string): number => character.charCodeAt(0);
 const QUOTE = code('"');
 const BACKSLASH = code('\\');
-const SPACES: ReadonlySet<number> = new Set([...' \t\n\r'].map(code));
-const ESCAPES: ReadonlySet<number> = new Set([...'"\\/bfnrt'].map(code));
-const LITERALS = new Map(['true', 'false', 'null'].map((word) => [code(word), [...word].map(code)]));
+const SPACES: ReadonlySet<number> = new Set(Buffer.from(' \t\n\r'));
+const ESCAPES: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrt'));
+const LITERALS = new Map(['true', 'false', 'null'].map((word) => [code(word), Buffer.from(word)]));
 
 const isDigit = (byte: number | undefined): boolean => byte !== undefined && byte >= 0x30 && byte <= 0x39;
 const isHex = (byte: number | undefined): boolean =>

@@ -281,7 +281,7 @@ async function inTurns<T>(
   while (!request.outgoing.destroyed) {
     const { done, value } = await deps.line.run(account, () => steps.next());
     if (done === true) return;
-    await use(value as T);
+    await use(value);
   }
 }
 
