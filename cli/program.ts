@@ -228,6 +228,12 @@ function addPlatformCommands(program: Command): void {
         .env('ISOPLANE_CONTROL_PORT'),
     )
     .addOption(
+      new Option(
+        '--database <url>',
+        'libSQL server (http:, https:, ws:, wss:) instead of a file; its token is ISOPLANE_DATABASE_TOKEN',
+      ).env('ISOPLANE_DATABASE_URL'),
+    )
+    .addOption(
       new Option('--base-domain <domain>', 'functions answer at NAME.DOMAIN')
         .default('localhost')
         .env('ISOPLANE_BASE_DOMAIN'),

@@ -173,6 +173,7 @@ function addPlain(app: Hono<Env>, deps: ApiDeps, document: Record<string, unknow
     try {
       await deps.db.read((orm) => orm.run('SELECT 1'));
     } catch (thrown) {
+      if (thrown instanceof PlatformError && ERRORS[thrown.code].status === 503) throw thrown;
       throw new PlatformError('control_unavailable', 'the database does not answer', { cause: thrown });
     }
     return c.json({ ok: true, revision: deps.db.revision });

@@ -51,6 +51,19 @@ async function writeWhole(path: string, text: string): Promise<void> {
   }
 }
 
+/** Identity of the platform of this data folder; `isNew`: the folder has none yet. */
+export async function readCluster(path: string): Promise<{ readonly id: string; readonly isNew: boolean }> {
+  const stored = (await readIfThere(path))?.trim();
+  if (stored === undefined) return { id: crypto.randomUUID(), isNew: true };
+  if (!/^[\w-]{1,64}$/.test(stored))
+    throw new PlatformError('config_invalid', `${path} is damaged: restore it from a backup`);
+  return { id: stored, isNew: false };
+}
+
+export function writeCluster(path: string, id: string): Promise<void> {
+  return writeWhole(path, `${id}\n`);
+}
+
 export async function loadKeyEncryptionKey(path: string): Promise<KeyEncryptionKey> {
   await ensurePrivateFolder(dirname(path));
   const stored = await readIfThere(path);

@@ -1,6 +1,7 @@
 /** Settings of the control plane, from the environment. */
 import { z } from 'zod';
 import { nameSchema } from '#shared/ids.ts';
+import { libsqlUrlSchema } from '#shared/libsql/url.ts';
 
 export const controlEnvironmentSchema = z.object({
   /** Folder of the database, blobs and keys. */
@@ -30,6 +31,12 @@ export const controlEnvironmentSchema = z.object({
     .default('node-1')
     .transform((list) => list.split(',').map((id) => id.trim()))
     .pipe(z.array(nameSchema).min(1).max(100)),
+  /** libSQL server of the database, for example http://database.internal:8080. Default: a file in the data folder. */
+  ISOPLANE_DATABASE_URL: libsqlUrlSchema.optional(),
+  /** What it wants to be told, when it does. */
+  ISOPLANE_DATABASE_TOKEN: z.string().min(1).optional(),
+  /** File that holds the token. */
+  ISOPLANE_DATABASE_TOKEN_FILE: z.string().min(1).optional(),
   /** Functions answer at FUNCTION.BASE and FUNCTION.ACCOUNT.BASE; routes may not stand in front of them. */
   ISOPLANE_BASE_DOMAIN: z.string().min(1).max(200).toLowerCase().default('localhost'),
 });

@@ -1,14 +1,13 @@
 /** Composition root of the control plane: opens what it owns, in order, and closes it in reverse. */
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import type { Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
 import { answer } from '#shared/http/answer.node.ts';
 import { readHead } from '#shared/http/head.ts';
 import { createStrictServer, listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
-import { systemClock, systemTimers, type Clock } from '#shared/runtime/clock.ts';
+import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { diskRoom } from '#shared/runtime/disk.node.ts';
 import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
@@ -22,10 +21,11 @@ import { AssetStore } from './assets/store.ts';
 import { Authenticator } from './auth/authenticate.ts';
 import { keepBlobsClean } from './blobs/clean.ts';
 import { BlobStore } from './blobs/store.ts';
-import { ensureOwner, loadKeyEncryptionKey } from './bootstrap.ts';
+import { ensureOwner, loadKeyEncryptionKey, readCluster, writeCluster } from './bootstrap.ts';
 import { Database } from './db/database.ts';
 import { Consumers } from './feed/consumers.ts';
 import { FeedHub } from './feed/hub.ts';
+import { Opening, type Whole } from './opening.ts';
 import { createInternal } from './internal.ts';
 import { StackMapper } from './logs/merge.ts';
 import { Metrics } from './metrics.ts';
@@ -87,21 +87,32 @@ async function readGatewayUrl(path: string): Promise<string | undefined> {
   }
 }
 
-function openDatabase(layout: Layout, clock: Clock): Promise<Database> {
-  return Database.open({
-    path: layout.database,
-    clock,
-    random: Math.random,
-    randomId: () => crypto.randomUUID(),
-    // Written after the first commit of the database.
-    expected: existsSync(layout.credentials),
-  });
+/** The settings of a database that is on a server. */
+interface DatabaseSettings {
+  readonly url: string;
+  readonly token: string | undefined;
 }
 
-function serveInternal({ sockets }: Layout, deps: ApiDeps, hub: FeedHub): Promise<Server> {
-  const usage = new UsageLedger(deps.db, deps.clock);
-  const app = createInternal({ ...deps, hub, usage, samples: () => ownSamples(deps) });
-  return serveAt(sockets.control, app.fetch);
+async function openDatabase(
+  { layout, database, log }: ControlPlaneOptions,
+  isInUse: boolean,
+): Promise<Database> {
+  const cluster = await readCluster(layout.cluster);
+  // Before the database knows it, so that no crash between the two makes it another's.
+  if (cluster.isNew && database !== undefined) await writeCluster(layout.cluster, cluster.id);
+  const db = await Database.open({
+    path: layout.database,
+    clock: systemClock,
+    random: Math.random,
+    randomId: () => crypto.randomUUID(),
+    cluster: cluster.id,
+    expected: isInUse,
+    ...(database === undefined ? {} : { server: { ...database, timers: systemTimers, log } }),
+  });
+  // The one in the file holds: it may be a backup's. A full disk keeps nobody from starting.
+  if (database === undefined && (cluster.isNew || db.cluster !== cluster.id))
+    await writeCluster(layout.cluster, db.cluster).catch(() => undefined);
+  return db;
 }
 
 export interface ControlPlaneOptions {
@@ -114,19 +125,20 @@ export interface ControlPlaneOptions {
   /** Whose agents are asked. */
   readonly nodeIds: readonly string[];
   readonly baseDomain: string;
+  /** undefined: a file of the data folder. */
+  readonly database?: DatabaseSettings | undefined;
   readonly log: Log;
   /** Signatures that are not younger are refused. Wall time, ms since the epoch. */
   readonly startedMs: number;
 }
 
-export async function startControl(options: ControlPlaneOptions): Promise<RunningPlane> {
+/** @param port - at which the API listens by the time it is asked. */
+async function openWhole(options: ControlPlaneOptions, isInUse: boolean, port: () => number): Promise<Whole> {
   const { layout, host, log, startedMs } = options;
   await using opened = new AsyncDisposableStack();
-  for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
-    await ensurePrivateFolder(folder);
   const clock = systemClock;
   const timers = systemTimers;
-  const db = await openDatabase(layout, clock);
+  const db = await openDatabase(options, isInUse);
   opened.defer(() => db.close());
   const blobs = await BlobStore.open(layout.blobs);
   const kek = await loadKeyEncryptionKey(layout.keyEncryptionKey);
@@ -142,7 +154,6 @@ export async function startControl(options: ControlPlaneOptions): Promise<Runnin
   const hub = new FeedHub({ db, consumers, timers, log });
   const cleaning = keepBlobsClean({ db, blobs, log }, timers);
   opened.defer(() => cleaning.cancel());
-  let port = options.port;
   const deps: ApiDeps = {
     db,
     blobs,
@@ -165,19 +176,49 @@ export async function startControl(options: ControlPlaneOptions): Promise<Runnin
     mapper: new StackMapper({ db, blobs, log }),
     baseDomain: options.baseDomain,
     gatewayUrl: () => readGatewayUrl(layout.platformFile),
-    ownNames: () => ({ host, port, names: options.names }),
+    ownNames: () => ({ host, port: port(), names: options.names }),
     disk: () => diskRoom(layout.dataDir),
-    requestId: () => crypto.randomUUID(),
+    requestId: newRequestId,
   };
-  const internal = await serveInternal(layout, deps, hub);
+  const usage = new UsageLedger(db, clock);
+  const internal = createInternal({ ...deps, hub, usage, samples: () => ownSamples(deps) });
+  const resources = opened.move();
+  return {
+    endStreams: () => hub.close(),
+    api: createControl(deps).fetch,
+    internal: internal.fetch,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+const newRequestId = (): string => crypto.randomUUID();
+
+export async function startControl(options: ControlPlaneOptions): Promise<RunningPlane> {
+  const { layout, host } = options;
+  await using opened = new AsyncDisposableStack();
+  for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
+    await ensurePrivateFolder(folder);
+  let { port } = options;
+  const opening = opened.use(
+    new Opening({
+      // Written after the first commit of the database.
+      mayWait: existsSync(layout.credentials),
+      open: (isInUse) => openWhole(options, isInUse, () => port),
+      timers: systemTimers,
+      log: options.log,
+      newRequestId,
+    }),
+  );
+  await opening.begin();
+  const internal = await serveAt(layout.sockets.control, opening.internal);
   opened.defer(() => closeServer(internal, 0));
-  const server = serverOf(createControl(deps).fetch, deps.requestId);
+  const server = serverOf(opening.api, newRequestId);
   port = await listenOn(server.server, options, 'choose another with ISOPLANE_CONTROL_PORT.');
   const resources = opened.move();
   return {
     addresses: { api: `http://${host}:${port}`, internal: keyOf(layout.sockets.control) },
     close: async (graceMs) => {
-      hub.close();
+      opening.endStreams();
       await server.close(graceMs);
       await resources.disposeAsync();
     },

@@ -322,6 +322,33 @@ export const ERRORS = {
     retry: 'later',
     message: 'The database is busy. Nothing was changed; retry shortly.',
   },
+  database_unreachable: {
+    status: 503,
+    retry: 'later',
+    message: 'The database of the platform does not answer. Nothing was changed; retry shortly.',
+  },
+  database_refused: {
+    status: 503,
+    retry: 'later',
+    message:
+      'The database of the platform does not let it in. Its operator must mend that; what is deployed goes on.',
+  },
+  database_foreign: {
+    status: 503,
+    retry: 'never',
+    message: 'The database belongs to another platform. The operator must name the right one.',
+  },
+  database_taken: {
+    status: 503,
+    retry: 'never',
+    message: 'Another control plane has taken over the database. The operator must stop one of the two.',
+  },
+  change_unknown: {
+    status: 503,
+    retry: 'never',
+    message:
+      'The database went away while it stored the change, which may or may not have been made. Look before you repeat it.',
+  },
   database_corrupt: {
     status: 500,
     retry: 'never',

@@ -20,6 +20,7 @@ const optionsSchema = z.object({
   port: z.number(),
   controlHost: z.string(),
   controlPort: z.number(),
+  database: z.string().optional(),
   baseDomain: z.string(),
   gateways: z.number(),
   slots: z.number().optional(),
@@ -34,8 +35,8 @@ export async function up(
   _args: readonly string[],
   given: Record<string, unknown>,
 ): Promise<number> {
-  checkSettings(process.env, 'up');
   const options = optionsSchema.parse(given);
+  checkSettings({ ...process.env, ISOPLANE_DATABASE_URL: options.database }, 'up');
   const { output } = context;
   // A log file on a full disk, or a reader that went away, ends no platform.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
@@ -59,6 +60,7 @@ export async function up(
         controlHost: options.controlHost,
         controlPort: options.controlPort,
         baseDomain: options.baseDomain,
+        ...(options.database === undefined ? {} : { database: options.database }),
         gateways: options.gateways,
         sandbox: options.sandbox,
         ...(options.slots === undefined ? {} : { slots: options.slots }),

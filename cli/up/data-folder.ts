@@ -51,6 +51,7 @@ function entriesOf({ dataDir, ...layout }: Layout): readonly (readonly [string, 
   const files = [
     ...databases.flatMap((path) => [path, `${path}-wal`, `${path}-shm`]),
     `${database}.mark`,
+    layout.cluster,
     layout.credentials,
     layout.platformFile,
     layout.ballast,

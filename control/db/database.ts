@@ -1,27 +1,22 @@
 /**
- * The one owner of the database file: a serial writer, a pool of readers, and what happens on commit.
- *
- * libSQL's native calls are synchronous and a pooled connection that saw SQLITE_BUSY can never commit again
- * (libsql-client-ts#352), hence: one writer connection, a mutex in JavaScript, a short native wait, and on
- * BUSY a fresh connection after a macrotask, so that a holder in this very process can finish.
- *
- * synchronous stays FULL (libSQL's default): an answered change is on the disk.
+ * The one owner of the database: a serial writer, a pool of readers, and what happens on commit. Where the database
+ * is, and what that means for its failures, is the engine's business.
  */
-import { open, rename, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { createClient, type Client, type Transaction } from '@libsql/client';
-import { drizzle, type LibSQLDatabase } from 'drizzle-orm/libsql';
 import { PlatformError } from '#shared/errors.ts';
 import type { AccountName } from '#shared/ids.ts';
-import type { Clock } from '#shared/runtime/clock.ts';
-import { isDiskFull } from '#shared/runtime/disk.node.ts';
+import { LibsqlServer } from '#shared/libsql/server.node.ts';
+import type { Clock, Timers } from '#shared/runtime/clock.ts';
+import type { Log } from '#shared/runtime/log.ts';
 import { Semaphore } from './semaphore.ts';
+import { ormOn, REMEDY, type Engine, type Opening, type Orm, type Tx } from './engine.ts';
+import { FileEngine } from './engine.file.ts';
+import { ServerEngine } from './engine.server.ts';
 import { markPath, readMark, RevisionMark, type Mark } from './mark.ts';
 import { migrate, readMigrations } from './migrate.ts';
 import { audits, changes, meta, type ChangeKind } from './schema.ts';
-import { eq, lte } from 'drizzle-orm';
+import { lte } from 'drizzle-orm';
 
-export type Orm = LibSQLDatabase;
+export type { Orm } from './engine.ts';
 
 /** A change of one account's things, as the audit keeps it. */
 interface AuditEntry {
@@ -42,8 +37,22 @@ export interface WriteTx {
   audit(entry: AuditEntry): Promise<void>;
 }
 
+/** A libSQL server instead of a file. */
+export interface DatabaseServer {
+  readonly url: string;
+  readonly token: string | undefined;
+  readonly timers: Timers;
+  readonly log: Log;
+  /** Of one call. Default: longer than the 5 s for which a server keeps the lock for a writer that is gone. */
+  readonly timeoutMs?: number;
+}
+
 export interface DatabaseOptions {
+  /** Of the file; beside it lies what this machine knows of the database, wherever that is. */
   readonly path: string;
+  readonly server?: DatabaseServer;
+  /** Identity of the platform: a server with the database of another one is refused. Default: a new one. */
+  readonly cluster?: string;
   readonly clock: Clock;
   readonly random: () => number;
   readonly randomId: () => string;
@@ -55,166 +64,74 @@ export interface DatabaseOptions {
   readonly changesKept?: number;
 }
 
-const BUSY_TIMEOUT_MS = 200;
 const READERS_MAX = 16;
 const WAITING_MAX = 1_000;
-const HEADER = 'SQLite format 3\0';
+const BUSY_MS = 5_000;
+const SERVER_TIMEOUT_MS = 8_000;
 
 type CommitListener = (revision: number) => void;
-
-/** The SQLite code anywhere in the chain of causes (Drizzle wraps what libSQL throws). */
-function sqliteCode(thrown: unknown): string | undefined {
-  let current: unknown = thrown;
-  for (let depth = 0; depth < 5 && current instanceof Error; depth += 1) {
-    const code: unknown = 'code' in current ? current.code : undefined;
-    if (typeof code === 'string' && /^SQLITE_|^TRANSACTION_/.test(code)) return code;
-    current = current.cause;
-  }
-  return undefined;
-}
-
-function isBusy(thrown: unknown): boolean {
-  return sqliteCode(thrown)?.startsWith('SQLITE_BUSY') === true;
-}
-
-async function wrap(thrown: unknown, path: string): Promise<unknown> {
-  const code = sqliteCode(thrown);
-  if (code === undefined || thrown instanceof PlatformError) return thrown;
-  // The cause's text may quote parameters, which may hold secrets: keep the code only.
-  if (code.startsWith('SQLITE_BUSY') || code === 'SQLITE_LOCKED')
-    return new PlatformError('database_busy', `another process holds a lock on ${path} (${code})`, {
-      retryAfterMs: 1_000,
-    });
-  if (code.startsWith('SQLITE_FULL') || (ofFiles(code) && (await isDiskFull(dirname(path)))))
-    return new PlatformError('storage_full', `no space to write ${path} (${code})`, { retryAfterMs: 60_000 });
-  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') return corrupt(path, code);
-  return new PlatformError('internal', `database failure ${code}`, { cause: new Error(code) });
-}
-
-/** What SQLite says when it cannot make or grow one of its files, for whatever cause. */
-function ofFiles(code: string): boolean {
-  return code.startsWith('SQLITE_IOERR') || code.startsWith('SQLITE_CANTOPEN');
-}
-
-function corrupt(path: string, reason: string): PlatformError {
-  return new PlatformError(
-    'database_corrupt',
-    `${path} is damaged (${reason}). It was left as it is: keep a copy, restore a backup in its place, and start again`,
-  );
-}
-
-/** Creates the file with mode 0600 (SQLite gives its -wal and -shm the same) and refuses what is no database. */
-async function prepareFile(path: string): Promise<void> {
-  const file = await open(path, 'a+', 0o600);
-  try {
-    const { size } = await file.stat();
-    if (size === 0) return;
-    const head = Buffer.alloc(HEADER.length);
-    await file.read(head, 0, head.length, 0);
-    if (head.toString('latin1') !== HEADER) throw corrupt(path, 'no SQLite header');
-  } finally {
-    await file.close();
-  }
-}
-
-async function checkIntegrity(client: Client, path: string): Promise<void> {
-  const { rows } = await client.execute('PRAGMA quick_check(1)');
-  const verdict = rows[0]?.['quick_check'];
-  if (verdict !== 'ok') throw corrupt(path, typeof verdict === 'string' ? verdict : 'no verdict');
-}
-
-const REMEDY =
-  'restore the database from a backup, or accept the loss with `isoplane accept-data-loss` and start again';
 
 /** Row of `meta`: the first number of a counter is above it. */
 export const NUMBER_FLOOR = 'number_floor';
 
-async function isEmpty(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).size === 0;
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return true;
-    throw thrown;
-  }
-}
-
-/** What belonged to a database that is gone would be taken for the new one's. */
-async function setAside(path: string): Promise<void> {
-  for (const suffix of ['', '-wal', '-shm'])
-    await rename(`${path}${suffix}`, `${path}${suffix}.lost`).catch((thrown: unknown) => {
-      if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
-    });
-}
-
 export class Database {
   readonly #options: DatabaseOptions;
-  readonly #writer: Client;
-  readonly #reader: Client;
+  readonly #engine: Engine;
   readonly #readers = new Semaphore(READERS_MAX, WAITING_MAX);
   readonly #writers = new Semaphore(1, WAITING_MAX);
   readonly #listeners = new Set<CommitListener>();
+  #cluster = '';
   #epoch = '';
   #revision = 0;
   #mark: RevisionMark | undefined;
   /** A revision that somebody had from this database and that it does not have. */
   #missing: number | undefined;
 
-  private constructor(options: DatabaseOptions) {
+  private constructor(options: DatabaseOptions, engine: Engine) {
     this.#options = options;
-    const url = `file:${options.path}`;
-    this.#writer = createClient({ url, timeout: BUSY_TIMEOUT_MS, concurrency: 1 });
-    this.#reader = createClient({ url, timeout: BUSY_TIMEOUT_MS, concurrency: READERS_MAX });
+    this.#engine = engine;
+    engine.onReturn((tx) => this.#returned(ormOn(tx)));
   }
 
   /**
-   * @throws {PlatformError} `database_corrupt`, `database_missing` or `database_behind` (the files are left as they
-   * were), or `database_busy`.
+   * @throws {PlatformError} `database_corrupt`, `database_missing`, `database_behind` or `database_foreign` (the
+   * database is left as it was), or `database_busy`; of a server also `database_unreachable` and `database_refused`.
    */
   static async open(options: DatabaseOptions): Promise<Database> {
     const mark = await readMark(markPath(options.path));
-    if (!mark.accepted && (mark.revision > 0 || options.expected === true) && (await isEmpty(options.path)))
-      throw new PlatformError(
-        'database_missing',
-        `${options.path} is not there or empty, but this data folder was in use${mark.revision > 0 ? ` up to revision ${mark.revision}` : ''}; ${REMEDY}`,
-      );
-    if (mark.accepted && (await isEmpty(options.path))) await setAside(options.path);
-    await prepareFile(options.path);
-    const { size } = await stat(options.path);
-    let database: Database | undefined;
+    const engine = await openEngine(options, await openingFor(options, mark));
     try {
-      database = new Database(options);
-      if (size > 0) await checkIntegrity(database.#reader, options.path);
-      await database.#start();
+      const database = new Database(options, engine);
+      await database.#readState();
       await database.#compare(mark);
       return database;
     } catch (thrown) {
-      // No checkpoint here: a damaged file must be left as it is.
-      if (database !== undefined) database.#abandon();
-      throw await wrap(thrown, options.path);
+      engine.abandon();
+      throw thrown;
     }
   }
 
-  async #start(): Promise<void> {
-    const migrations = await readMigrations();
-    await this.#retrying(async () => {
-      await this.#writer.execute('PRAGMA journal_mode=WAL');
-      const tx = await this.#writer.transaction('write');
-      try {
-        await migrate(tx, migrations);
-        await tx.execute({
-          sql: "INSERT INTO meta (name, value) VALUES ('epoch', ?) ON CONFLICT DO NOTHING",
-          args: [this.#options.randomId()],
-        });
-        await tx.commit();
-      } finally {
-        tx.close();
-      }
-    });
-    await this.read(async (orm) => {
-      const [row] = await orm.select().from(meta).where(eq(meta.name, 'epoch'));
-      this.#epoch = row?.value ?? '';
-      this.#revision = await newestRevision(orm);
-    });
+  async #readState(): Promise<void> {
+    const { cluster, epoch, revision } = await this.read(stateIn);
+    this.#cluster = cluster;
+    this.#epoch = epoch;
+    this.#revision = revision;
+  }
+
+  /** It may have been replaced meanwhile, or have a change whose answer was lost. */
+  async #returned(orm: Orm): Promise<void> {
+    const { rows } = await orm.run("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'");
+    if (rows.length === 0)
+      throw new PlatformError('database_missing', `${this.#engine.name} came back empty; ${REMEDY}`);
+    const { cluster, epoch, revision } = await stateIn(orm);
+    if (cluster !== this.#cluster)
+      throw new PlatformError('database_foreign', `${this.#engine.name} is another platform's since`);
+    if (epoch !== this.#epoch || revision < this.#revision)
+      throw new PlatformError(
+        'database_behind',
+        `${this.#engine.name} came back with revision ${revision}, but revision ${this.#revision} was answered; stop the platform, then: ${REMEDY}`,
+      );
+    this.#committed(revision);
   }
 
   /** Everything that was ever answered is there, or an operator has said that it may be missing. */
@@ -224,7 +141,7 @@ export class Database {
       if (!mark.accepted)
         throw new PlatformError(
           'database_behind',
-          `${this.#options.path} ends at revision ${this.#revision}, but revision ${mark.revision} was answered: ${lost} changes are missing; ${REMEDY}`,
+          `${this.#engine.name} ends at revision ${this.#revision}, but revision ${mark.revision} was answered: ${lost} changes are missing; ${REMEDY}`,
         );
       await this.#beginAnew(mark.revision, lost);
     }
@@ -234,8 +151,7 @@ export class Database {
   /** Another history: consumers drop what they have, and no number that was given is given again. */
   async #beginAnew(revision: number, lost: number): Promise<void> {
     const epoch = this.#options.randomId();
-    const tx = await this.#writer.transaction('write');
-    try {
+    await this.#engine.write(async (tx) => {
       await tx.execute({ sql: "UPDATE meta SET value = ? WHERE name = 'epoch'", args: [epoch] });
       await tx.execute("DELETE FROM sqlite_sequence WHERE name = 'change'");
       await tx.execute({
@@ -249,10 +165,7 @@ export class Database {
           ON CONFLICT DO UPDATE SET value = CAST(value AS INTEGER) + CAST(excluded.value AS INTEGER)`,
         args: [String(lost)],
       });
-      await tx.commit();
-    } finally {
-      tx.close();
-    }
+    });
     this.#epoch = epoch;
     this.#revision = revision;
   }
@@ -264,6 +177,11 @@ export class Database {
   foundBehind(revision: number): void {
     this.#missing = Math.max(this.#missing ?? 0, revision);
     this.#mark?.note(revision);
+  }
+
+  /** Identity of the platform that it belongs to. */
+  get cluster(): string {
+    return this.#cluster;
   }
 
   /** Identity of this database's history: a restored backup gets another one by `UPDATE meta`. */
@@ -284,17 +202,7 @@ export class Database {
 
   /** One consistent view. */
   async read<T>(work: (orm: Orm) => Promise<T>): Promise<T> {
-    return this.#readers.run(async () => {
-      let tx: Transaction | undefined;
-      try {
-        tx = await this.#reader.transaction('read');
-        return await work(ormOn(tx));
-      } catch (thrown) {
-        throw await wrap(thrown, this.#options.path);
-      } finally {
-        tx?.close();
-      }
-    });
+    return this.#readers.run(() => this.#engine.read((tx) => work(ormOn(tx))));
   }
 
   /**
@@ -310,86 +218,121 @@ export class Database {
         `revision ${this.#missing} was answered, but the database ends at ${this.#revision}; stop the platform, then: ${REMEDY}`,
       );
     return this.#writers.run(async () => {
-      try {
-        const { result, revision } = await this.#retrying(() => this.#transaction(work));
-        if (revision > this.#revision) {
-          this.#revision = revision;
-          this.#mark?.note(revision);
-          for (const listener of this.#listeners) listener(revision);
-        }
-        return result;
-      } catch (thrown) {
-        throw await wrap(thrown, this.#options.path);
-      }
+      const { result, revision } = await this.#engine.write((tx) => this.#perform(ormOn(tx), work));
+      this.#committed(revision);
+      return result;
     });
   }
 
-  async #transaction<T>(work: (tx: WriteTx) => Promise<T>): Promise<{ result: T; revision: number }> {
+  #committed(revision: number): void {
+    if (revision <= this.#revision) return;
+    this.#revision = revision;
+    this.#mark?.note(revision);
+    for (const listener of this.#listeners) listener(revision);
+  }
+
+  async #perform<T>(
+    orm: Orm,
+    work: (tx: WriteTx) => Promise<T>,
+  ): Promise<{ readonly result: T; readonly revision: number }> {
     const nowMs = Math.round(this.#options.clock.wallMs());
-    const tx = await this.#writer.transaction('write');
-    try {
-      const orm = ormOn(tx);
-      let revision = 0;
-      const result = await work({
-        orm,
-        nowMs,
-        change: async (kind, key) => {
-          const [row] = await orm
-            .insert(changes)
-            .values({ kind, key, at: nowMs })
-            .returning({ revision: changes.revision });
-          if (row === undefined) throw new PlatformError('internal', 'a change got no revision');
-          revision = row.revision;
-          return revision;
-        },
-        audit: async (entry) => {
-          await orm.insert(audits).values({ ...entry, at: nowMs });
-        },
-      });
-      const kept = this.#options.changesKept ?? 10_000;
-      if (revision > kept) await orm.delete(changes).where(lte(changes.revision, revision - kept));
-      await tx.commit();
-      return { result, revision };
-    } finally {
-      tx.close();
-    }
+    let revision = 0;
+    const result = await work({
+      orm,
+      nowMs,
+      change: async (kind, key) => {
+        const [row] = await orm
+          .insert(changes)
+          .values({ kind, key, at: nowMs })
+          .returning({ revision: changes.revision });
+        if (row === undefined) throw new PlatformError('internal', 'a change got no revision');
+        revision = row.revision;
+        return revision;
+      },
+      audit: async (entry) => {
+        await orm.insert(audits).values({ ...entry, at: nowMs });
+      },
+    });
+    const kept = this.#options.changesKept ?? 10_000;
+    if (revision > kept) await orm.delete(changes).where(lte(changes.revision, revision - kept));
+    return { result, revision };
   }
 
-  async #retrying<T>(attempt: () => Promise<T>): Promise<T> {
-    const giveUpMs = this.#options.clock.monotonicMs() + (this.#options.busyMs ?? 5_000);
-    for (;;) {
-      try {
-        return await attempt();
-      } catch (thrown) {
-        if (!isBusy(thrown) || this.#options.clock.monotonicMs() >= giveUpMs) throw thrown;
-        this.#writer.reconnect();
-        const pauseMs = 10 + this.#options.random() * 40;
-        await new Promise((resolve) => setTimeout(resolve, pauseMs));
-      }
-    }
-  }
-
-  #abandon(): void {
-    this.#writer.close();
-    this.#reader.close();
-  }
-
-  /** Moves everything into the main file first, so that a copy of it alone is a whole backup. */
   async close(): Promise<void> {
     await this.#mark?.close();
-    this.#reader.close();
-    try {
-      await this.#writer.execute('PRAGMA wal_checkpoint(TRUNCATE)');
-    } catch {
-      // Busy or damaged: the write-ahead log stays and is read at the next start.
-    }
-    this.#writer.close();
+    await this.#engine.close();
   }
 }
 
-/** Drizzle needs only `execute` and `batch` of a client, and a transaction has both. */
-function ormOn(tx: Transaction): Orm {
-  return drizzle({ client: tx as unknown as Client });
+async function openingFor(options: DatabaseOptions, mark: Mark): Promise<Opening> {
+  const migrations = await readMigrations();
+  const wasUsed = mark.revision > 0 || options.expected === true;
+  const cluster = options.cluster ?? options.randomId();
+  return {
+    accepted: mark.accepted,
+    prepare: async (tx) => {
+      await migrate(tx, migrations);
+      for (const [name, value] of [
+        ['epoch', options.randomId()],
+        ['cluster', cluster],
+      ] as const)
+        await tx.execute({
+          sql: 'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING',
+          args: [name, value],
+        });
+      // A file belongs to the folder in which it lies.
+      if (options.server !== undefined) await refuseForeign(tx, cluster, options.server.url);
+    },
+    ifEmpty: (name) =>
+      mark.accepted || !wasUsed
+        ? undefined
+        : new PlatformError(
+            'database_missing',
+            `${name} is not there or empty, but this data folder was in use${mark.revision > 0 ? ` up to revision ${mark.revision}` : ''}; ${REMEDY}`,
+          ),
+  };
+}
+
+async function refuseForeign(tx: Tx, cluster: string, url: string): Promise<void> {
+  const { rows } = await tx.execute("SELECT value FROM meta WHERE name = 'cluster'");
+  const value = rows[0]?.['value'];
+  const found = typeof value === 'string' ? value : 'unknown';
+  if (found === cluster) return;
+  throw new PlatformError(
+    'database_foreign',
+    `${url} holds the database of platform ${found}, and this data folder is of platform ${cluster}; name its own with --database. To move a control plane here, copy \`cluster\`, \`credentials.json\` and \`keys/\` of its data folder into this one`,
+  );
+}
+
+function openEngine(options: DatabaseOptions, opening: Opening): Promise<Engine> {
+  const { path, clock, random, randomId, server, busyMs = BUSY_MS } = options;
+  if (server === undefined)
+    return FileEngine.open({ path, readers: READERS_MAX, clock, random, busyMs }, opening);
+  const { url, token, timers, log, timeoutMs = SERVER_TIMEOUT_MS } = server;
+  return ServerEngine.open(
+    {
+      server: new LibsqlServer({ url, token, timeoutMs }),
+      clock,
+      timers,
+      log,
+      random,
+      randomId,
+      busyMs,
+    },
+    opening,
+  );
+}
+
+interface State {
+  readonly cluster: string;
+  readonly epoch: string;
+  readonly revision: number;
+}
+
+async function stateIn(orm: Orm): Promise<State> {
+  const rows = await orm.select().from(meta);
+  const valueOf = (name: string): string => rows.find((row) => row.name === name)?.value ?? '';
+  return { cluster: valueOf('cluster'), epoch: valueOf('epoch'), revision: await newestRevision(orm) };
 }
 
 export async function newestRevision(orm: Orm): Promise<number> {

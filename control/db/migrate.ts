@@ -6,8 +6,8 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { Transaction } from '@libsql/client';
 import { PlatformError } from '#shared/errors.ts';
+import type { Tx } from './engine.ts';
 
 const FOLDER = fileURLToPath(new URL('migrations/', import.meta.url));
 const BREAKPOINT = '--> statement-breakpoint';
@@ -29,7 +29,7 @@ export async function readMigrations(folder: string = FOLDER): Promise<readonly 
 }
 
 /** @throws {PlatformError} `internal` when the database was written by a newer release. */
-export async function migrate(tx: Transaction, migrations: readonly Migration[]): Promise<void> {
+export async function migrate(tx: Tx, migrations: readonly Migration[]): Promise<void> {
   await tx.execute(
     'CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY NOT NULL, applied_at INTEGER NOT NULL DEFAULT (unixepoch()))',
   );

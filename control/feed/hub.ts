@@ -101,6 +101,8 @@ export class FeedHub {
 
   /** The line that brings a consumer from `after` to now; undefined when it is there. */
   #next(role: FeedRole, after: number): Promise<Built | undefined> {
+    // Also while the database is away: who has everything goes on.
+    if (after !== 0 && after === this.#deps.db.revision) return Promise.resolve(undefined);
     const key = `${role} ${after}`;
     const shared = this.#shared.get(key);
     if (shared !== undefined) return shared;

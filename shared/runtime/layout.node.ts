@@ -15,6 +15,8 @@ export interface Layout {
   readonly runDir: string;
   /** libSQL database of the control plane. */
   readonly database: string;
+  /** Identity of the platform: what it keeps on servers is marked with it. */
+  readonly cluster: string;
   /** Content-addressed store of the control plane: `blobs/ab/cdef…`. */
   readonly blobs: string;
   /** Static assets, a content-addressed store for each account: `assets/ACCOUNT/ab/cdef…`. */
@@ -55,6 +57,7 @@ export function layoutOf(dataDir: string): Layout {
     dataDir: root,
     runDir,
     database: join(root, 'control.db'),
+    cluster: join(root, 'cluster'),
     blobs: join(root, 'blobs'),
     assets: join(root, 'assets'),
     keyEncryptionKey: join(root, 'keys', 'kek'),
