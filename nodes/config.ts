@@ -1,5 +1,6 @@
 /** Configuration of a node agent, read once from the environment. */
 import { z } from 'zod';
+import { libsqlUrlSchema } from '#shared/libsql/url.ts';
 import { parseExemption } from './attachments/egress/addresses.ts';
 import { SLOT_BYTES } from './slots/demand.ts';
 
@@ -99,8 +100,10 @@ export const nodeEnvironmentSchema = z.object({
   /** DNS servers for the names that functions reach: `address` or `address:port`. Default: this machine's. */
   ISOPLANE_EGRESS_DNS: commaList,
   /** libSQL server for KV, for example https://kv.internal:8080. Default: a file under the data folder. */
-  ISOPLANE_KV_URL: z.string().min(1).optional(),
+  ISOPLANE_KV_URL: libsqlUrlSchema.optional(),
   ISOPLANE_KV_AUTH_TOKEN: z.string().min(1).optional(),
+  /** File that holds the token. */
+  ISOPLANE_KV_AUTH_TOKEN_FILE: z.string().min(1).optional(),
   /** Size that the KV file may reach, in bytes; then puts are answered kv_full. */
   ISOPLANE_KV_BYTES_MAX: z.coerce
     .number()

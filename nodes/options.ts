@@ -4,6 +4,7 @@ import process from 'node:process';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { readEnvironment } from '#shared/runtime/plane.node.ts';
+import { secretOf } from '#shared/runtime/secret-setting.node.ts';
 import type { AgentOptions } from './agent/parts.ts';
 import { defaultCapacity, defaultReserveBytes, defaultSlots, nodeEnvironmentSchema } from './config.ts';
 
@@ -35,7 +36,11 @@ export function agentOptions(log: Log): AgentOptions {
     },
     kv: {
       ...(environment.ISOPLANE_KV_URL === undefined ? {} : { url: environment.ISOPLANE_KV_URL }),
-      authToken: environment.ISOPLANE_KV_AUTH_TOKEN,
+      authToken: secretOf(
+        environment.ISOPLANE_KV_AUTH_TOKEN,
+        environment.ISOPLANE_KV_AUTH_TOKEN_FILE,
+        'ISOPLANE_KV_AUTH_TOKEN_FILE',
+      ),
       bytesMax: environment.ISOPLANE_KV_BYTES_MAX,
     },
     log,

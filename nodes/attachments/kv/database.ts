@@ -4,8 +4,8 @@
  * A file is opened with the native library that `@libsql/client` stands on, since its statements can be kept: preparing
  * one costs more than to run it.
  */
-import { createClient, type Client } from '@libsql/client';
 import Libsql from 'libsql';
+import { LibsqlServer } from '#shared/libsql/server.node.ts';
 
 export interface Statement {
   /** One of few texts: each is prepared once and kept. */
@@ -15,7 +15,7 @@ export interface Statement {
 
 export type Row = Readonly<Record<string, unknown>>;
 
-/** What fails is thrown with SQLite's name of it as `code`. */
+/** What fails is thrown with SQLite's name of it as `code`; of a server as a `ServerFailure`. */
 export interface KvDatabase {
   one(statement: Statement): Row | undefined | Promise<Row | undefined>;
   /** How many rows there may be is the statement's to bound. */
@@ -29,7 +29,8 @@ export interface KvDatabase {
 
 /** How long a call waits for another process. */
 const BUSY_TIMEOUT_MS = 200;
-const REMOTE_TIMEOUT_MS = 10_000;
+/** Longer than the 5 s for which a server keeps the lock for a writer that is gone. */
+const SERVER_TIMEOUT_MS = 8_000;
 const PAGE_BYTES = 4_096;
 /** More than there are texts. */
 const KEPT_MAX = 64;
@@ -133,14 +134,10 @@ export class FileDatabase implements KvDatabase {
 
 /** It speaks for itself: its bounds, its connections and their state are its operator's. */
 export class ServerDatabase implements KvDatabase {
-  readonly #client: Client;
+  readonly #server: LibsqlServer;
 
-  constructor(url: string, authToken: string | undefined) {
-    this.#client = createClient({
-      url,
-      ...(authToken === undefined ? {} : { authToken }),
-      fetch: (request: Request) => fetch(request, { signal: AbortSignal.timeout(REMOTE_TIMEOUT_MS) }),
-    });
+  constructor(url: string, token: string | undefined) {
+    this.#server = new LibsqlServer({ url, token, timeoutMs: SERVER_TIMEOUT_MS });
   }
 
   async one(statement: Statement): Promise<Row | undefined> {
@@ -149,12 +146,12 @@ export class ServerDatabase implements KvDatabase {
   }
 
   async all({ sql, args }: Statement): Promise<readonly Row[]> {
-    const { rows } = await this.#client.execute({ sql, args: [...args] });
+    const { rows } = await this.#server.execute({ sql, args: [...args] });
     return rows;
   }
 
   async write(statements: readonly Statement[]): Promise<readonly number[]> {
-    const results = await this.#client.batch(
+    const results = await this.#server.batch(
       statements.map(({ sql, args }) => ({ sql, args: [...args] })),
       'write',
     );
@@ -164,6 +161,6 @@ export class ServerDatabase implements KvDatabase {
   reopen(): void {}
 
   close(): void {
-    this.#client.close();
+    this.#server.close();
   }
 }

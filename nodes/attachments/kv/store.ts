@@ -9,6 +9,7 @@
  */
 import { dirname } from 'node:path';
 import { PlatformError } from '#shared/errors.ts';
+import { ServerFailure } from '#shared/libsql/server.node.ts';
 import { isDiskFull } from '#shared/runtime/disk.node.ts';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import { FileDatabase, ServerDatabase, type KvDatabase, type Row, type Statement } from './database.ts';
@@ -67,12 +68,24 @@ interface Write {
 /** SQLite's name of what went wrong. */
 function codeOf(thrown: unknown): string {
   const { code } = thrown as { readonly code?: unknown };
-  return typeof code === 'string' ? code : 'unknown';
+  return typeof code === 'string' && code !== '' ? code : 'unknown';
+}
+
+function isBusy(thrown: unknown): boolean {
+  if (thrown instanceof ServerFailure && thrown.kind === 'stolen') return true;
+  return codeOf(thrown).startsWith('SQLITE_BUSY');
+}
+
+/** Nothing that is written is to blame, and nothing else would fare better. */
+function isAway(thrown: unknown): thrown is ServerFailure {
+  return thrown instanceof ServerFailure && thrown.kind !== 'sql';
 }
 
 /** @param path - of the database file; a server speaks for itself. */
 async function wrap(thrown: unknown, path: string | undefined, bytes = 0): Promise<PlatformError> {
   if (thrown instanceof PlatformError) return thrown;
+  if (isAway(thrown))
+    return new PlatformError('kv_unavailable', `the KV server: ${thrown.message}`, { retryAfterMs: 1_000 });
   const code = codeOf(thrown);
   // SQLite says the same of a full disk and of its own bound.
   if (
@@ -317,6 +330,10 @@ export class KvStore {
       const [only, ...others] = writes;
       if (only === undefined) return;
       if (others.length === 0) return only.reject(await wrap(thrown, this.#path, only.bytes));
+      if (isAway(thrown)) {
+        for (const write of writes) write.reject(await wrap(thrown, this.#path));
+        return;
+      }
       // One of them may be to blame for all: each gets its own answer.
       for (const write of writes) await this.#commit([write]);
     }
@@ -329,7 +346,7 @@ export class KvStore {
       try {
         return await attempt();
       } catch (thrown) {
-        if (!codeOf(thrown).startsWith('SQLITE_BUSY') || clock.monotonicMs() >= giveUpMs) throw thrown;
+        if (!isBusy(thrown) || clock.monotonicMs() >= giveUpMs) throw thrown;
         this.#database.reopen();
         await new Promise<void>((resolve) => timers.after(10 + random() * 40, resolve));
       }
