@@ -36,6 +36,8 @@ export interface CoreConfig {
   readonly quarantineMsMax: number;
   /** On a full node an instance unused for this long makes room for a version that has none. */
   readonly evictIdleMs: number;
+  /** Of requests in an instance that ends so that another account gets its part of the room. */
+  readonly yieldMsMax: number;
   /** A version that its last alias has left keeps its instances for this long, so that rollback is warm. */
   readonly lingerMs: number;
   /** Longest wait for the next version's provisioned instances before those of the last one are drained. */
@@ -68,6 +70,7 @@ export const CORE_CONFIG: CoreConfig = {
   quarantineMs: 10_000,
   quarantineMsMax: 600_000,
   evictIdleMs: 2 * LIMITS.heartbeatMs,
+  yieldMsMax: 3_000,
   lingerMs: 10_000,
   handoverMsMax: 60_000,
   gatewaysMax: 1_000,

@@ -1,16 +1,21 @@
 /**
  * Makes room for who has none, by ending the instances that were unused for longest: on full nodes, and under
- * the ceiling of an account. Without it, idle functions could lock all others out until their idle time.
+ * the ceiling of an account. Without it, idle functions could lock all others out until their idle time. What is in use
+ * makes room only for an account that has less than its part (fairness.ts).
  */
+import { feed, hungerOf } from './fairness.ts';
 import { activeHold } from './health.ts';
 import { drainInstance } from './lifecycle.ts';
 import { allNodesFull, underCeiling } from './placement.ts';
 import { missingOf, targetOf } from './provision.ts';
-import { standing, type Instance, type Machine, type Version } from './state.ts';
+import { NO_HUNGER, standing, type Instance, type Machine, type Version } from './state.ts';
 
 export function evict(m: Machine): void {
   const starving = starvingVersions(m);
-  if (starving.length > 0 && allNodesFull(m)) makeRoom(m, [...m.state.instances.values()], starving.length);
+  const isFull = starving.length > 0 && allNodesFull(m);
+  m.state.hunger = isFull ? hungerOf(m, starving) : NO_HUNGER;
+  if (isFull) makeRoom(m, [...m.state.instances.values()], starving.length);
+  feed(m, starving);
   for (const account of new Set(starving.map((version) => version.account)))
     evictUnderCeiling(m, account, starving);
   for (const [account, most] of m.state.ceilings) {

@@ -227,7 +227,7 @@ export function endLease(m: Machine, lease: LeaseRecord, sent?: number): void {
   else if (instance.state === 'ready' && isSpent(instance)) drainInstance(m, instance, 'spent');
 }
 
-const UNHURRIED: ReadonlySet<DrainCause> = new Set(['departed', 'age', 'spent']);
+const UNHURRIED: ReadonlySet<DrainCause> = new Set(['departed', 'age', 'spent', 'yield']);
 
 export function drainInstance(m: Machine, instance: Instance, cause: DrainCause): void {
   if (instance.state !== 'ready') return;
@@ -262,7 +262,7 @@ export function stopWhenUnleased(m: Machine, instance: Instance): void {
   // A sealed instance has holders that were not heard yet: they get the time to name their leases.
   if (instance.leases.size > 0 || instance.sealedUntilMs > m.nowMs) return;
   // Work may go on behind an answered request (waitUntil), and has what is left of the drain.
-  const leftMs = isUnhurried(instance) ? instance.version.scaling.drainMs - (m.nowMs - instance.sinceMs) : 0;
+  const leftMs = isUnhurried(instance) ? drainMsOf(m, instance) - (m.nowMs - instance.sinceMs) : 0;
   stop(m, instance, Math.max(m.config.stopGraceMs, Math.ceil(leftMs)));
 }
 
@@ -271,10 +271,15 @@ export function stopWhenOverdue(m: Machine, instance: Instance): void {
   if (!isUnhurried(instance)) return;
   const least = m.config.leaseTtlMs + m.config.leaseMarginMs;
   const heard = [...instance.leases].every((lease) => lease.revocationSent);
-  const { drainMs } = instance.version.scaling;
   const passedMs = m.nowMs - instance.sinceMs;
-  if (passedMs < drainMs || (!heard && passedMs < least)) return;
+  if (passedMs < drainMsOf(m, instance) || (!heard && passedMs < least)) return;
   stop(m, instance, m.config.stopGraceMs);
+}
+
+/** Who has too much does not choose for how long others wait. */
+function drainMsOf(m: Machine, { version, drainCause }: Instance): number {
+  const { drainMs } = version.scaling;
+  return drainCause === 'yield' ? Math.min(drainMs, m.config.yieldMsMax) : drainMs;
 }
 
 function isUnhurried({ drainCause }: Instance): boolean {

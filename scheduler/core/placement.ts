@@ -8,6 +8,7 @@
  *
  * Must hold: a node at its capacity is never chosen (test/sim/checkers.ts).
  */
+import { mustYield } from './fairness.ts';
 import { isAlive, type Machine, type NodeRecord, type Version } from './state.ts';
 
 /** FNV-1a with a final mix: close inputs differ in all bits. */
@@ -31,8 +32,9 @@ function mayStart(m: Machine, node: NodeRecord, account: string): boolean {
   );
 }
 
-/** Undefined also when the account starts as many instances everywhere as it may at once. */
+/** Undefined also when the account starts as many instances everywhere as it may at once, or others come first. */
 export function placeInstance(m: Machine, { id: versionId, account }: Version): NodeRecord | undefined {
+  if (mustYield(m, account)) return undefined;
   let load = 0;
   let capacity = 0;
   const candidates: { readonly node: NodeRecord; readonly score: number }[] = [];

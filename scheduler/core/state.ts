@@ -58,8 +58,8 @@ export interface Version {
   troubleAtMs: number;
 }
 
-/** Why an instance is drained; only a drain for idleness can be taken back. */
-export type DrainCause = 'idle' | 'departed' | 'age' | 'spent' | 'room' | 'node';
+/** Why an instance is drained; only a drain for idleness can be taken back. `yield`: for another account. */
+export type DrainCause = 'idle' | 'departed' | 'age' | 'spent' | 'room' | 'yield' | 'node';
 
 /**
  * `starting` → `ready` → `draining` (no new lease, held ones revoked) → `stopping` (the node was told).
@@ -135,6 +135,15 @@ export interface NodeRecord {
   avoidUntilMs: number;
 }
 
+/** Who waits for room that others have too much of, and how much is enough for everybody. */
+export interface Hunger {
+  readonly accounts: ReadonlySet<string>;
+  /** Instances that an account may have while others want room: the nodes' capacity by the accounts that use it. */
+  readonly part: number;
+}
+
+export const NO_HUNGER: Hunger = { accounts: new Set(), part: 0 };
+
 export interface State {
   nowMs: number;
   /** Until then the picture may be incomplete: nodes and gateways have not all been heard. */
@@ -166,6 +175,8 @@ export interface State {
   /** Most instances of all functions of an account. */
   readonly ceilings: Map<string, number>;
   readonly accountInstances: Map<string, Set<Instance>>;
+  /** As of the last tick. */
+  hunger: Hunger;
 }
 
 /** What one step works with. */
@@ -203,6 +214,7 @@ export function createState(startMs: number, config: CoreConfig): State {
     departed: new Map(),
     ceilings: new Map(),
     accountInstances: new Map(),
+    hunger: NO_HUNGER,
   };
 }
 

@@ -50,8 +50,10 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/agent/parts.ts': 'process: of the KV file, of which an account has a quarter or its ceiling',
   'nodes/agent/runnables.ts': 'process: starts that wait for the feed, each of which holds an instance',
   'nodes/attachments/assets/serve.ts': 'one',
+  'nodes/attachments/cache/rules.ts': 'one',
   'nodes/attachments/cache/serve.ts': 'one',
   'nodes/attachments/kv/database.ts': 'process: texts of statements, which are ours',
+  'nodes/attachments/kv/json-scan.ts': 'one',
   'nodes/attachments/kv/line.ts': 'process: who is forgotten goes on as one who is new',
   'nodes/attachments/kv/serve.ts': 'one',
   'nodes/attachments/kv/store.ts': {
