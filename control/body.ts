@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { PlatformError } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Timers } from '#shared/runtime/clock.ts';
+import { readGarbage } from '#shared/runtime/read-garbage.node.ts';
 import type { Authenticated } from './auth/authenticate.ts';
 
 interface Arriving {
@@ -62,6 +63,7 @@ export async function* bodyOf(
       if (done === true) break;
       waitedMs += nowMs() - sinceMs;
       bytes += value.byteLength;
+      readGarbage.read(value.byteLength);
       caller.hashBody(value);
       yield value;
     }

@@ -8,6 +8,7 @@
 import type { IncomingMessage } from 'node:http';
 import { PlatformError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
+import { readGarbage } from '../runtime/read-garbage.node.ts';
 import type { Watch, Watched } from './deadlines.ts';
 import type { Shares } from '../shares.ts';
 import type { BodySink, RequestBody } from './ports.ts';
@@ -173,6 +174,7 @@ export class Intake implements Watched, RequestBody {
     this.#chunks += 1;
     this.#bytes += chunk.byteLength;
     this.#counted += chunk.byteLength;
+    readGarbage.read(chunk.byteLength);
     if (this.#sink !== undefined) return this.#join(chunk);
     if (this.#wanted !== undefined && this.#length + chunk.byteLength > this.#wanted.bytesMax) {
       this.#outcome = { kind: 'too_large' };

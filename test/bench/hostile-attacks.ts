@@ -20,6 +20,8 @@ interface Holding {
   readonly url: string;
   /** Head of a request and the part of its body that is sent before silence. */
   readonly text: () => Promise<Buffer> | Buffer;
+  /** More of the body, the same bytes for all. */
+  readonly part?: Buffer;
 }
 
 export class Hostile {
@@ -51,21 +53,25 @@ export class Hostile {
   }
 
   /** Keeps connections open with what they were given; those that are closed are opened again. */
-  hold({ most, perSecond, url, text }: Holding): void {
+  hold(holding: Holding): void {
+    const { most, perSecond } = holding;
     let due = 0;
     this.every(() => {
       due = Math.min(most, due + (perSecond * TICK_MS) / 1_000);
-      for (; due >= 1 && this.#sockets.size < most; due -= 1) this.#holdOne(url, text);
+      for (; due >= 1 && this.#sockets.size < most; due -= 1) this.#holdOne(holding);
     });
   }
 
-  #holdOne(url: string, text: Holding['text']): void {
+  #holdOne({ url, text, part }: Holding): void {
     const socket = this.open(url);
     socket.on('data', (chunk) => {
       this.count(outcomeOf(chunk.toString('latin1')));
       socket.destroy();
     });
-    void (async () => socket.write(await text()))();
+    void (async () => {
+      socket.write(await text());
+      if (part !== undefined) socket.write(part);
+    })();
     this.count('tries');
   }
 
@@ -139,19 +145,21 @@ function stalledBodies(hostile: Hostile): void {
   hostile.hold({ most: 40, perSecond: 6, url: gatewayUrl, text });
 }
 
-/** Three bodies of 6,000 chunks a second each. */
-function tinyChunks(hostile: Hostile): void {
+/** Bodies of 6,000 chunks of one byte a second each. @param head - and how the body begins. */
+export function tinyChunks(
+  hostile: Hostile,
+  {
+    url,
+    bodies,
+    head,
+  }: { readonly url: string; readonly bodies: number; readonly head: () => Promise<string> },
+): void {
   const chunks = Buffer.from('1\r\nx\r\n'.repeat((6_000 * TICK_MS) / 1_000));
-  for (let index = 0; index < 3; index += 1) {
+  for (let index = 0; index < bodies; index += 1) {
     const begin = async (): Promise<void> => {
-      const socket = hostile.open(hostile.facts.gatewayUrl);
+      const socket = hostile.open(url);
       socket.on('data', (answer) => hostile.count(outcomeOf(answer.toString('latin1'))));
-      socket.write(
-        await hostile.signed('', {
-          host: hostile.hostOf('vault'),
-          framing: 'transfer-encoding: chunked\r\n',
-        }),
-      );
+      socket.write(await head());
       hostile.every(() => {
         hostile.count('tries');
         if (socket.writable) socket.write(chunks);
@@ -159,6 +167,15 @@ function tinyChunks(hostile: Hostile): void {
     };
     void begin();
   }
+}
+
+function tinySignedChunks(hostile: Hostile): void {
+  const parts = { host: hostile.hostOf('vault'), framing: 'transfer-encoding: chunked\r\n' };
+  tinyChunks(hostile, {
+    url: hostile.facts.gatewayUrl,
+    bodies: 3,
+    head: () => hostile.signed('', parts),
+  });
 }
 
 function slowBodies(hostile: Hostile): void {
@@ -171,7 +188,7 @@ function openConnections(hostile: Hostile): void {
   hostile.hold({ most: 4_000, perSecond: 500, url: hostile.facts.gatewayUrl, text: () => text });
 }
 
-function callsOf(name: string, most: number, perSecond: number): (hostile: Hostile) => void {
+export function callsOf(name: string, most: number, perSecond: number): (hostile: Hostile) => void {
   return (hostile) => {
     const path = `/?server=${hostile.facts.serverPort}`;
     const text = Buffer.from(`GET ${path} HTTP/1.1\r\nhost: ${hostile.hostOf(name)}\r\n\r\n`);
@@ -217,7 +234,7 @@ function loopingPublishes(hostile: Hostile): void {
 
 export const ATTACKS: Readonly<Record<string, (hostile: Hostile) => void>> = {
   'stalled-bodies': stalledBodies,
-  'tiny-chunks': tinyChunks,
+  'tiny-chunks': tinySignedChunks,
   'signed-flood': signedFlood,
   'slow-bodies': slowBodies,
   'open-connections': openConnections,

@@ -3,6 +3,7 @@ import { setPriority } from 'node:os';
 import process from 'node:process';
 import { importSigningKey } from '#shared/signatures/sign.ts';
 import { ATTACKS, Hostile } from './hostile-attacks.ts';
+import { BODY_ATTACKS } from './hostile-bodies.ts';
 import { factsSchema, toHostileSchema, type FromHostile } from './hostile-messages.ts';
 
 setPriority(19);
@@ -18,7 +19,7 @@ process.on('message', (raw) => {
     hostile = undefined;
     return;
   }
-  const attack = ATTACKS[message.attack];
+  const attack = ATTACKS[message.attack] ?? BODY_ATTACKS[message.attack];
   if (attack === undefined) return tell({ type: 'failed', message: `there is no attack ${message.attack}` });
   hostile = new Hostile(facts, key);
   attack(hostile);

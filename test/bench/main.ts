@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { benchAssets } from './assets.ts';
 import { benchAttack, benchMemoryHog } from './attacks.ts';
 import { benchBindings } from './bindings.ts';
+import { benchBodyMemory } from './body-memory.ts';
 import { benchCold } from './cold.ts';
 import { benchDensity } from './density.ts';
 import { benchLogs } from './logs.ts';
@@ -36,6 +37,7 @@ const PARTS: Readonly<Record<string, (scale: BenchScale) => Promise<Row[]>>> = {
   bindings: benchBindings,
   assets: benchAssets,
   shares: benchShares,
+  'body-memory': benchBodyMemory,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only ${Object.keys(PARTS).join(',')}] [--json FILE] [--sandbox auto|required|off]

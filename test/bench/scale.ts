@@ -23,6 +23,8 @@ export interface BenchScale {
   /** Without and with each attack on a shared thing, in turn. */
   readonly shareRounds: number;
   readonly shareRoundMs: number;
+  /** Each attack on the memory of the planes. */
+  readonly bodyAttackMs: number;
 }
 
 type Amounts = Omit<BenchScale, 'sandbox'>;
@@ -47,6 +49,7 @@ export const FULL: Amounts = {
   bindingRounds: 3,
   shareRounds: 3,
   shareRoundMs: 4_000,
+  bodyAttackMs: 15_000,
 };
 
 export const QUICK: Amounts = {
@@ -69,4 +72,5 @@ export const QUICK: Amounts = {
   bindingRounds: 1,
   shareRounds: 1,
   shareRoundMs: 3_000,
+  bodyAttackMs: 8_000,
 };

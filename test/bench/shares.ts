@@ -7,16 +7,12 @@
  * runs at the least priority, its rate bounded, yet high enough to use up the share within a second. That it did
  * is read from its answers (`share_full` and its like): an attack that nobody felt proves nothing.
  */
-import { fork, type ChildProcess } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import process from 'node:process';
-import { createdKeySchema } from '#shared/contracts/access.ts';
 import { kvNamespaceViewSchema } from '#shared/contracts/api.ts';
-import { importSigningKey } from '#shared/signatures/sign.ts';
-import { ControlApi } from '../support/api.ts';
-import { fromHostileSchema, type Facts, type FromHostile } from './hostile-messages.ts';
+import { Attacker, hostileAccount } from './attacker.ts';
+import type { Facts } from './hostile-messages.ts';
 import { pause } from './paced.ts';
 import { BenchPlatform } from './platform.ts';
 import { ms, type Row } from './report.ts';
@@ -78,25 +74,17 @@ function isWanted({ attack }: SharesCase): boolean {
 
 /** Both accounts and their functions. @returns the way in of the hostile one. */
 async function deployBoth(platform: BenchPlatform): Promise<Omit<Facts, 'serverPort'>> {
-  const { api } = platform;
-  await api.call('POST', '/v1/accounts', { name: 'hostile' });
-  const { id: keyId, secret = '' } = await api.expect(createdKeySchema, 'POST', '/v1/accounts/hostile/keys', {
-    name: 'owner',
-    role: 'owner',
-    algorithm: 'ed25519',
-  });
-  const key = { keyId, algorithm: 'ed25519', secret } as const;
-  const hostile = new ControlApi(platform.controlUrl, await importSigningKey(key), 'hostile');
+  const hostile = await hostileAccount(platform);
   for (const [owner, functions] of [
-    [api, GOOD],
-    [hostile, BAD],
+    [platform.api, GOOD],
+    [hostile.api, BAD],
   ] as const) {
     await owner.expect(kvNamespaceViewSchema, 'POST', 'kv-namespaces', { name: 'bench' });
     for (const [name, { source, config }] of Object.entries(functions))
       await owner.deploy(name, { modules: { 'index.js': source }, config });
   }
   await platform.slotsReady();
-  return { gatewayUrl: platform.gatewayUrl, controlUrl: platform.controlUrl, key };
+  return { gatewayUrl: platform.gatewayUrl, controlUrl: platform.controlUrl, key: hostile.key };
 }
 
 interface Round {
@@ -178,41 +166,4 @@ async function work(scene: Scene, each: SharesCase, durationMs: number): Promise
   };
   await Promise.all(Array.from({ length: lanes }, (_, index) => lane(index)));
   return { done, wanted: Math.floor((lanes * durationMs) / everyMs), latenciesMs };
-}
-
-class Attacker implements Disposable {
-  readonly #child: ChildProcess;
-
-  constructor(facts: Facts) {
-    this.#child = fork(join(import.meta.dirname, 'hostile-process.ts'), [JSON.stringify(facts)], {
-      execArgv: ['--disable-warning=ExperimentalWarning'],
-    });
-  }
-
-  async start(attack: string): Promise<void> {
-    await this.#ask({ type: 'start', attack });
-  }
-
-  async stop(): Promise<Readonly<Record<string, number>>> {
-    const answer = await this.#ask({ type: 'stop' });
-    return answer.type === 'stopped' ? answer.counts : {};
-  }
-
-  #ask(message: object): Promise<FromHostile> {
-    return new Promise((resolve, reject) => {
-      const onExit = (): void => reject(new Error('the hostile process ended'));
-      this.#child.once('exit', onExit);
-      this.#child.once('message', (raw) => {
-        this.#child.off('exit', onExit);
-        const answer = fromHostileSchema.parse(raw);
-        if (answer.type === 'failed') reject(new Error(answer.message));
-        else resolve(answer);
-      });
-      this.#child.send(message);
-    });
-  }
-
-  [Symbol.dispose](): void {
-    this.#child.kill();
-  }
 }

@@ -9,6 +9,7 @@ import { changed } from '#shared/assets/representation.ts';
 import { sendFile } from '#shared/assets/send.node.ts';
 import { asPlatformError, PlatformError, problemParts } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
+import { drain } from '../drain.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { AssetsTarget } from './kind.ts';
 
@@ -47,17 +48,7 @@ async function answer(
       outgoing.writeHead(status, [...headers].flat()).end(body);
     }
   }
-  drain(incoming);
-}
-
-/** workerd hears of an answer only after it has sent its body, so a body is read, within reason. */
-function drain(incoming: IncomingMessage): void {
-  let bytes = 0;
-  incoming.on('data', (chunk: Uint8Array) => {
-    bytes += chunk.byteLength;
-    if (bytes > DRAIN_BYTES_MAX) incoming.socket.destroy();
-  });
-  incoming.resume();
+  drain(incoming, DRAIN_BYTES_MAX);
 }
 
 function urlOf(incoming: IncomingMessage): URL {

@@ -11,6 +11,7 @@ import { asPlatformError } from '#shared/errors.ts';
 import { HeldBytes } from '#shared/held-bytes.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
+import { readGarbage } from '#shared/runtime/read-garbage.node.ts';
 import type { SharedCache } from '#shared/shared-cache.ts';
 import type { Shares } from '#shared/shares.ts';
 import { ResponseParser } from '#shared/upstream/response-parser.ts';
@@ -153,6 +154,7 @@ async function receivedIn(
     let bytes = 0;
     for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       bytes += chunk.byteLength;
+      readGarbage.read(chunk.byteLength);
       if (bytes > PUT_BYTES_MAX) throw new Error(`a response of more than ${PUT_BYTES_MAX} bytes`);
       parser.feed(chunk);
     }

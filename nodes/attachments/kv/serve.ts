@@ -12,9 +12,11 @@ import { fieldOf } from '#shared/http/head.ts';
 import type { PlainRequest } from '#shared/http/plain/connection.node.ts';
 import type { ResponseWriter } from '#shared/http/writer.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
+import { readGarbage } from '#shared/runtime/read-garbage.node.ts';
 import type { Shares } from '#shared/shares.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { asPlatformError, ERRORS, PlatformError } from '#shared/errors.ts';
+import { drain } from '../drain.ts';
 import {
   bulkRequestOf,
   checkCacheTtl,
@@ -112,17 +114,7 @@ function refuse(deps: KvServerDeps, error: PlatformError, { body: rest, outgoing
     String(bytes.byteLength),
   ]);
   outgoing.end(bytes);
-  if (!Buffer.isBuffer(rest)) drain(rest);
-}
-
-/** workerd hears of an answer only after it has sent its body, so a body that is refused is read, within reason. */
-function drain(incoming: IncomingMessage): void {
-  let bytes = 0;
-  incoming.on('data', (chunk: Uint8Array) => {
-    bytes += chunk.byteLength;
-    if (bytes > DRAIN_BYTES_MAX) incoming.socket.destroy();
-  });
-  incoming.resume();
+  if (!Buffer.isBuffer(rest)) drain(rest, DRAIN_BYTES_MAX);
 }
 
 async function route(
@@ -336,6 +328,7 @@ async function withBody<T>(
     for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
       if (held.length + chunk.byteLength > bytesMax) throw tooLarge(bytesMax);
       held.add(chunk);
+      readGarbage.read(chunk.byteLength);
       listen();
     }
     silence.cancel();

@@ -24,6 +24,7 @@ import { fieldOf } from '#shared/http/head.ts';
 import type { PlainRequest } from '#shared/http/plain/connection.node.ts';
 import type { ResponseWriter } from '#shared/http/writer.ts';
 import { LIMITS } from '#shared/limits.ts';
+import { drain } from '../drain.ts';
 import { Calling, newRequestId, type Place, type ServiceDeps, type ServiceSocket } from './caller.ts';
 import type { TargetVersion } from './targets.ts';
 
@@ -111,7 +112,7 @@ export async function forwardFetch(
   } finally {
     if (body instanceof Intake) {
       body.stop();
-      drain(inbound.body as IncomingMessage);
+      drain(inbound.body as IncomingMessage, LIMITS.requestBodyBytesMax);
     } else if (body !== undefined) deps.bodies.give(socket.target.account, heldBytes(body.whole));
   }
 }
@@ -226,14 +227,4 @@ function answerProblem(inbound: Inbound, error: PlatformError, requestId: string
     outgoing.writeHead(status, STATUS_CODES[status] ?? '', [...flat]);
     outgoing.end(Buffer.from(body));
   }
-}
-
-/** workerd hears of an answer only after it has sent its body, so a body that nobody wants is read, within reason. */
-function drain(incoming: IncomingMessage): void {
-  let bytes = 0;
-  incoming.on('data', (chunk: Uint8Array) => {
-    bytes += chunk.byteLength;
-    if (bytes > LIMITS.requestBodyBytesMax) incoming.socket.destroy();
-  });
-  incoming.resume();
 }
