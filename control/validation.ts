@@ -1,6 +1,7 @@
 /** Schema failures as problem documents that list every problem with its path. */
 import type { z } from 'zod';
 import { PlatformError, type ErrorCode } from '#shared/errors.ts';
+import { plainIssue } from '#shared/field-problem.ts';
 import { readJson } from './json.ts';
 
 const PROBLEMS_MAX = 100;
@@ -14,7 +15,8 @@ export function parseOrRefuse<S extends z.ZodType>(
   if (result.success) return result.data;
   const problems = result.error.issues
     .slice(0, PROBLEMS_MAX)
-    .map((issue) => ({ path: issue.path.map(String).join('.'), message: issue.message }));
+    .map(plainIssue)
+    .map(({ path, message }) => ({ path: path.map(String).join('.'), message }));
   const [first] = problems;
   throw new PlatformError(code, 'schema check failed', {
     ...(first === undefined

@@ -1,6 +1,7 @@
 /** Turns schema issues into problems a person can act on: where, what, and which spelling was meant. */
 import { findNodeAtLocation, type Node } from 'jsonc-parser';
 import type { z } from 'zod';
+import { plainIssue } from '#shared/field-problem.ts';
 import type { Problem } from '../failure.ts';
 import { closest } from '../guess.ts';
 
@@ -16,7 +17,8 @@ export function problemsOf(error: z.ZodError, source: SourceText, knownKeys: rea
 }
 
 function issueProblems(issue: z.core.$ZodIssue, source: SourceText, knownKeys: readonly string[]): Problem[] {
-  const path = issue.path.filter((part) => typeof part !== 'symbol');
+  const plain = plainIssue(issue);
+  const path = plain.path.filter((part) => typeof part !== 'symbol');
   const where = path.length === 0 ? '' : `${path.join('.')}: `;
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => {
@@ -29,7 +31,7 @@ function issueProblems(issue: z.core.$ZodIssue, source: SourceText, knownKeys: r
     });
   }
   // Of a record's keys: what is wrong with the name is one level down.
-  const { message } = issue.code === 'invalid_key' ? (issue.issues[0] ?? issue) : issue;
+  const { message } = issue.code === 'invalid_key' ? (issue.issues[0] ?? issue) : plain;
   return [{ at: position(source, path), message: `${where}${message}` }];
 }
 
