@@ -201,6 +201,27 @@ describe('a deploy', () => {
     expect(talk.state.departed.size).toBe(0);
   });
 
+  test('of a function that was deleted drains what a gateway asked for that had not heard of it', () => {
+    talk.want('a', { 1: 100 });
+    talk.desired({ kind: 'placement', key: 'default/a', value: null });
+    const { leaseId } = talk.lease('a@1', { scaling: { idleTimeoutMs: 3_600_000 } });
+    talk.gateway('g1', { [leaseId]: 0 });
+    talk.gateway('g1');
+    expect(told(pass(14_000, () => talk.gateway('g1')))).toEqual(['stop on n1']);
+    expect(talk.state.departed.size).toBe(0);
+    // Made anew it is one like any other.
+    talk.want('a', { 1: 100 });
+    expect(talk.state.deleted.size).toBe(0);
+  });
+
+  test('remembers so many functions that were deleted, the newest', () => {
+    for (let index = 0; index < 1_001; index += 1) {
+      talk.want(`f${index}`, { 1: 100 });
+      talk.desired({ kind: 'placement', key: `default/f${index}`, value: null });
+    }
+    expect([talk.state.deleted.size, talk.state.deleted.has('default/f0')]).toEqual([1_000, false]);
+  });
+
   test('of a scheduler that restarted drains what no alias serves any more', () => {
     talk.running.get('n1')?.set('i-old', 'default/a@1');
     talk.want('a', { 2: 100 });

@@ -8,6 +8,7 @@ import { provisionedAt, splitByWeight } from './windows.ts';
 import type { Machine } from './state.ts';
 
 const MINUTE_MS = 60_000;
+const DELETED_MAX = 1_000;
 
 export function onDesired(m: Machine, items: readonly FeedItem[], wallMs: number): void {
   for (const item of items) {
@@ -25,11 +26,19 @@ export function retarget(m: Machine, wallMs: number): void {
   if (minute !== m.state.targetsMinute) makeTargets(m, minute);
 }
 
+function forget({ state }: Machine, key: string): void {
+  if (!state.functions.delete(key)) return;
+  state.deleted.add(key);
+  const [oldest] = state.deleted;
+  if (state.deleted.size > DELETED_MAX && oldest !== undefined) state.deleted.delete(oldest);
+}
+
 function placementChanged(m: Machine, key: string, item: PlacementItem | undefined): void {
   const { state } = m;
   const before = state.functions.get(key);
-  if (item === undefined) state.functions.delete(key);
+  if (item === undefined) forget(m, key);
   else state.functions.set(key, item);
+  if (item !== undefined) state.deleted.delete(key);
   state.provisioned.delete(key);
   if (item?.enabled === true && item.aliases.some((alias) => alias.provision !== undefined))
     state.provisioned.add(key);

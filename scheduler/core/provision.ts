@@ -43,16 +43,21 @@ export function missingOf(m: Machine, version: Version): number {
 }
 
 /**
- * An instance of this version is reported, or asked for. When no alias of a function that is known serves it, it
+ * An instance of this version is reported, or asked for. When no alias of a function that is known (or known to be deleted) serves it, it
  * was left while nobody watched, or by a gateway that has not heard of the move: from now on it is kept no longer
  * than any other that was left.
  */
 export function noteUnserved(m: Machine, { id, functionKey, number }: Version): void {
   const { state } = m;
   const known = state.functions.get(functionKey);
-  if (known === undefined || state.live.has(id) || state.departed.has(id)) return;
+  if (known === undefined && !state.deleted.has(functionKey)) return;
+  if (state.live.has(id) || state.departed.has(id)) return;
   // Newer than all that is known: then what is known is old, and gateways know better.
-  if (known.versions.length > 0 && known.versions.every((live) => parseVersionId(live.id).number < number))
+  if (
+    known !== undefined &&
+    known.versions.length > 0 &&
+    known.versions.every((live) => parseVersionId(live.id).number < number)
+  )
     return;
   state.departed.set(id, m.nowMs);
 }

@@ -162,6 +162,8 @@ export interface State {
   readonly queued: Set<Version>;
   /** What control wants, by `account/function`. */
   readonly functions: Map<string, PlacementItem>;
+  /** Functions of late: a gateway may not have heard of it yet. Of what is forgotten instances end when they are idle. */
+  readonly deleted: Set<string>;
   /** Those of `functions` with a provision that is not empty. */
   readonly provisioned: Set<string>;
   /** Scaling of each version that an alias of an enabled function points at. */
@@ -207,6 +209,7 @@ export function createState(startMs: number, config: CoreConfig): State {
     places: new Shares('scheduler.waiters', { total: config.waitersMax }),
     queued: new Set(),
     functions: new Map(),
+    deleted: new Set(),
     provisioned: new Set(),
     live: new Map(),
     targets: new Map(),

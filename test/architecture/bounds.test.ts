@@ -100,6 +100,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/sandbox/process-runner.ts': 'one',
   'nodes/slots/pool.ts': 'process: slots that are made ahead, for nobody yet',
   'nodes/workerd/build.ts': 'one',
+  'scheduler/core/desired.ts': 'process: instances of a function that is forgotten end when they are idle',
   'scheduler/core/report.ts': 'process: of one answer to control',
   'scheduler/core/config.ts': {
     gatewaysMax: 'process: planes, not accounts',
