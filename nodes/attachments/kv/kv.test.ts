@@ -1,9 +1,10 @@
 /** KV without workerd: the rules at their bounds, the server at its bounds. */
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
+import Libsql from 'libsql';
 import { describe, test } from 'vitest';
 import { PlatformError } from '#shared/errors.ts';
-import { systemTimers, type Clock } from '#shared/runtime/clock.ts';
+import { systemClock, systemTimers, type Clock } from '#shared/runtime/clock.ts';
 import { Shares } from '#shared/shares.ts';
 import { FakeClock, memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
@@ -17,6 +18,7 @@ import {
   metadataOf,
 } from './rules.ts';
 import { kvServer, type KvServerDeps } from './serve.ts';
+import { KvStore } from './store.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -213,3 +215,32 @@ function depsOf(store: KvServerDeps['store']) {
     line: { run: async <T>(_account: string, work: () => T | Promise<T>) => work() },
   };
 }
+
+describe('a file from before', () => {
+  test('whose rows had the value in front of its metadata goes on', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const path = join(folder.path, 'kv.db');
+    const key = (name: string): Uint8Array => new TextEncoder().encode(name);
+    const old = new Libsql(path);
+    old.exec(`CREATE TABLE kv (
+      namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, metadata TEXT, expires INTEGER,
+      PRIMARY KEY (namespace, key))`);
+    old.prepare('INSERT INTO kv VALUES (?, ?, ?, ?, NULL)').run('n', key('k'), key('one'), '{"a":1}');
+    old.close();
+    const store = await KvStore.open({
+      url: `file:${path}`,
+      authToken: undefined,
+      bytesMax: 1e9,
+      clock: systemClock,
+      timers: systemTimers,
+      random: Math.random,
+    });
+    await store.put('n', key('l'), { value: key('two'), metadata: '{"b":2}', expires: undefined });
+    const read = [await store.get('n', key('k')), await store.get('n', key('l'))];
+    expect(read.map((each) => [Buffer.from(each?.value ?? []).toString(), each?.metadata])).toEqual([
+      ['one', '{"a":1}'],
+      ['two', '{"b":2}'],
+    ]);
+    await store.close();
+  });
+});
