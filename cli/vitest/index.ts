@@ -6,8 +6,10 @@
  * see one another (docs/adr/0015).
  */
 import { readdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
+import { pathToFileURL } from 'node:url';
 import type { Miniflare, WorkerOptions } from 'miniflare';
 import type { Style } from '#shared/contracts/config.ts';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
@@ -19,6 +21,7 @@ import { CliError } from '../failure.ts';
 import type { Project } from '../project/project.ts';
 import { readProject } from '../project/read-project.ts';
 import { workerdBinary } from '../workerd-binary.ts';
+import { bindingWorker, bindingWorkerName } from './binding.ts';
 import { eventEntry } from './event-entry.ts';
 import type { FunctionOptions, RequestOptions, TestFunction } from './api.d.ts';
 import { scriptEntry } from './script-entry.ts';
@@ -40,14 +43,14 @@ export async function startFunction<Env = Record<string, unknown>, Self = unknow
     workerOf(project, options),
     ...others.map((other) => workerOf(other, { layers: options.layers, outbound: options.outbound })),
   ]);
-  const { Miniflare: Runtime } = await loadMiniflare();
+  const { Miniflare: Runtime } = await loadMiniflare(project.root);
   // The platform's own workerd: miniflare's is older and knows fewer compatibility dates.
   process.env['MINIFLARE_WORKERD_PATH'] ??= workerdBinary();
   const runtime = new Runtime({
     // Nothing leaves the machine by itself: no request for a `cf` object, no telemetry.
     cf: false,
     telemetry: { enabled: false },
-    workers: [...workers, callerOf(project)],
+    workers: [...workers, ...[project, ...others].flatMap(bindingWorkers), callerOf(project)],
   });
   const close = (): Promise<void> => runtime.dispose();
   try {
@@ -130,15 +133,24 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
       rateLimits.map(({ binding, limit, periodSeconds: period }) => [binding, { simple: { limit, period } }]),
     ),
     serviceBindings: Object.fromEntries(
-      services.map(({ binding, function: target, entrypoint }) => [
-        binding,
-        entrypoint === undefined ? target : { name: target, entrypoint },
-      ]),
+      services.map(({ binding }) => [binding, bindingWorkerName({ caller: name, binding })]),
     ),
     ...(outbound === undefined
       ? {}
       : { outboundService: (request: unknown) => outbound(request as Request) as never }),
   };
+}
+
+/** One for each binding to a function. */
+function bindingWorkers({ name: caller, config: { compatibilityDate, services } }: Project): WorkerOptions[] {
+  return services.map(({ binding, function: name, entrypoint }) =>
+    bindingWorker({
+      caller,
+      compatibilityDate,
+      binding,
+      target: entrypoint === undefined ? name : { name, entrypoint },
+    }),
+  );
 }
 
 /** In front of the function's own modules: miniflare calls the first one. */
@@ -229,12 +241,20 @@ function functionError(name: string, thrown: unknown): Response {
   return problemResponse(new PlatformError('function_error', `${name} threw`), crypto.randomUUID());
 }
 
-async function loadMiniflare(): Promise<{ readonly Miniflare: typeof Miniflare }> {
+/** The project's own: this package may be installed in a folder above, which does not see what is below it. */
+async function loadMiniflare(root: string): Promise<{ readonly Miniflare: typeof Miniflare }> {
+  try {
+    const path = createRequire(join(root, 'package.json')).resolve('miniflare');
+    return (await import(pathToFileURL(path).href)) as { readonly Miniflare: typeof Miniflare };
+  } catch {
+    // Looked for from here, too: the function may lie outside the project whose tests these are.
+  }
   try {
     return await import('miniflare');
   } catch (thrown) {
-    throw new CliError('package_missing', 'isoplane/vitest needs the package miniflare.', {
-      advice: 'npm install --save-dev miniflare',
+    const advice = 'In the folder of the function: npm install --save-dev miniflare';
+    throw new CliError('package_missing', `isoplane/vitest needs the package miniflare. ${advice}`, {
+      advice,
       cause: thrown,
     });
   }

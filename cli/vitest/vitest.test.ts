@@ -59,6 +59,53 @@ describe('startFunction()', () => {
     expect(await (await app.fetch('/caller', { caller: { claims } })).json()).toEqual(claims);
   });
 
+  test('tells a bound function who calls, as a deployed one hears it, whatever the caller sends', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'front/isoplane.jsonc': config('front', { services: [{ binding: 'BACK', function: 'back' }] }),
+      'front/index.ts': `export default { async fetch(request: Request, env: any) {
+        const answer = await env.BACK.fetch('http://back/', { method: 'POST', body: 'text', headers: { 'isoplane-principal': 'key:forged', 'isoplane-claims': 'e30', 'x-own': '1' } });
+        using counter = await env.BACK.counter(1);
+        const failed = await env.BACK.fail().catch((error: unknown) => error instanceof RangeError && error.message);
+        return Response.json([await answer.json(), await counter.add(2), failed, await env.BACK.name]);
+      } };`,
+      'back/isoplane.jsonc': config('back'),
+      'back/index.ts': `import { RpcTarget, WorkerEntrypoint } from 'cloudflare:workers';
+        class Counter extends RpcTarget { constructor(public n: number) { super(); } add(m: number) { return this.n + m; } }
+        export default class extends WorkerEntrypoint {
+          get name() { return 'back'; }
+          counter(n: number) { return new Counter(n); }
+          fail() { throw new RangeError('on purpose'); }
+          async fetch(request: Request) {
+            const names = ['isoplane-principal', 'isoplane-claims', 'x-own'];
+            return Response.json([await request.text(), ...names.map((name) => request.headers.get(name))]);
+          }
+        }`,
+    });
+    await using front = await startFunction(join(folder.path, 'front'));
+    expect(await (await front.fetch('/')).json()).toEqual([
+      ['text', 'function:default/front', null, '1'],
+      3,
+      'on purpose',
+      'back',
+    ]);
+  });
+
+  test('takes the miniflare of the project, also where it is not one of its own packages', async ({
+    expect,
+  }) => {
+    await using folder = await tempProject({
+      'own/isoplane.jsonc': config('own'),
+      'own/index.ts': 'export default { fetch: () => new Response() };',
+      'own/package.json': '{}',
+      'own/node_modules/miniflare/package.json': JSON.stringify({ name: 'miniflare', main: 'index.js' }),
+      'own/node_modules/miniflare/index.js':
+        "exports.Miniflare = class { constructor() { throw new Error('that of the project'); } };",
+    });
+    await expect(startFunction(join(folder.path, 'own'))).rejects.toThrow('that of the project');
+  });
+
   test('keeps the storage of each start apart', async ({ expect }) => {
     await using folder = await tempProject(SHOP);
     const start = () =>
