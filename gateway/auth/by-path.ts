@@ -2,7 +2,7 @@
 import type { Auth } from '#shared/contracts/config.ts';
 import type { VersionItem } from '#shared/contracts/feed.ts';
 import type { RequestTarget } from '#shared/http/target.ts';
-import { matchPath, type PathTable } from '../routing/routes.ts';
+import { PathTable } from '../routing/routes.ts';
 
 const tables = new WeakMap<VersionItem, PathTable<Auth>>();
 
@@ -17,22 +17,18 @@ export function authFor(
     table = compile(version);
     tables.set(version, table);
   }
-  const auth = matchPath(table, path) ?? version.auth;
-  if (lax !== undefined && (matchPath(table, lax) ?? version.auth) !== auth) return undefined;
+  const auth = table.match(path) ?? version.auth;
+  if (lax !== undefined && (table.match(lax) ?? version.auth) !== auth) return undefined;
   return auth;
 }
 
 /** An exact path takes the same path with a slash at its end, as many routers do. */
 function compile({ authByPath }: VersionItem): PathTable<Auth> {
-  const exact = new Map<string, Auth>();
-  const prefixes = new Map<string, Auth>();
-  for (const { path, auth } of authByPath) {
-    if (path.endsWith('/*')) prefixes.set(path.slice(0, -2), auth);
-    else exact.set(path, auth);
-  }
+  const table = new PathTable<Auth>();
+  for (const { path, auth } of authByPath) table.set(path, auth);
   for (const { path, auth } of authByPath) {
     const other = path.endsWith('/') ? path.slice(0, -1) : `${path}/`;
-    if (!path.endsWith('/*') && other !== '' && !exact.has(other)) exact.set(other, auth);
+    if (!path.endsWith('/*') && other !== '' && !table.hasExact(other)) table.set(other, auth);
   }
-  return { exact, prefixes };
+  return table;
 }

@@ -1,4 +1,5 @@
 /** Hosts, aliases, weights and routes: pure lookups on a snapshot. */
+import { LIMITS } from '#shared/limits.ts';
 import { describe, test } from 'vitest';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import { readTarget, type RequestTarget } from '#shared/http/target.ts';
@@ -109,6 +110,21 @@ describe('Router', () => {
       'users',
     ]);
     expect(find('other.example', '/api')).toBe('not_found');
+  });
+
+  test('looks at each segment of a path once, however many there are', ({ expect }) => {
+    const deep = '/a'.repeat(500);
+    const find = lookup([
+      ...['all', 'deep'].flatMap((name) => functionItems(name)),
+      routeItem('1', { host: 'shop.example', path: '/*', function: 'all' }),
+      routeItem('2', { host: 'shop.example', path: `${deep}/x/*`, function: 'deep' }),
+    ]);
+    const longest = '/a'.repeat(LIMITS.urlBytesMax / 2);
+    const found = new Set<string>();
+    // A search by every prefix takes tens of milliseconds for one such path: minutes for these.
+    for (let count = 0; count < 10_000; count += 1) found.add(find('shop.example', longest));
+    expect([...found]).toEqual(['default/all@1']);
+    expect(find('shop.example', `${deep}/x${longest}`)).toBe('default/deep@1');
   });
 
   test("lets a route take a path on the host of its own account's function, not on a neighbour's", ({

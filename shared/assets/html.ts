@@ -6,8 +6,13 @@
  * only when the address itself is not taken by another.
  */
 import type { AssetFile, AssetsConfig } from '../contracts/assets.ts';
+import { LIMITS } from '../limits.ts';
 
-export type Find = (path: string) => AssetFile | undefined;
+export interface Files {
+  find(path: string): AssetFile | undefined;
+  /** Those that have a 404.html, without a slash at their end. */
+  readonly foldersWith404: ReadonlySet<string>;
+}
 
 export type Found =
   | { readonly kind: 'file'; readonly file: AssetFile; readonly status: 200 | 404 }
@@ -16,13 +21,13 @@ export type Found =
 type Handling = Pick<AssetsConfig, 'htmlHandling' | 'notFoundHandling'>;
 
 interface Seeking {
-  readonly find: Find;
+  readonly files: Files;
   readonly handling: Handling;
 }
 
 /** @param path - decoded, without repeated slashes. */
-export function findFile(find: Find, handling: Handling, path: string): Found | undefined {
-  return seek({ find, handling }, path, true) ?? standIn({ find, handling }, path);
+export function findFile(files: Files, handling: Handling, path: string): Found | undefined {
+  return seek({ files, handling }, path, true) ?? standIn({ files, handling }, path);
 }
 
 function seek(seeking: Seeking, path: string, mayMove: boolean): Found | undefined {
@@ -38,15 +43,15 @@ function seek(seeking: Seeking, path: string, mayMove: boolean): Found | undefin
   }
 }
 
-function serve({ find }: Seeking, path: string): Found | undefined {
-  const file = find(path);
+function serve({ files }: Seeking, path: string): Found | undefined {
+  const file = files.find(path);
   return file === undefined ? undefined : { kind: 'file', file, status: 200 };
 }
 
 /** `to`, when that is where `path` is served and nothing of its own lies there. */
 function move(seeking: Seeking, path: string, to: string): Found | undefined {
-  const file = seeking.find(path);
-  if (file === undefined || seeking.find(to) !== undefined) return undefined;
+  const file = seeking.files.find(path);
+  if (file === undefined || seeking.files.find(to) !== undefined) return undefined;
   const there = seek(seeking, to, false) ?? standIn(seeking, to);
   return there?.kind === 'file' && there.file.digest === file.digest ? { kind: 'moved', to } : undefined;
 }
@@ -137,19 +142,29 @@ function dropTrailingSlash(seeking: Seeking, path: string, mayMove: boolean): Fo
   return found ?? exact ?? serve(seeking, `${path}.html`) ?? serve(seeking, `${path}/index.html`);
 }
 
-function standIn({ find, handling }: Seeking, path: string): Found | undefined {
-  switch (handling.notFoundHandling) {
+function standIn(seeking: Seeking, path: string): Found | undefined {
+  switch (seeking.handling.notFoundHandling) {
     case 'none':
       return undefined;
     case 'single-page-application':
-      return serve({ find, handling }, '/index.html');
+      return serve(seeking, '/index.html');
     case '404-page': {
-      for (let folder = path; folder !== '';) {
-        folder = folder.slice(0, folder.lastIndexOf('/'));
-        const file = find(`${folder}/404.html`);
-        if (file !== undefined) return { kind: 'file', file, status: 404 };
-      }
-      return undefined;
+      const folder = nearest(seeking.files.foldersWith404, path);
+      const file = folder === undefined ? undefined : seeking.files.find(`${folder}/404.html`);
+      return file === undefined ? undefined : { kind: 'file', file, status: 404 };
     }
   }
+}
+
+const FOLDER_LENGTH_MAX = LIMITS.assetPathBytesMax;
+
+/** Of the folders above a path. Callers choose it with hundreds of them: to seek a file in each takes milliseconds. */
+function nearest(folders: ReadonlySet<string>, path: string): string | undefined {
+  if (folders.size === 0) return undefined;
+  for (let slash = path.lastIndexOf('/', FOLDER_LENGTH_MAX); slash >= 0;) {
+    const folder = path.slice(0, slash);
+    if (folders.has(folder)) return folder;
+    slash = slash === 0 ? -1 : path.lastIndexOf('/', slash - 1);
+  }
+  return undefined;
 }

@@ -84,6 +84,17 @@ export class Manifest {
     return undefined;
   }
 
+  /** Folders that hold a file of this name, each without a slash at its end: `''` is the top. */
+  foldersWith(name: string): Set<string> {
+    const folders = new Set<string>();
+    const wanted = `/${name}\t`;
+    for (let at = this.#text.indexOf(wanted, this.#filesAt); at >= 0;) {
+      folders.add(this.#text.toString('utf8', this.#lineStart(this.#filesAt, at), at));
+      at = this.#text.indexOf(wanted, at + wanted.length);
+    }
+    return folders;
+  }
+
   files(): AssetFile[] {
     return this.#text
       .toString('utf8', this.#filesAt)

@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import type { AssetFile, ServedAssets } from '../contracts/assets.ts';
 import { LIMITS } from '../limits.ts';
-import { findFile } from './html.ts';
+import { findFile, type Files } from './html.ts';
 import { Manifest } from './manifest.ts';
 import {
   compileRule,
@@ -68,7 +68,7 @@ const NO_CHANGES: readonly HeaderChange[] = [];
 
 export class Site {
   readonly served: ServedAssets;
-  readonly #manifest: Manifest;
+  readonly #files: Files;
   readonly #fixed = new Map<string, Redirect>();
   readonly #dynamic: readonly CompiledRedirect[];
   readonly #headers: readonly CompiledHeaders[];
@@ -78,8 +78,13 @@ export class Site {
   /** @param bytes - the manifest's; its digest was checked. */
   constructor(served: ServedAssets, bytes: Uint8Array) {
     this.served = served;
-    this.#manifest = Manifest.read(bytes);
-    const { headers, redirects } = this.#manifest.rules;
+    const manifest = Manifest.read(bytes);
+    this.#files = {
+      find: (path) => manifest.find(path),
+      foldersWith404:
+        served.config.notFoundHandling === '404-page' ? manifest.foldersWith('404.html') : new Set(),
+    };
+    const { headers, redirects } = manifest.rules;
     const firstDynamic = redirects.findIndex(({ from }) => isDynamic(from));
     const fixed = firstDynamic < 0 ? redirects : redirects.slice(0, firstDynamic);
     for (const redirect of fixed) this.#fixed.set(redirect.from, redirect);
@@ -146,7 +151,7 @@ export class Site {
     const decoded = decodePath(asked);
     const { config } = this.served;
     const handling = question.standIns ? config : { ...config, notFoundHandling: 'none' as const };
-    const found = findFile((name) => this.#manifest.find(name), handling, decoded);
+    const found = findFile(this.#files, handling, decoded);
     if (found === undefined) return { kind: redirect === undefined ? 'none' : 'missing', changes };
     if (!reads) return { kind: 'method', changes };
     const canonical = encodePath(found.kind === 'moved' ? found.to : decoded);
