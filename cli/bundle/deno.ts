@@ -17,7 +17,10 @@ export function denoCalls(map: string): Problem[] {
     const lines = withoutComments(text).split('\n');
     const line = lines.findIndex((code) => SERVES.test(code));
     if (line === -1) return [];
-    const call = SERVES.exec(lines[line] ?? '')?.[0].replace(/\s*\($/, '') ?? 'Deno.serve';
+    const call =
+      SERVES.exec(lines[line] ?? '')?.[0]
+        .slice(0, -1)
+        .trimEnd() ?? 'Deno.serve';
     return [{ at: `${source}:${line + 1}`, ...denoProblem([call]) }];
   });
 }
@@ -25,6 +28,6 @@ export function denoCalls(map: string): Problem[] {
 /** Comments become blanks of the same lines, roughly: a string that looks like one hides a call at worst. */
 function withoutComments(text: string): string {
   return text
-    .replaceAll(/\/\*[\s\S]*?\*\//g, (comment) => comment.replaceAll(/[^\n]/g, ' '))
-    .replaceAll(/(^|[^:"'`])\/\/.*$/gm, '$1');
+    .replaceAll(/\/\*[\s\S]*?(?:\*\/|$)/g, (comment) => comment.replaceAll(/[^\n]/g, ' '))
+    .replaceAll(/(^|[^:"'`])\/\/.*/gm, '$1');
 }

@@ -35,7 +35,7 @@ function wranglersPattern(glob: string): RegExp {
 /** The project's rules first: the first match decides. */
 export function moduleTypeOf(importPath: string, rules: readonly ModuleRule[]): ModuleType | undefined {
   // A glob's `?` stands for one character, which is just what `.wasm?module` needs; the query is no part of the file.
-  const path = importPath.replace(/^(\.\.?\/)+/, '').replace(/\?.*$/, '');
+  const path = importPath.replace(/^(\.\.?\/)+/, '').split('?', 1)[0] ?? '';
   const rule = [...rules, ...DEFAULT_RULES].find(({ globs }) =>
     globs.some(
       (glob) =>

@@ -6,12 +6,21 @@ import { millisecondsText } from '../output.ts';
 import type { Exchange } from './planes/settings.ts';
 
 const PATH_LENGTH_MAX = 200;
-const FUNCTION_HOST = /^(?:[a-z0-9-]+--)?(?<name>[a-z0-9-]+)\./i;
+const FUNCTION_LABEL = /^[a-z0-9-]+$/i;
+
+/** `hello` of `next--hello.localhost`; undefined when the host is none of a function's. */
+function functionOf(host: string): string | undefined {
+  const dot = host.indexOf('.');
+  const label = host.slice(0, Math.max(0, dot));
+  if (!FUNCTION_LABEL.test(label)) return undefined;
+  const mark = label.lastIndexOf('--', label.length - 3);
+  return mark > 0 ? label.slice(mark + 2) : label;
+}
 
 /** @param several - whether it must be said which function. */
 export function exchangeText(exchange: Exchange, several: boolean): string {
   const { method, host, path, status, complete, tookMs } = exchange;
-  const name = FUNCTION_HOST.exec(host)?.groups?.['name'] ?? host;
+  const name = functionOf(host) ?? host;
   const shown = path.length > PATH_LENGTH_MAX ? `${path.slice(0, PATH_LENGTH_MAX)}…` : path;
   return [
     several ? colors.magenta(plain(name)) : undefined,

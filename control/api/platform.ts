@@ -33,7 +33,7 @@ function skippedFor(principal: Principal, { kind, key }: SkippedItem): boolean {
   if (!key.startsWith(`${account}/`))
     return kind === 'account' && key === account && principal.functions === undefined;
   if (!OF_FUNCTIONS.has(kind)) return principal.functions === undefined;
-  const name = functionNameSchema.safeParse(key.slice(account.length + 1).replace(/@.*$/, ''));
+  const name = functionNameSchema.safeParse(key.slice(account.length + 1).split('@', 1)[0]);
   return name.success && maySee(principal, name.data);
 }
 

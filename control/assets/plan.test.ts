@@ -80,6 +80,28 @@ describe('the assets of a version', () => {
     expect(planned({ files: [file('/a'), file('/a')] })).toMatch(/^config_invalid .*twice/);
   });
 
+  test('have lines of spaces read in one pass', ({ expect }) => {
+    const line = `/a${' '.repeat(LIMITS.assetRuleLineBytesMax - 4)}/b`;
+    const all = Math.floor(LIMITS.assetRuleFileBytesMax / (line.length + 1));
+    // A search for a comment that goes back for each space takes 13 ms for one: minutes for these.
+    for (let count = 0; count < 20; count += 1) {
+      const plan = planned({ redirects: lines(all, () => line) });
+      if (typeof plan === 'string') throw new Error(plan);
+      expect(Manifest.read(plan.manifest).rules.redirects).toEqual([{ from: '/a', to: '/b', status: 302 }]);
+    }
+  });
+
+  test.for([
+    ['/a /b # /c', '/b'],
+    ['/a /b#c', '/b#c'],
+    ['/a /b#c\t#d #e', '/b#c'],
+    ['/a /b#', '/b'],
+  ] as const)('have in %j a redirect to %s', ([redirects, to], { expect }) => {
+    const plan = planned({ redirects });
+    if (typeof plan === 'string') throw new Error(plan);
+    expect(Manifest.read(plan.manifest).rules.redirects).toEqual([{ from: '/a', to, status: 302 }]);
+  });
+
   test('have 2,000 redirects, 100 with a wildcard, 100 header rules', ({ expect }) => {
     const fixed = (count: number): string => lines(count, (index) => `/from/${index} /to/${index} 301`);
     const dynamic = (count: number): string => lines(count, (index) => `/d/${index}/* /to/:splat`);

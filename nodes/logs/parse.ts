@@ -80,7 +80,7 @@ const FAULT =
   /^(?:Uncaught exception|\*\*\* Fatal uncaught kj::Exception): (?:\S+ )?(?:failed|disconnected|overloaded|unimplemented): (.*)$/;
 const THROWN = /^(?:(?:remote\.|broken\.\w+; ))*jsg\.(.*)$/;
 /** workerd's last words when code calls for the end itself. */
-const ABORTED = /^abortIsolate\(\) called.*reason = (.*)$/;
+const ABORTED = /^abortIsolate\(\) called[^]*reason = ([^]*)$/;
 
 /** workerd's own words. Source positions of workerd and service names are left out; undefined: so is the line. */
 export function parseStderrLine(line: string): ParsedLine | undefined {

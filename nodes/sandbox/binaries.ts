@@ -41,5 +41,9 @@ export async function findWorkerd(): Promise<string> {
 /** Libraries that the loader would load for a binary, the loader included. */
 export async function librariesOf(binary: string): Promise<string[]> {
   const { stdout } = await run('ldd', [binary]);
-  return [...stdout.matchAll(/(?:=>\s*)?(\/\S+)\s+\(0x/g)].flatMap((match) => match[1] ?? []);
+  // `NAME => PATH (0xADDRESS)`, or `PATH (0xADDRESS)`.
+  return stdout.split('\n').flatMap((line) => {
+    const [address, path = ''] = line.trim().split(/\s+/).toReversed();
+    return address?.startsWith('(0x') === true && path.startsWith('/') ? [path] : [];
+  });
 }

@@ -1,7 +1,7 @@
 /** Life of a slot as values: each state, each event. */
 import { describe, test } from 'vitest';
 import { nextSlotState, type SlotEvent, type SlotState } from './lifecycle.ts';
-import { parseStartupFailure, saysOutOfMemory } from './stderr.ts';
+import { parseStartupFailure, saysOutOfMemory, stackLine } from './stderr.ts';
 
 const after = (...events: SlotEvent[]): SlotState =>
   events.reduce<SlotState>(nextSlotState, { kind: 'spawning' });
@@ -90,6 +90,24 @@ describe('parseStartupFailure()', () => {
       message: 'Error: boom',
       stack: 'Error: boom\n    at f (a.js:1:21)\n    at a.js:2:1',
     });
+  });
+
+  test.for([
+    ['at in in.js:1:2 in f in g', '    at f in g (in in.js:1:2)'],
+    ['at a.js:1:2 in b.js:3:4 in f', '    at f (a.js:1:2 in b.js:3:4)'],
+    ['at a.js:1 in f', '    at a.js:1 in f'],
+    ['in a.js:1:2 in f', '    in a.js:1:2 in f'],
+    ['at a.js:1:2 in ', '    at a.js:1:2 in'],
+  ] as const)('turns %j into %j', ([line, expected], { expect }) => {
+    expect(stackLine(line)).toBe(expected);
+  });
+
+  test('reads a line that repeats itself in one pass', ({ expect }) => {
+    // A search that goes back for each of both would need minutes.
+    const place = 'a:1:1'.repeat(100_000);
+    expect(stackLine(`at ${place}${' in x'.repeat(100_000)}`)).toBe(
+      `    at x${' in x'.repeat(99_999)} (${place})`,
+    );
   });
 
   test('says something when there is nothing', ({ expect }) => {

@@ -2,7 +2,7 @@
 
 /** Printed by every start inside a root without /proc, and with garbage collector flags. */
 const NOISE =
-  /^Unable to find and open the program executable|compile cache failed its compatibility check|became the default as of .* so does not need to be specified|^\d+ external\/tcmalloc|^\[mutex\.cc : \d+\] RAW: pthread_getschedparam/;
+  /^Unable to find and open the program executable|compile cache failed its compatibility check|became the default as of .{1,64} so does not need to be specified|^\d+ external\/tcmalloc|^\[mutex\.cc : \d+\] RAW: pthread_getschedparam/;
 /** V8's last words when the heap is full, and the allocator's. */
 const OUT_OF_MEMORY =
   /Reached heap limit|JavaScript heap out of memory|Fatal (?:process|JavaScript) out of memory|std::bad_alloc|Cannot allocate memory/;
@@ -18,6 +18,10 @@ export const isNoise = (line: string): boolean =>
 /** Without the place in workerd's source, when it starts with one. */
 export const withoutPlace = (line: string): string => line.replace(PLACE, '');
 export const saysOutOfMemory = (stderr: string): boolean => OUT_OF_MEMORY.test(stderr);
+
+const IN = ' in ';
+const POSITION = /.:\d{1,10}:\d{1,10}$/;
+const POSITION_LENGTH_MAX = 32;
 
 export interface StartupFailure {
   readonly message: string;
@@ -44,9 +48,20 @@ export function parseStartupFailure(stderr: string): StartupFailure {
   return { message, stack: stack.length === 0 ? undefined : [message, ...stack].join('\n') };
 }
 
+/** Of `at PLACE:LINE:COLUMN in NAME`, at its last ` in ` behind a position: file names may hold such words, too. */
+function placeAndName(words: string): { readonly place: string; readonly name: string } | undefined {
+  if (!words.startsWith('at ')) return undefined;
+  for (let at = words.lastIndexOf(IN); at > 'at '.length; at = words.lastIndexOf(IN, at - 1)) {
+    const name = words.slice(at + IN.length);
+    if (name !== '' && POSITION.test(words.slice(Math.max(0, at - POSITION_LENGTH_MAX), at)))
+      return { place: words.slice('at '.length, at), name };
+  }
+  return undefined;
+}
+
 /** `  at index.js:1:21 in f`, as workerd prints it → `    at f (index.js:1:21)`, as V8 does. */
 export function stackLine(line: string): string {
   const words = line.trim();
-  const match = /^at (.+:\d+:\d+) in (.+)$/.exec(words);
-  return `    ${match === null ? words : `at ${match[2]} (${match[1]})`}`;
+  const match = placeAndName(words);
+  return `    ${match === undefined ? words : `at ${match.name} (${match.place})`}`;
 }

@@ -97,8 +97,15 @@ export interface ReadRedirects {
   readonly problems: readonly RuleProblem[];
 }
 
+/** Cut at the first `#` behind a space. */
+function withoutComment(text: string): string {
+  for (let at = text.indexOf('#'); at >= 0; at = text.indexOf('#', at + 1))
+    if (/\s/.test(text.charAt(at - 1))) return text.slice(0, at).trimEnd();
+  return text;
+}
+
 function readRedirect(text: string, htmlHandling: boolean): Redirect | { readonly problem: string } {
-  const tokens = text.replace(/\s+#.*$/, '').split(/\s+/);
+  const tokens = withoutComment(text).split(/\s+/);
   const [fromToken = '', toToken = '', statusToken = '302'] = tokens;
   if (tokens.length < 2 || tokens.length > 3)
     return { problem: `Expected 2 or 3 words (from, to, status), found ${tokens.length}.` };

@@ -66,8 +66,12 @@ export type AddressPolicy = (address: string, port: number) => boolean;
 const EXEMPTION =
   /^(?:\[(?<bracketed>[0-9a-f:.]+)\]|(?<plain>[0-9.]+|[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*))(?:\/(?<prefix>\d{1,3})|:(?<port>\d{1,5}))?$/i;
 
+const EXEMPTION_LENGTH_MAX = 64;
+
 /** Undefined when the text is none of the forms. */
 export function parseExemption(text: string): AddressPolicy | undefined {
+  // The longest is an IPv6 address with its prefix.
+  if (text.length > EXEMPTION_LENGTH_MAX) return undefined;
   const groups = EXEMPTION.exec(text.trim())?.groups;
   const network = groups?.['bracketed'] ?? groups?.['plain'] ?? '';
   const family = isIP(network);
