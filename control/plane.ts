@@ -27,7 +27,7 @@ import { Consumers } from './feed/consumers.ts';
 import { FeedHub } from './feed/hub.ts';
 import { Opening, type Whole } from './opening.ts';
 import { createInternal } from './internal.ts';
-import { StackMapper } from './logs/merge.ts';
+import { StackMapper } from './logs/mapper.ts';
 import { Metrics } from './metrics.ts';
 import { nodeAt } from './nodes.ts';
 import { planesAt } from './planes.ts';
@@ -173,7 +173,7 @@ async function openWhole(options: ControlPlaneOptions, isInUse: boolean, port: (
     metrics: new Metrics(),
     planes: planesAt(layout.sockets, options.nodeIds),
     trials: newTrials(),
-    mapper: new StackMapper({ db, blobs, log }),
+    mapper: new StackMapper({ db, blobs, clock, log }),
     baseDomain: options.baseDomain,
     gatewayUrl: () => readGatewayUrl(layout.platformFile),
     ownNames: () => ({ host, port: port(), names: options.names }),

@@ -85,6 +85,9 @@ export const SHARED = {
   'control.requests': entries(512, 'API requests in hand'),
   'control.bodies': bytes(64 * MIB, 'bytes of API requests in hand', 2 * MIB),
   'control.maps': bytes(64 * MIB, 'bytes of source maps that are remembered'),
+  /** Each holds a whole map, of up to 32 MiB, while it is read. */
+  'control.mapReads': entries(2, 'source maps that are read at once'),
+  'control.mapReadPlaces': entries(64, 'source maps that wait to be read'),
   /** On disk. */
   'control.uploads': bytes(1_024 * MIB, 'bytes of uploads in hand', 0),
   /** Code that is started once, or stored: both hold the largest blobs of an upload in memory. */

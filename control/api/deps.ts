@@ -4,7 +4,7 @@ import type { DiskRoom } from '#shared/runtime/disk.node.ts';
 import type { KeyEncryptionKey } from '#shared/seal.ts';
 import type { Authenticator } from '../auth/authenticate.ts';
 import type { Consumers } from '../feed/consumers.ts';
-import type { StackMapper } from '../logs/merge.ts';
+import type { StackMapper } from '../logs/mapper.ts';
 import type { Metrics } from '../metrics.ts';
 import type { PlanesPort } from '../planes.ts';
 import type { OwnNames } from '../names.ts';

@@ -3,8 +3,10 @@ import { describe, test } from 'vitest';
 import type { LogEntry } from '#shared/contracts/nodes.ts';
 import type { Problem } from '#shared/errors.ts';
 import { versionIdSchema } from '#shared/ids.ts';
+import { Shares } from '#shared/shares.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { scriptedNode, world, type World } from '../testing/world.ts';
+import { StackMapper } from './mapper.ts';
 import { mapFrame } from './source-maps.ts';
 
 const LOGS = '/v1/accounts/default/functions/hello/logs';
@@ -129,12 +131,12 @@ describe('logs', () => {
     expect((await w.call<Problem>('GET', LOGS)).body.code).toBe('node_unavailable');
   });
 
-  test('frames with spaces, brackets and no function are read from their end', ({ expect }) => {
+  test('frames with spaces, brackets and no function are read from their end', async ({ expect }) => {
     const asked: string[] = [];
-    const ask = (line: string) =>
+    const ask = (line: string): Promise<string> =>
       mapFrame(line, (name) => {
         asked.push(name);
-        return undefined;
+        return Promise.resolve(undefined);
       });
     for (const line of [
       '    at a (b (1).js:2:3)',
@@ -142,7 +144,82 @@ describe('logs', () => {
       'Error: no frame',
       '    at f (native)',
     ])
-      expect(ask(line)).toBe(line);
+      expect(await ask(line)).toBe(line);
     expect(asked).toEqual(['b (1).js', 'dir/x y.js']);
+  });
+
+  test('lines like frames, as long as an entry may be, are read in one pass', async ({ expect }) => {
+    const crafted = [
+      '    at ' + ' (:1'.repeat(3_000),
+      `    at ${' (:1:1'.repeat(2_000)}x`,
+      ' '.repeat(12_000),
+    ];
+    // A search that goes back needs a tenth of a second for one.
+    for (let count = 0; count < 2_000; count += 1)
+      for (const line of crafted) expect(await mapFrame(line, () => Promise.resolve(undefined))).toBe(line);
+  });
+});
+
+describe('logs of a function that harms who reads them', () => {
+  test('messages of line breaks cost no more than others', async ({ expect }) => {
+    const node = scriptedNode();
+    const message = '\n'.repeat(11_990);
+    node.onLogs = async function* () {
+      for (let at = 0; at < 400; at += 1) yield entry(at, `${message}${at}`);
+    };
+    await using w = await world({ nodes: [node] });
+    await w.publish('hello');
+    // A search from each break to the end of all takes 70 ms for one: half a minute.
+    expect(await read(w, '?tail=400')).toHaveLength(400);
+  });
+
+  test('others have their turn between entries', async ({ expect }) => {
+    const node = scriptedNode();
+    const stack = `Error: x${'\n    at f (main.js:1:3)'.repeat(700)}`;
+    node.onLogs = async function* () {
+      for (let at = 0; at < 200; at += 1) yield entry(at, 'x', stack);
+    };
+    await using w = await world({ nodes: [node] });
+    await w.publish('hello');
+    let [turns, reading] = [0, true];
+    const others = (async () => {
+      for (; reading; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+    })();
+    expect(await read(w, '?tail=200')).toHaveLength(200);
+    reading = false;
+    await others;
+    expect(turns).toBeGreaterThan(80);
+  });
+
+  test('a source map that is of no use, or finds no room, is read once for all its entries', async ({
+    expect,
+  }) => {
+    const map = (mappings: string): string => `{"mappings":"${mappings}","sources":["a.ts"]}`;
+    const maps = {
+      'small.js': map('AAKE'),
+      'large.js': map(`AAKE${';'.repeat(60_000)}`),
+      'bad.js': map('!'),
+    };
+    await using w = await world();
+    await w.publish('hello', Object.fromEntries(Object.keys(maps).map((name) => [name, 'x'])), {
+      maps,
+    });
+    const { db, blobs, clock, log } = w.deps;
+    let reads = 0;
+    const counting = {
+      get: (digest: Parameters<typeof blobs.get>[0]) => {
+        reads += 1;
+        return blobs.get(digest);
+      },
+    } as typeof blobs;
+    const room = new Shares('control.maps', { total: 100_000, floor: 0 });
+    const mapper = new StackMapper({ db, blobs: counting, clock, log }, room);
+    const at = async (name: string): Promise<string | undefined> =>
+      (await mapper.map(entry(1, 'x', `x\n    at ${name}:1:3`))).stack?.split(' ').at(-1);
+    expect([await at('small.js'), await at('bad.js')]).toEqual(['a.ts:6:3', 'bad.js:1:3']);
+    // What is read is used, also where it cannot be kept.
+    expect(await at('large.js')).toBe('a.ts:6:3');
+    for (const name of Object.keys(maps)) expect(await Promise.all([at(name), at(name)])).toHaveLength(2);
+    expect(reads).toBe(3);
   });
 });

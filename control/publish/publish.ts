@@ -39,7 +39,9 @@ import {
   type VersionRow,
 } from '../db/versions.ts';
 import { runnableItem } from '../feed/items.ts';
-import { mapStack } from '../logs/source-maps.ts';
+import { readMap, type MapIndex } from '../logs/map-index.ts';
+import { mapStack, type MapLookup } from '../logs/source-maps.ts';
+import { inTurns } from '../logs/turns.ts';
 import type { NodePort } from '../nodes.ts';
 import type { Permits } from '#shared/permits.ts';
 import { parseOrRefuse } from '../validation.ts';
@@ -147,19 +149,34 @@ async function startOnce(deps: PublishDeps, runnable: Runnable): Promise<CheckRe
   });
 }
 
+/** Each is read once, whatever the code said. */
+function mapsOf(upload: Upload): MapLookup {
+  const read = new Map<string, Promise<MapIndex | undefined>>();
+  const readOne = async (name: string): Promise<MapIndex | undefined> => {
+    const content = await upload.maps.find((map) => map.name === name)?.read();
+    return content === undefined ? undefined : inTurns(readMap(content));
+  };
+  return (name) => {
+    const known = read.get(name) ?? readOne(name);
+    read.set(name, known);
+    return known;
+  };
+}
+
 type Started = Extract<CheckReply, { ok: true }>;
 
 async function check(deps: PublishDeps, runnable: Runnable, upload: Upload): Promise<Started> {
   const reply = await startOnce(deps, runnable);
   if (reply.ok) return reply;
-  const mapped = (text: string): Promise<string> =>
-    mapStack(text, (name) => Promise.resolve(upload.maps.find((map) => map.name === name)?.read()));
-  const stack = reply.stack === undefined ? undefined : await mapped(reply.stack);
+  const mapOf = mapsOf(upload);
+  const stack = reply.stack === undefined ? undefined : await mapStack(reply.stack, mapOf);
+  const logs: string[] = [];
+  for (const text of reply.logs) logs.push(await mapStack(text, mapOf));
   throw new PlatformError('publish_startup_failed', 'the code did not start', {
     publicDetail: reply.message,
     extensions: {
       ...(stack === undefined ? {} : { stack }),
-      logs: await Promise.all(reply.logs.map(mapped)),
+      logs,
     },
   });
 }

@@ -32,7 +32,7 @@ import { insertKey } from '../db/keys.ts';
 import { Consumers } from '../feed/consumers.ts';
 import { FeedHub } from '../feed/hub.ts';
 import { createInternal } from '../internal.ts';
-import { StackMapper } from '../logs/merge.ts';
+import { StackMapper } from '../logs/mapper.ts';
 import { Metrics } from '../metrics.ts';
 import type { LogQuery, NodePort } from '../nodes.ts';
 import type { SchedulerReports } from '../scheduler.ts';
@@ -369,7 +369,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     metrics: new Metrics(),
     planes: { samples: (gateways) => Promise.resolve(options.planes?.(gateways) ?? []) },
     trials: newTrials(),
-    mapper: new StackMapper({ db, blobs, log }),
+    mapper: new StackMapper({ db, blobs, clock, log }),
     ownNames: () => ({ host: '127.0.0.1', port: 8788, names: [new URL(ORIGIN).host] }),
     baseDomain: 'localhost',
     gatewayUrl: () => Promise.resolve('http://127.0.0.1:8787'),

@@ -32,6 +32,8 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/feed/hub.ts': 'process: planes, not accounts',
   'control/json.ts': 'one',
   'control/logs/merge.ts': 'one',
+  'control/logs/map-index.ts': 'one',
+  'control/logs/json-fields.ts': 'one',
   'control/logs/source-maps.ts': 'one',
   'control/planes.ts': 'process: planes, not accounts',
   'control/publish/upload.ts': 'one',

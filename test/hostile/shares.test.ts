@@ -58,6 +58,8 @@ const SHOWN: Readonly<Record<SharedName, readonly [file: string, attack: string]
   'control.requests': [UPLOADS, 'at the bound of API requests in hand'],
   'control.bodies': [RULE, 'whatever happened before, one that holds nothing finds room'],
   'control.maps': [CACHE, 'a hostile account drives out its own entries'],
+  'control.mapReads': ['shared/permits.test.ts', 'the next permit goes to who holds the fewest'],
+  'control.mapReadPlaces': ['shared/permits.test.ts', 'one more than may wait is told so'],
   'control.uploads': [UPLOADS, 'at the bound of its uploads is told so, and the other goes on'],
   'control.trials': [UPLOADS, 'whose 24 uploads loop at their start keeps nobody from publishing'],
   'control.trialPlaces': ['shared/permits.test.ts', 'one more than may wait is told so'],
@@ -75,6 +77,8 @@ const NOT_IN_THE_BENCH: Readonly<Partial<Record<SharedName, string>>> = {
   'assets.sending': 'filling it takes thousands of slow readers',
   'control.connections': 'the same code as gateway.connections',
   'control.maps': 'a map that is driven out is read once more',
+  'control.mapReads': 'divided as control.trials, in the same way',
+  'control.mapReadPlaces': 'divided as control.trialPlaces, in the same way',
 };
 
 describe('of everything that accounts share', () => {
