@@ -89,7 +89,22 @@ export function createGateway<E extends Env, C extends Call>(deps: GatewayDeps<E
     return problemResponse(error, requestId);
   };
 
-  const fromAssets = assetStep(deps.assets, { metrics, usage });
+  const turnAway = (
+    { error, challenge }: Extract<AuthOutcome, { kind: 'refused' }>,
+    { call, target, requestId }: { call: Call; target: Target; requestId: string },
+  ): Response => addCors(addChallenge(refuse(error, requestId), challenge), target.version.cors, call);
+
+  const fromAssets = assetStep(deps.assets, {
+    metrics,
+    usage,
+    judge: async (call, target, { requestId, by }) => {
+      const auth = await authenticate(call, target, by);
+      if (auth.kind === 'refused') return turnAway(auth, { call, target, requestId });
+      if (auth.kind === 'gone') return goneResponse(metrics);
+      callerOf(auth, false);
+      return undefined;
+    },
+  });
 
   const serve = async (call: C, target: Target, requestId: string): Promise<Response> => {
     const { account } = target.functionItem;
@@ -113,8 +128,7 @@ export function createGateway<E extends Env, C extends Call>(deps: GatewayDeps<E
       }
       const verifying = authenticate(call, target);
       const auth = verifying instanceof Promise ? await verifying : verifying;
-      if (auth.kind === 'refused')
-        return addCors(addChallenge(refuse(auth.error, requestId), auth.challenge), cors, call);
+      if (auth.kind === 'refused') return turnAway(auth, { call, target, requestId });
       if (auth.kind === 'gone') return goneResponse(metrics);
       const file = open ? undefined : await fromAssets(call, target, { requestId, anyone: false });
       if (file !== undefined) return file;

@@ -70,6 +70,8 @@ export interface AssetsAbout {
 
 /** Static assets answer a request: no instance is asked. */
 export interface AssetAnswer {
+  /** Of the file that is sent, decoded: its own path and its address. Both may have rules about who reads them. */
+  readonly paths: readonly string[];
   send(call: Call, about: AssetsAbout): Response | Promise<Response>;
 }
 

@@ -96,7 +96,7 @@ export class StackMapper {
   #remember(account: string, key: string, map: MapIndex | undefined): void {
     const whole = { map, untilMs: Number.POSITIVE_INFINITY };
     const most = this.#room.heldBy(account) + this.#room.roomOf(account);
-    if (sizeOf(whole) <= most) return this.#remembered.set(account, key, whole);
+    if (sizeOf(whole) <= most) return void this.#remembered.set(account, key, whole);
     const untilMs = this.#deps.clock.monotonicMs() + NO_ROOM_MS;
     this.#remembered.set(account, key, { map: undefined, untilMs });
   }

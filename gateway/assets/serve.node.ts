@@ -36,6 +36,11 @@ class Answer implements AssetAnswer {
     this.#decision = decision;
   }
 
+  get paths(): readonly string[] {
+    const decision = this.#decision;
+    return decision.kind === 'file' ? [decision.file.path, decision.address] : NO_PATHS;
+  }
+
   send(call: Call, about: AssetsAbout): Response | Promise<Response> {
     const decision = this.#decision;
     switch (decision.kind) {
@@ -86,6 +91,7 @@ class Answer implements AssetAnswer {
 }
 
 const NO_HEADERS: FlatHeaders = [];
+const NO_PATHS: readonly string[] = [];
 
 function lowered(flat: FlatHeaders): FlatHeaders {
   return flat.map((part, index) => (index % 2 === 0 ? part.toLowerCase() : part));

@@ -1,4 +1,5 @@
 /** Who may call: the mode of the version's configuration decides. */
+import type { Auth } from '#shared/contracts/config.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { AMBIGUOUS_PATH } from '#shared/http/target.ts';
 import type { Call } from '../ports.ts';
@@ -8,7 +9,8 @@ import { JwtAuthenticator } from './jwt.ts';
 import type { AuthOutcome } from './outcome.ts';
 import { ACCEPT_SIGNATURE, authenticateSigned, type SignedDeps } from './signed.ts';
 
-export type Authenticate = (call: Call, target: Target) => AuthOutcome | Promise<AuthOutcome>;
+/** @param by - the rule to judge by, when it is not that of the call's own path. */
+export type Authenticate = (call: Call, target: Target, by?: Auth) => AuthOutcome | Promise<AuthOutcome>;
 
 const ANYONE: AuthOutcome = { kind: 'verified', principal: undefined, claims: undefined };
 
@@ -22,8 +24,8 @@ const AMBIGUOUS: AuthOutcome = {
 
 export function createAuthenticator(deps: SignedDeps): Authenticate {
   const tokens = new JwtAuthenticator(deps.clock, deps.keys.openJwk);
-  return (call, { functionItem, version, account }) => {
-    const auth = authFor(version, call.target);
+  return (call, { functionItem, version, account }, by) => {
+    const auth = by ?? authFor(version, call.target);
     if (auth === undefined) return AMBIGUOUS;
     switch (auth.mode) {
       case 'public':

@@ -56,13 +56,19 @@ export class PathTable<T> {
 
   /** @param path - begins with `/`; with `/*` at its end it stands for everything below, and for itself. */
   set(path: string, value: T): void {
-    if (!path.endsWith('/*')) {
-      this.#exact.set(path, value);
-      return;
-    }
+    if (path.endsWith('/*')) this.setBelow(path.slice(0, -2), value);
+    else this.setExact(path, value);
+  }
+
+  setExact(path: string, value: T): void {
+    this.#exact.set(path, value);
+  }
+
+  /** @param prefix - without a slash at its end. */
+  setBelow(prefix: string, value: T): void {
     this.#root ??= newNode();
     let node = this.#root;
-    for (const segment of path.split('/').slice(1, -1)) {
+    for (const segment of prefix.split('/').slice(1)) {
       let next = node.below.get(segment);
       if (next === undefined) {
         next = newNode();

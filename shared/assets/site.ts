@@ -25,7 +25,13 @@ export interface HeaderChange {
 }
 
 export type Decision = (
-  | { readonly kind: 'file'; readonly file: AssetFile; readonly status: 200 | 404 }
+  | {
+      readonly kind: 'file';
+      readonly file: AssetFile;
+      readonly status: 200 | 404;
+      /** What was asked for, after rewrites and decoded: another path than the file's own. */
+      readonly address: string;
+    }
   | { readonly kind: 'redirect'; readonly status: number; readonly location: string }
   /** A rewrite to a file that is not there. */
   | { readonly kind: 'missing' }
@@ -157,7 +163,7 @@ export class Site {
     const canonical = encodePath(found.kind === 'moved' ? found.to : decoded);
     if (found.kind === 'moved' || canonical !== asked)
       return { kind: 'redirect', status: 307, location: canonical + query, changes };
-    return { ...found, changes };
+    return { ...found, address: decoded, changes };
   }
 
   #redirectFor({ path, hostname }: MatchedUrl): Redirect | undefined {

@@ -17,8 +17,8 @@ export interface PretendDeps {
 
 /** Real credentials keep their meaning, so that tokens can be tried too. */
 export function pretending(real: Authenticate, { settings, nowMs, onRefused }: PretendDeps): Authenticate {
-  return async (call, target) => {
-    const outcome = await real(call, target);
+  return async (call, target, by) => {
+    const outcome = await real(call, target, by);
     if (outcome.kind !== 'refused') return outcome;
     const { auth, claims } = settings();
     if (auth !== 'off') {
