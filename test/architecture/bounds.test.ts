@@ -56,6 +56,9 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'nodes/attachments/cache/serve.ts': 'one',
   'nodes/attachments/kv/database.ts': 'process: texts of statements, which are ours',
   'nodes/attachments/kv/json-scan.ts': 'one',
+  'nodes/attachments/egress/addresses.ts': 'text',
+  'nodes/slots/stderr.ts': 'text',
+  'shared/assets/html.ts': 'text',
   'nodes/attachments/kv/line.ts': 'process: who is forgotten goes on as one who is new',
   'nodes/attachments/kv/serve.ts': 'one',
   'nodes/attachments/kv/store.ts': {
