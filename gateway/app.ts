@@ -13,7 +13,7 @@ import type { Clock } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Shares } from '#shared/shares.ts';
 import type { NonceCache } from '#shared/signatures/replay.ts';
-import { assetStep, isOpen } from './assets/step.ts';
+import { assetStep, isOpen, type StepDeps } from './assets/step.ts';
 import { addChallenge, createAuthenticator, type Authenticate } from './auth/authenticator.ts';
 import { authFor } from './auth/by-path.ts';
 import type { KeyRing } from './auth/keys.ts';
@@ -89,22 +89,10 @@ export function createGateway<E extends Env, C extends Call>(deps: GatewayDeps<E
     return problemResponse(error, requestId);
   };
 
-  const turnAway = (
-    { error, challenge }: Extract<AuthOutcome, { kind: 'refused' }>,
-    { call, target, requestId }: { call: Call; target: Target; requestId: string },
-  ): Response => addCors(addChallenge(refuse(error, requestId), challenge), target.version.cors, call);
-
-  const fromAssets = assetStep(deps.assets, {
-    metrics,
-    usage,
-    judge: async (call, target, { requestId, by }) => {
-      const auth = await authenticate(call, target, by);
-      if (auth.kind === 'refused') return turnAway(auth, { call, target, requestId });
-      if (auth.kind === 'gone') return goneResponse(metrics);
-      callerOf(auth, false);
-      return undefined;
-    },
-  });
+  const turnAway: TurnAway = ({ error, challenge }, { call, target, requestId }) =>
+    addCors(addChallenge(refuse(error, requestId), challenge), target.version.cors, call);
+  const judge = judgeOf({ authenticate, turnAway, metrics });
+  const fromAssets = assetStep(deps.assets, { metrics, usage, judge });
 
   const serve = async (call: C, target: Target, requestId: string): Promise<Response> => {
     const { account } = target.functionItem;
@@ -214,6 +202,26 @@ function asksTheSame(call: Call, before: Target, now: Target): boolean {
   const rulesOf = ({ functionItem, version }: Target): string =>
     JSON.stringify([functionItem.account, functionItem.name, authFor(version, call.target)]);
   return rulesOf(before) === rulesOf(now);
+}
+
+type TurnAway = (
+  auth: Extract<AuthOutcome, { kind: 'refused' }>,
+  about: { readonly call: Call; readonly target: Target; readonly requestId: string },
+) => Response;
+
+/** Judges by a rule beside that of the path that was asked for. */
+function judgeOf(parts: {
+  readonly authenticate: Authenticate;
+  readonly turnAway: TurnAway;
+  readonly metrics: Metrics;
+}): StepDeps['judge'] {
+  return async (call, target, { requestId, by }) => {
+    const auth = await parts.authenticate(call, target, by);
+    if (auth.kind === 'refused') return parts.turnAway(auth, { call, target, requestId });
+    if (auth.kind === 'gone') return goneResponse(parts.metrics);
+    callerOf(auth, false);
+    return undefined;
+  };
 }
 
 function goneResponse(metrics: Metrics): Response {

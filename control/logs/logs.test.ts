@@ -5,6 +5,7 @@ import type { Problem } from '#shared/errors.ts';
 import { versionIdSchema } from '#shared/ids.ts';
 import { Shares } from '#shared/shares.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
+import { turnsUntil } from '../testing/turns.ts';
 import { scriptedNode, world, type World } from '../testing/world.ts';
 import { StackMapper } from './mapper.ts';
 import { mapFrame } from './source-maps.ts';
@@ -181,14 +182,11 @@ describe('logs of a function that harms who reads them', () => {
     };
     await using w = await world({ nodes: [node] });
     await w.publish('hello');
-    let [turns, reading] = [0, true];
-    const others = (async () => {
-      for (; reading; turns += 1) await new Promise((resolve) => setImmediate(resolve));
-    })();
+    const reading = new AbortController();
+    const others = turnsUntil(reading.signal);
     expect(await read(w, '?tail=200')).toHaveLength(200);
-    reading = false;
-    await others;
-    expect(turns).toBeGreaterThan(80);
+    reading.abort();
+    expect(await others).toBeGreaterThan(80);
   });
 
   test('a source map that is of no use, or finds no room, is read once for all its entries', async ({

@@ -1,5 +1,4 @@
 /** Source maps of anybody: the same answers as the library, at bounded cost. */
-import { setImmediate as turn } from 'node:timers/promises';
 import {
   encodedMappings,
   originalPositionFor,
@@ -10,6 +9,7 @@ import { describe, test } from 'vitest';
 import { seededRandom } from '#shared/testing/fakes.ts';
 import { MAP_BOUNDS, readMap, type MapIndex, type Position } from './map-index.ts';
 import type { Slices } from './json-fields.ts';
+import { turnsUntil } from '../testing/turns.ts';
 import { inTurns } from './turns.ts';
 
 /** At once; `pauses` counts the turns that others would have had. */
@@ -112,13 +112,11 @@ describe('a source map', () => {
     async ([unit, places], { expect }) => {
       const mappings = unit.repeat(Math.floor((MAP_BOUNDS.mappings - 2) / unit.length)).slice(0, -1);
       const content = bytesOf(mapOf(`${mappings};AAKE`.slice(-(MAP_BOUNDS.mappings - 2))));
-      let [turns, reading] = [0, true];
-      const others = (async () => {
-        for (; reading; turns += 1) await turn();
-      })();
+      const reading = new AbortController();
+      const others = turnsUntil(reading.signal);
       const index = await inTurns(readMap(content));
-      reading = false;
-      await others;
+      reading.abort();
+      const turns = await others;
       expect(turns).toBeGreaterThan(60);
       expect(index?.bytes).toBeLessThan(1.1 * MAP_BOUNDS.mappings);
       // To read it all for each would take minutes.
