@@ -127,6 +127,7 @@ function assemble(parts: Parts, address: Address): Running {
     scheduler: parts.scheduler,
     timers: systemTimers,
     log: options.log,
+    newListMark: randomUUID,
     describe: () => ({
       endpoint: address,
       capacity: options.capacity,

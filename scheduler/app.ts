@@ -6,7 +6,7 @@ import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { z } from 'zod';
 import { acquireRequestSchema, holderHeartbeatSchema } from '#shared/contracts/leases.ts';
-import { nodeHeartbeatSchema } from '#shared/contracts/nodes.ts';
+import { nodeBeatSchema } from '#shared/contracts/nodes.ts';
 import { asPlatformError, PlatformError, problemResponse } from '#shared/errors.ts';
 import { accountNameSchema, functionNameSchema } from '#shared/ids.ts';
 import type { Log } from '#shared/runtime/log.ts';
@@ -54,7 +54,7 @@ export function createSchedulerApp(driver: Driver, log: Log): Hono {
 
   app.post('/v1/nodes/:id/heartbeat', bounded(HEARTBEAT_BYTES_MAX), async function nodeBeat(c) {
     const id = memberId(c.req.param('id'));
-    return c.json(driver.nodeHeartbeat(id, await readBody(c, nodeHeartbeatSchema)));
+    return c.json(driver.nodeHeartbeat(id, await readBody(c, nodeBeatSchema)));
   });
 
   app.notFound(() => problemResponse(new PlatformError('not_found', 'no such route')));

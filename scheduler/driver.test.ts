@@ -159,6 +159,21 @@ describe('startScheduler()', () => {
     expect(agent.instances.has((await pending).instanceId)).toBe(true);
   });
 
+  test('takes a list that is left out for the one that it has, and a node for unheard whose list it lacks', async () => {
+    const send = (body: object): Promise<z.infer<typeof nodeHeartbeatReplySchema>> =>
+      gateway.call('/v1/nodes/n1/heartbeat', nodeHeartbeatReplySchema, { method: 'POST', body });
+    const { instances, ...rest } = agent.heartbeat() as { instances: unknown[] };
+    expect(await send({ ...rest, listMark: 'one' })).toEqual({ stop: [] });
+    expect((await status()).nodes).toEqual([]);
+    expect(await send({ ...rest, instances, listMark: 'one' })).toEqual({ stop: [], listMark: 'one' });
+    await acquire();
+    const full = { ...(agent.heartbeat() as object), listMark: 'two' };
+    expect(await send(full)).toEqual({ stop: [], listMark: 'two' });
+    expect(await send({ ...rest, listMark: 'one' })).toEqual({ stop: [] });
+    expect(await send({ ...rest, listMark: 'two' })).toEqual({ stop: [], listMark: 'two' });
+    expect((await status()).nodes[0]?.instances).toBe(1);
+  });
+
   test('starts from its journal what is provisioned, with control gone', async () => {
     await plane.close(0);
     const placement = {

@@ -9,7 +9,12 @@ import type {
   HolderHeartbeatReply,
   Lease,
 } from '#shared/contracts/leases.ts';
-import { startReplySchema, type NodeHeartbeat, type NodeHeartbeatReply } from '#shared/contracts/nodes.ts';
+import {
+  startReplySchema,
+  type NodeBeat,
+  type NodeHeartbeat,
+  type NodeHeartbeatReply,
+} from '#shared/contracts/nodes.ts';
 import type { Address } from '#shared/contracts/address.ts';
 import type { FeedItem } from '#shared/contracts/feed.ts';
 import type { FunctionLife, HeldList } from '#shared/contracts/scheduling.ts';
@@ -57,6 +62,8 @@ export class SchedulerDriver {
   readonly #peers = new Map<string, { readonly key: string; readonly peer: AgentPeer }>();
   readonly #calls = new Set<Promise<void>>();
   readonly #closing = new AbortController();
+  /** What each node said last of its instances. */
+  readonly #lists = new Map<string, Required<Pick<NodeBeat, 'listMark' | 'instances'>>>();
   #nextRequest = 1;
   #grants = 0;
   /** By code. */
@@ -101,13 +108,27 @@ export class SchedulerDriver {
     throw new PlatformError('scheduler_unavailable', `more than ${this.#config.gatewaysMax} gateways`);
   }
 
-  nodeHeartbeat(nodeId: string, heartbeat: NodeHeartbeat): NodeHeartbeatReply {
+  nodeHeartbeat(nodeId: string, { listMark, ...beat }: NodeBeat): NodeHeartbeatReply {
+    const instances = beat.instances ?? this.#listOf(nodeId, listMark);
+    // It says everything again when it hears that.
+    if (instances === undefined) return { stop: [] };
+    const heartbeat: NodeHeartbeat = { ...beat, instances };
     // The effects of this very event may already start an instance there.
     if (this.#state.nodes.has(nodeId) || this.#state.nodes.size < this.#config.nodesMax)
       this.#usePeer(nodeId, heartbeat.endpoint);
     const effects = this.#dispatch({ type: 'nodeHeartbeat', atMs: this.#nowMs(), nodeId, heartbeat });
-    for (const effect of effects) if (effect.type === 'nodeReply') return { stop: [...effect.stop] };
+    for (const effect of effects) {
+      if (effect.type !== 'nodeReply') continue;
+      if (listMark === undefined) return { stop: [...effect.stop] };
+      this.#lists.set(nodeId, { listMark, instances });
+      return { stop: [...effect.stop], listMark };
+    }
     throw new PlatformError('scheduler_unavailable', `more than ${this.#config.nodesMax} nodes`);
+  }
+
+  #listOf(nodeId: string, listMark: string | undefined): NodeHeartbeat['instances'] | undefined {
+    const known = this.#lists.get(nodeId);
+    return known?.listMark === listMark ? known?.instances : undefined;
   }
 
   /** Items of the feed that changed. */
@@ -176,6 +197,7 @@ export class SchedulerDriver {
       case 'nodeForgotten': {
         const known = this.#peers.get(effect.nodeId);
         this.#peers.delete(effect.nodeId);
+        this.#lists.delete(effect.nodeId);
         if (known !== undefined) this.#track(known.peer.close());
         return;
       }

@@ -79,6 +79,8 @@ export class Instances {
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #observers: InstanceObserver[] = [];
   #unreported: Exit[] = [];
+  /** What {@link list} said last, while nothing has started or ended since. */
+  #listed: NodeHeartbeat['instances'] | undefined;
   #starts = 0;
   readonly #exitCounts = new Map<ExitReason, number>();
 
@@ -104,7 +106,20 @@ export class Instances {
     return { starts: this.#starts, exits: this.#exitCounts };
   }
 
+  /** The same object for as long as it is the same list. */
   list(): NodeHeartbeat['instances'] {
+    if (this.#listed === undefined || !this.#isListed(this.#listed)) this.#listed = this.#makeList();
+    return this.#listed;
+  }
+
+  #isListed(list: NodeHeartbeat['instances']): boolean {
+    return list.every(({ instanceId, outdated = false }) => {
+      const running = this.#entries.get(instanceId)?.running;
+      return running !== undefined && this.#options.isOutdated(running.runnable) === outdated;
+    });
+  }
+
+  #makeList(): NodeHeartbeat['instances'] {
     return [...this.#entries.values()].flatMap(({ running }) =>
       running === undefined
         ? []
@@ -281,6 +296,7 @@ export class Instances {
       eventSecret: outcome.program.eventSecret,
     };
     entry.running = running;
+    this.#listed = undefined;
     this.#starts += 1;
     for (const observer of this.#observers) observer.started(running);
     void outcome.slot.ended.then((reason) => this.#finish(running, entry, reason));
@@ -301,6 +317,7 @@ export class Instances {
       collector.platform('The instance ran out of memory and ended.');
     collector.end();
     this.#entries.delete(id);
+    this.#listed = undefined;
     this.#ended.set(id, {
       ended: true,
       reason,

@@ -17,8 +17,8 @@ export function sampleProcess(pid: number, nowMs: number, previous?: Sample): Sa
   try {
     const ranMs = runnableMs(pid);
     if (ranMs !== undefined && ranMs === previous?.runnableMs) return { ...previous, atMs: nowMs };
-    const cpuMs = parseCpuMs(readFileSync(`/proc/${pid}/stat`, 'latin1'));
-    const [, resident = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ').map(Number);
+    const cpuMs = parseCpuMs(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    const [, resident = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ').map(Number);
     if (cpuMs === undefined) return undefined;
     const privateBytes = (resident - shared) * PAGE_BYTES;
     return { atMs: nowMs, cpuMs, runnableMs: ranMs ?? cpuMs, privateBytes };
@@ -32,7 +32,7 @@ const NS_PER_MS = 1_000_000;
 /** Time on a core and time spent waiting for one, of the main thread. Some kernels do not count it. */
 function runnableMs(pid: number): number | undefined {
   try {
-    const [ran, waited] = readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ').map(Number);
+    const [ran, waited] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ').map(Number);
     return ran === undefined || waited === undefined ? undefined : (ran + waited) / NS_PER_MS;
   } catch {
     return undefined;

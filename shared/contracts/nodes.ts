@@ -111,9 +111,19 @@ export const nodeHeartbeatSchema = z.object({
   /** Since the last heartbeat that was answered. */
   exits: z.array(z.object({ instanceId: z.string(), versionId: versionIdSchema, reason: exitReasonSchema })),
 });
+/**
+ * As it is sent. A list that the scheduler has is not sent again: of thousands of idle instances it would be most of
+ * what an agent does.
+ */
+export const nodeBeatSchema = nodeHeartbeatSchema.partial({ instances: true }).extend({
+  /** Names the state of the list, which is left out once the scheduler has answered that it has it. */
+  listMark: z.string().max(64).optional(),
+});
 export const nodeHeartbeatReplySchema = z.object({
   /** Instances the scheduler does not want: the agent stops them. */
   stop: z.array(z.string()),
+  /** Of the list that it has. Another one than was sent, or none: nothing of the heartbeat was taken in. */
+  listMark: z.string().optional(),
 });
 
 export const moduleExportsSchema = z.object({
@@ -180,6 +190,8 @@ export type OverdueReport = z.infer<typeof overdueReportSchema>;
 export type BrokenReport = z.infer<typeof brokenReportSchema>;
 export type SlowReport = z.infer<typeof slowReportSchema>;
 export type NodeHeartbeat = z.infer<typeof nodeHeartbeatSchema>;
+/** {@link NodeHeartbeat} as it is sent. */
+export type NodeBeat = z.infer<typeof nodeBeatSchema>;
 export type NodeHeartbeatReply = z.infer<typeof nodeHeartbeatReplySchema>;
 export type CheckReply = z.infer<typeof checkReplySchema>;
 export type LogEntry = z.infer<typeof logEntrySchema>;

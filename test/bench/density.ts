@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { callSocket } from '#nodes/testing/world.ts';
+import { nodeBeatSchema } from '#shared/contracts/nodes.ts';
 import { closeServer, serveAt } from '#shared/runtime/transport.node.ts';
 import { AgentProcess } from '../support/agent.ts';
 import { processTree, treeMemory } from '../support/proc.ts';
@@ -53,8 +54,8 @@ export async function benchDensity(scale: BenchScale): Promise<Row[]> {
     ISOPLANE_LOG_LEVEL: 'info',
   });
   const scheduler: Server = await serveAt(agent.world.layout.sockets.scheduler, async (request) => {
-    await request.arrayBuffer();
-    return Response.json({ stop: [] });
+    const { listMark } = nodeBeatSchema.parse(await request.json());
+    return Response.json({ stop: [], listMark });
   });
   try {
     await pause(SETTLE_MS);
