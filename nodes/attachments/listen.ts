@@ -2,8 +2,7 @@
  * Sockets that the agent makes in the folder of a slot. User code's process may write to that folder, and the agent may
  * be root: nothing here follows a link in it.
  */
-import { constants } from 'node:fs';
-import { chmod, chown, open, rm } from 'node:fs/promises';
+import { chmodSync, chownSync, closeSync, constants, openSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import process from 'node:process';
@@ -30,8 +29,9 @@ export async function listenAt(server: Server, { path, owner }: SocketPlace): Pr
   // By node, 0 and undefined are none.
   server.maxConnections ||= CONNECTIONS_MAX;
   keepFew(server);
+  // Each call takes microseconds: through the thread pool they cost a start five times as much.
   // A thread that died left its socket files.
-  await rm(path, { force: true });
+  rmSync(path, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen({ path, backlog: BACKLOG }, () => {
@@ -41,11 +41,15 @@ export async function listenAt(server: Server, { path, owner }: SocketPlace): Pr
   });
   // Elsewhere there is no sandbox, no other user, and the folder's own mode.
   if (process.platform !== 'linux') return;
-  await using named = await open(path, O_PATH | constants.O_NOFOLLOW);
-  // The descriptor is what lay there, whatever lies there now.
-  const socket = `/proc/self/fd/${named.fd}`;
-  await chmod(socket, 0o600);
-  if (owner !== undefined) await chown(socket, owner.uid, owner.gid);
+  const named = openSync(path, O_PATH | constants.O_NOFOLLOW);
+  try {
+    // The descriptor is what lay there, whatever lies there now.
+    const socket = `/proc/self/fd/${named}`;
+    chmodSync(socket, 0o600);
+    if (owner !== undefined) chownSync(socket, owner.uid, owner.gid);
+  } finally {
+    closeSync(named);
+  }
 }
 
 /** Those of each server that listens here. */
