@@ -16,6 +16,7 @@ import type { VersionId } from '#shared/ids.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { AgentProcess } from '../support/agent.ts';
 import { processTree } from '../support/proc.ts';
+import { Collector } from './collected.ts';
 import { slopeOf } from './slope.ts';
 
 const SLOTS = 4;
@@ -29,7 +30,16 @@ export interface SoakReport {
   readonly seconds: number;
   readonly leftovers: Leftovers;
   /** Resident memory of the agent at the first and the last sample after the first fifth, and its trend. */
-  readonly rssMb: { readonly first: number; readonly last: number; readonly perThousandStarts: number };
+  readonly rssMb: Trend;
+  /** After full collections, ten of them, from the first fifth on: what is really kept. */
+  readonly keptRssMb: Trend;
+  readonly keptHeapMb: Trend;
+}
+
+interface Trend {
+  readonly first: number;
+  readonly last: number;
+  readonly perThousandStarts: number;
 }
 
 /** What there is more of than before the first start. All must be zero. */
@@ -168,45 +178,65 @@ function readText(path: string): string {
   }
 }
 
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
 export interface SoakOptions {
   readonly starts: number;
   readonly tell: (line: string) => void;
 }
 
 export async function soak({ starts, tell }: SoakOptions): Promise<SoakReport> {
-  await using agent = await AgentProcess.start({
-    ISOPLANE_SLOTS: String(SLOTS),
-    // The same number always waits, so that what is left can be counted.
-    ISOPLANE_SLOTS_MAX: String(SLOTS),
-    ISOPLANE_STRICT_SLOTS_MAX: '0',
-  });
+  await using agent = await AgentProcess.start(
+    {
+      ISOPLANE_SLOTS: String(SLOTS),
+      // The same number always waits, so that what is left can be counted.
+      ISOPLANE_SLOTS_MAX: String(SLOTS),
+      ISOPLANE_STRICT_SLOTS_MAX: '0',
+    },
+    ['--inspect=127.0.0.1:0'],
+  );
+  using collector = await Collector.open(agent.debuggerUrl ?? '');
   const run = new Soak(agent);
   // Connections to the agent and lazily loaded code are there before the first count.
   await forEach(AT_ONCE * 5, (number) => run.one(number));
   const before = await run.settled(undefined);
   run.answered = 0;
-  const samples: { x: number; y: number }[] = [];
+  const samples: Point[] = [];
+  const kept: { readonly rss: Point[]; readonly heap: Point[] } = { rss: [], heap: [] };
   const every = Math.max(1, Math.floor(starts / SAMPLES));
   const beganMs = performance.now();
   await forEach(starts, async (number) => {
     await run.one(number);
     if (number % every === 0) samples.push({ x: number, y: run.rssMb() });
-    if (number % Math.ceil(starts / 10) === 0)
-      tell(`${number} of ${starts}, agent ${run.rssMb().toFixed(1)} MB`);
+    if (number % Math.ceil(starts / 10) !== 0) return;
+    const { rssMb, heapMb } = await collector.collect();
+    kept.rss.push({ x: number, y: rssMb });
+    kept.heap.push({ x: number, y: heapMb });
+    tell(
+      `${number} of ${starts}, agent ${rssMb.toFixed(1)} MB after a collection, heap ${heapMb.toFixed(1)}`,
+    );
   });
   const seconds = (performance.now() - beganMs) / 1_000;
   const after = await run.settled(before);
-  const late = samples.filter(({ x }) => x >= starts / 5).toSorted((a, b) => a.x - b.x);
+  const trendOf = (points: readonly Point[]): Trend => {
+    const late = points.filter(({ x }) => x >= starts / 5).toSorted((a, b) => a.x - b.x);
+    return {
+      first: late[0]?.y ?? 0,
+      last: late.at(-1)?.y ?? 0,
+      perThousandStarts: slopeOf(late) * 1_000,
+    };
+  };
   return {
     starts,
     answered: run.answered,
     seconds,
     leftovers: Object.fromEntries(KEYS.map((key) => [key, Math.max(0, after[key] - before[key])])) as Count,
-    rssMb: {
-      first: late[0]?.y ?? 0,
-      last: late.at(-1)?.y ?? 0,
-      perThousandStarts: slopeOf(late) * 1_000,
-    },
+    rssMb: trendOf(samples),
+    keptRssMb: trendOf(kept.rss),
+    keptHeapMb: trendOf(kept.heap),
   };
 }
 

@@ -9,23 +9,32 @@ const SAID_LENGTH_MAX = 20_000;
 
 export class AgentProcess implements AsyncDisposable {
   readonly world: World;
+  /** Of its debugger, where it was started with one. */
+  readonly debuggerUrl: string | undefined;
   readonly #child: ChildProcess;
 
-  private constructor(world: World, child: ChildProcess) {
+  private constructor(world: World, child: ChildProcess, debuggerUrl: string | undefined) {
     this.world = world;
     this.#child = child;
+    this.debuggerUrl = debuggerUrl;
   }
 
   get pid(): number {
     return this.#child.pid ?? 0;
   }
 
-  /** @param environment - beside the data folder; see nodes/config.ts. */
-  static async start(environment: Readonly<Record<string, string>>): Promise<AgentProcess> {
+  /**
+   * @param environment - beside the data folder; see nodes/config.ts.
+   * @param flags - of Node.
+   */
+  static async start(
+    environment: Readonly<Record<string, string>>,
+    flags: readonly string[] = [],
+  ): Promise<AgentProcess> {
     const world = await World.start({ slots: 0 });
     await world.stopAgent();
     const main = join(import.meta.dirname, '..', '..', 'nodes', 'main.ts');
-    const child = spawn(process.execPath, [main], {
+    const child = spawn(process.execPath, [...flags, main], {
       env: {
         ISOPLANE_DATA_DIR: world.layout.dataDir,
         PATH: process.env['PATH'],
@@ -42,7 +51,7 @@ export class AgentProcess implements AsyncDisposable {
       if (child.exitCode !== null) throw new Error(`the agent ended with ${child.exitCode}: ${said}`);
       return said.includes('"event":"ready"');
     });
-    return new AgentProcess(world, child);
+    return new AgentProcess(world, child, /Debugger listening on (ws:\S+)/.exec(said)?.[1]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
