@@ -41,6 +41,7 @@ export function exchange(
 }
 
 class Exchange implements UpstreamHandler, Watched, BodySink, SinkListener {
+  watchedAt: number | undefined;
   readonly #request: CarriedRequest;
   readonly #rules: CarryRules;
   readonly #watch: Watch;

@@ -60,6 +60,7 @@ interface Wanted {
 }
 
 export class Intake implements Watched, RequestBody {
+  watchedAt: number | undefined;
   readonly #options: IntakeOptions;
   #kept = nothing();
   /** Somebody else reads it, or the kernel does. */

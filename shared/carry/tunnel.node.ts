@@ -39,6 +39,7 @@ export function tunnel(
 }
 
 class Tunnel implements Watched {
+  watchedAt: number | undefined;
   readonly #upgrade: CarriedUpgrade;
   readonly #rules: CarryRules;
   readonly #watch: Watch;

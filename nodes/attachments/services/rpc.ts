@@ -104,6 +104,7 @@ interface Between {
 }
 
 class Session implements Watched {
+  watchedAt: number | undefined;
   readonly #between: Between;
   readonly #caller: Duplex;
   readonly #head: Buffer;
