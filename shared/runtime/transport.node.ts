@@ -13,6 +13,7 @@ import { addressAt, type Address } from '../contracts/address.ts';
 import { fromProblem, PlatformError } from '../errors.ts';
 import { Lines } from '../lines.ts';
 import type { CallOptions, Peer } from './peer.ts';
+import { readsOf } from './reads.node.ts';
 
 /** Another socket of whatever listens at `address`. */
 export function beside({ path }: Address, file: string): Address {
@@ -29,28 +30,9 @@ export function connectTo({ path }: Address, allowHalfOpen = false): Socket {
   return connect({ path, allowHalfOpen });
 }
 
-/** Of all connections of the thread: what is read is copied before the next read of any of them. */
-let readBuffer: Buffer<ArrayBuffer> | undefined;
-const READ_BYTES = 65_536;
-
-/**
- * As {@link connectTo}, for many small messages: Node makes a buffer of 64 KiB for each read of a socket, which costs
- * more than to copy what came.
- *
- * @param onChunk - in place of the event `data`. The chunk is its own.
- */
+/** A connection that emits no `data`: each chunk is given to `onChunk` (reads.node.ts), and is its own. */
 export function connectReading({ path }: Address, onChunk: (chunk: Buffer) => void): Socket {
-  const buffer = (readBuffer ??= Buffer.allocUnsafeSlow(READ_BYTES));
-  return connect({
-    path,
-    onread: {
-      buffer,
-      callback: (bytes) => {
-        onChunk(Buffer.from(buffer.subarray(0, bytes)));
-        return true;
-      },
-    },
-  });
+  return connect({ path, onread: readsOf(onChunk) });
 }
 
 export function listens(address: Address): Promise<boolean> {

@@ -7,6 +7,7 @@
  * further until it is answered.
  */
 import type { Socket } from 'node:net';
+import { takeReads } from '../../runtime/reads.node.ts';
 import { readPlain, type PlainHead } from './head.ts';
 import { PlainResponse, type ResponseOwner } from './response.node.ts';
 
@@ -44,13 +45,14 @@ export class PlainConnection implements ResponseOwner {
   /** Came while a request was being answered. */
   #pending: Buffer | undefined;
   #spoke = false;
+  #left = false;
   #idleSinceMs: number;
 
   constructor(socket: Socket, owner: ConnectionOwner) {
     this.socket = socket;
     this.#owner = owner;
     this.#idleSinceMs = owner.coarseMs;
-    socket.on('data', this.#onData);
+    if (!takeReads(socket, this.#take)) socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
     socket.on('drain', this.#onDrain);
     socket.on('close', this.#onClose);
@@ -103,6 +105,12 @@ export class PlainConnection implements ResponseOwner {
 
   readonly #onStalled = (): void => void this.socket.destroy();
 
+  readonly #take = (chunk: Buffer): boolean => {
+    if (this.#left) return false;
+    this.#onData(chunk);
+    return true;
+  };
+
   readonly #onData = (chunk: Buffer): void => {
     // It ends: what comes now would never be answered.
     if (!this.socket.writable) return;
@@ -149,6 +157,7 @@ export class PlainConnection implements ResponseOwner {
     socket.off('drain', this.#onDrain);
     socket.off('close', this.#onClose);
     socket.off('error', this.#onError);
+    this.#left = true;
     // Paused, so that what is put back is handed out after the next listener is there.
     socket.pause();
     socket.unshift(chunk);
