@@ -9,11 +9,17 @@ interface Entry<V> {
   readonly size: number;
 }
 
+interface Own<V> {
+  /** In order of use, oldest first. */
+  readonly entries: Map<string, Entry<V>>;
+  /** Key of the last of them, where that is known. */
+  newest: string | undefined;
+}
+
 export class SharedCache<V> {
   readonly #shares: Shares;
   readonly #sizeOf: (value: V) => number;
-  /** By holder, each in order of use, oldest first. */
-  readonly #entries = new Map<string, Map<string, Entry<V>>>();
+  readonly #byHolder = new Map<string, Own<V>>();
 
   constructor(shares: Shares, sizeOf: (value: V) => number = () => 1) {
     this.#shares = shares;
@@ -26,11 +32,15 @@ export class SharedCache<V> {
   }
 
   get(holder: string, key: string): V | undefined {
-    const own = this.#entries.get(holder);
-    const entry = own?.get(key);
+    const own = this.#byHolder.get(holder);
+    const entry = own?.entries.get(key);
     if (own === undefined || entry === undefined) return undefined;
-    own.delete(key);
-    own.set(key, entry);
+    // Moving an entry costs several times finding it, and what is asked for again and again stands there already.
+    if (own.newest !== key) {
+      own.entries.delete(key);
+      own.entries.set(key, entry);
+      own.newest = key;
+    }
     return entry.value;
   }
 
@@ -39,18 +49,19 @@ export class SharedCache<V> {
     this.delete(holder, key);
     const size = this.#sizeOf(value);
     while (!this.#shares.take(holder, size)) if (!this.dropOldest(holder)) return false;
-    let own = this.#entries.get(holder);
+    let own = this.#byHolder.get(holder);
     if (own === undefined) {
-      own = new Map();
-      this.#entries.set(holder, own);
+      own = { entries: new Map(), newest: key };
+      this.#byHolder.set(holder, own);
     }
-    own.set(key, { value, size });
+    own.entries.set(key, { value, size });
+    own.newest = key;
     return true;
   }
 
   /** False: the holder has none. */
   dropOldest(holder: string): boolean {
-    const [oldest] = this.#entries.get(holder)?.keys() ?? [];
+    const [oldest] = this.#byHolder.get(holder)?.entries.keys() ?? [];
     if (oldest === undefined) return false;
     this.delete(holder, oldest);
     return true;
@@ -58,21 +69,23 @@ export class SharedCache<V> {
 
   /** Of one holder. */
   deleteWhere(holder: string, matches: (key: string) => boolean): void {
-    for (const key of this.#entries.get(holder)?.keys() ?? []) if (matches(key)) this.delete(holder, key);
+    for (const key of this.#byHolder.get(holder)?.entries.keys() ?? [])
+      if (matches(key)) this.delete(holder, key);
   }
 
   /** Of all holders. */
   sweep(isGone: (value: V) => boolean): void {
-    for (const [holder, own] of this.#entries)
-      for (const [key, { value }] of own) if (isGone(value)) this.delete(holder, key);
+    for (const [holder, own] of this.#byHolder)
+      for (const [key, { value }] of own.entries) if (isGone(value)) this.delete(holder, key);
   }
 
   delete(holder: string, key: string): void {
-    const own = this.#entries.get(holder);
-    const entry = own?.get(key);
+    const own = this.#byHolder.get(holder);
+    const entry = own?.entries.get(key);
     if (own === undefined || entry === undefined) return;
-    own.delete(key);
-    if (own.size === 0) this.#entries.delete(holder);
+    own.entries.delete(key);
+    if (own.newest === key) own.newest = undefined;
+    if (own.entries.size === 0) this.#byHolder.delete(holder);
     this.#shares.give(holder, entry.size);
   }
 }
