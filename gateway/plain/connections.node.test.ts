@@ -5,6 +5,11 @@ import { standStill, waitFor } from '#shared/testing/fakes.ts';
 import { startHarness, type Harness } from '../testing/harness.node.ts';
 import { countAtNode, head, items, open, talk } from '../testing/talk.node.ts';
 
+/** The gateway's side of the next connection. */
+function nextAccepted({ plane }: Harness): Promise<Socket> {
+  return new Promise((resolve) => plane.server.once('connection', resolve));
+}
+
 describe('a connection', () => {
   let gateway: Harness;
   const sockets: Socket[] = [];
@@ -121,11 +126,13 @@ describe('a connection', () => {
         response.write('one ');
         finish = () => void response.end('two');
       });
+      const accepting = nextAccepted(gateway);
       const { socket, state } = connected();
+      const accepted = await accepting;
       socket.write(head('GET /a'));
       await waitFor('the first half', () => state.text.includes('one '));
       socket.end();
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await waitFor('the gateway to see the end of that side', () => accepted.readableEnded);
       finish?.();
       await waitFor('the end', () => state.closed);
       expect(state.text).toMatch(/Connection: keep-alive[^]*one [^]*two[^]*0\r\n\r\n$/);
@@ -141,11 +148,14 @@ describe('a connection', () => {
       started = true;
       response.on('close', () => (cancelled = true));
     });
+    const accepting = nextAccepted(gateway);
     const { socket } = connected();
+    const accepted = await accepting;
     socket.write(head('GET /first'));
     await waitFor('the first', () => started);
+    const before = accepted.bytesRead;
     socket.write(head('GET /second'));
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await waitFor('the gateway to have the second', () => accepted.bytesRead > before);
     socket.destroy();
     await waitFor('the cancellation', () => cancelled);
   });
@@ -165,7 +175,9 @@ describe('a connection', () => {
     const { socket, state } = connected();
     socket.write(head('GET /a'));
     await waitFor('the answer', () => state.text.includes('200 OK'));
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    // Who came later and asked nothing has had his time, so this one has had it too.
+    const silent = connected();
+    await waitFor('the end of a silent one', () => silent.state.closed);
     expect([state.closed, state.text.includes('408')]).toEqual([false, false]);
     expect(gateway.plane.shares.connections.used).toBe(1);
     socket.destroy();
@@ -220,8 +232,7 @@ describe('a connection', () => {
       socket.write(head('GET /a'));
       await new Promise((resolve) => setImmediate(resolve));
     }
-    await waitFor('some', () => served > 0);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await standStill('the answers', () => served);
     expect(served).toBeLessThan(40);
     socket.resume();
     await waitFor('all', () => state.text.length > 60 * megabyte.byteLength);

@@ -5,7 +5,7 @@ import { createServer as createHttpServer, type RequestListener } from 'node:htt
 import { createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'vitest';
-import { waitFor } from '../testing/fakes.ts';
+import { standStill, waitFor } from '../testing/fakes.ts';
 import { tempFolder, type TempFolder } from '../testing/temp.node.ts';
 import type {
   UpstreamClient,
@@ -216,8 +216,7 @@ export function upstreamSuite(name: string, create: () => UpstreamClient): void 
         { onReady: pump, onDrain: pump },
       );
       exchange = sent.exchange;
-      await waitFor('the first chunk', () => written > 0);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await standStill('the writes', () => written);
       expect(written).toBeLessThan(32);
       readNow();
       await over(sent.recorded);
@@ -276,7 +275,7 @@ export function upstreamSuite(name: string, create: () => UpstreamClient): void 
       const { recorded, exchange } = send(path, {}, { onData: () => !paused });
       await waitFor('the first chunk', () => recorded.body.length > 0);
       const early = recorded.body.length;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await standStill('what was read', () => recorded.body.length);
       expect(recorded.body.length).toBe(early);
       paused = false;
       exchange.resume();
