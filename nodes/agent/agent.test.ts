@@ -1,20 +1,12 @@
-/** The agent as a whole: many instances, crashes, restarts, blobs, logs, heartbeats. Real workerd. */
+/** The agent as a whole: many instances, crashes, restarts, heartbeats. Real workerd. */
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import process from 'node:process';
-import { afterEach, describe, test } from 'vitest';
+import { afterEach, test } from 'vitest';
 import { z } from 'zod';
-import {
-  logEntrySchema,
-  nodeHeartbeatSchema,
-  nodeStatusSchema,
-  type LogEntry,
-  type NodeHeartbeat,
-} from '#shared/contracts/nodes.ts';
-import { versionIdSchema } from '#shared/ids.ts';
-import { LIMITS } from '#shared/limits.ts';
+import { nodeHeartbeatSchema, nodeStatusSchema, type NodeHeartbeat } from '#shared/contracts/nodes.ts';
 import { closeServer, serveAt } from '#shared/runtime/transport.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.ts';
@@ -60,14 +52,6 @@ function slotGroups(): string[] {
     encoding: 'utf8',
   });
   return found.stdout.split('\n').filter((line) => line !== '');
-}
-
-async function entries(functionName: string): Promise<LogEntry[]> {
-  const text = await world.logs(functionName);
-  return text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => logEntrySchema.parse(JSON.parse(line)));
 }
 
 test('50 starts and stops leave no process, socket, folder or zombie, and the end of the agent no root file system', async ({
@@ -197,7 +181,7 @@ test('an agent that closes says whom it evicted, and the next begins with an emp
     ],
   });
   const answer = callSocket(busy.path).catch(() => 'lost');
-  await waitFor('the request to be in flight', async () => (await entries('busy')).length > 0);
+  await waitFor('the request to be in flight', async () => (await world.entries('busy')).length > 0);
   await world.stopAgent();
   expect(await answer).toBe('lost');
   const reasons = new Map(beats.flatMap(({ exits }) => exits.map((exit) => [exit.instanceId, exit.reason])));
@@ -221,109 +205,6 @@ test('an instance of a restarted agent never has the socket of an earlier one', 
   await world.startAgent({ slots: 1 });
   const after = await world.start(id);
   expect(after.path).not.toBe(before.path);
-});
-
-describe('blobs', () => {
-  test('a corrupted blob on disk is fetched again', async ({ expect }) => {
-    world = await World.start({ slots: 0 });
-    const id = world.control.publish({ modules: [HELLO] });
-    await world.start(id);
-    await world.stopAgent();
-    const folder = join(world.layout.nodeDir('node-1'), 'code');
-    const [name = ''] = await readdir(folder);
-    await writeFile(join(folder, name), 'export default { fetch() { return new Response("evil"); } };');
-    await world.startAgent({ slots: 0 });
-    const { path } = await world.start(id);
-    expect(await callSocket(path)).toMatchObject({ text: 'hello' });
-    expect(await readFile(join(folder, name), 'utf8')).toBe(HELLO.content);
-  });
-
-  test('a blob that control sends wrongly is refused as blob_corrupt, a missing one as blob_not_found', async ({
-    expect,
-  }) => {
-    world = await World.start({ slots: 0 });
-    const corrupt = world.control.runnable({ id: 'default/a@1', modules: [HELLO] });
-    for (const digest of world.control.blobs.keys()) world.control.blobs.set(digest, new Uint8Array([1]));
-    const check = (runnable: unknown): Promise<unknown> =>
-      world.peer.call('/v1/check', z.unknown(), { method: 'POST', body: { runnable } });
-    await expect(check(corrupt)).rejects.toMatchObject({ code: 'blob_corrupt' });
-    world.control.blobs.clear();
-    await expect(check(corrupt)).rejects.toMatchObject({ code: 'blob_not_found' });
-  });
-});
-
-describe('logs', () => {
-  test('a flood is bounded, what was dropped is counted, and the instance goes on', async ({ expect }) => {
-    world = await World.start();
-    const { path } = await world.run({
-      id: 'default/flood@1',
-      limits: { cpuMs: 60_000 },
-      modules: [
-        main(`export default { fetch(request) {
-          if (request.url.endsWith('/quiet')) return new Response('still here');
-          for (let i = 0; i < 20000; i += 1) console.log('x'.repeat(500), i);
-          return new Response('flooded');
-        } };`),
-      ],
-    });
-    expect(await callSocket(path)).toMatchObject({ text: 'flooded' });
-    expect(await callSocket(path, { path: '/quiet' })).toMatchObject({ text: 'still here' });
-    const all = await waitFor('the drop to be reported', async () => {
-      const found = await entries('flood');
-      return found.some((entry) => (entry.dropped ?? 0) > 0) ? found : undefined;
-    });
-    const dropped = all.reduce((sum, entry) => sum + (entry.dropped ?? 0), 0);
-    expect(dropped).toBeGreaterThan(10_000);
-    const bytes = all.reduce((sum, entry) => sum + entry.message.length, 0);
-    expect(bytes).toBeLessThan(3 * LIMITS.logBytesPerSecondMax);
-  });
-
-  test('one huge line is cut, and the next one is whole', async ({ expect }) => {
-    world = await World.start();
-    const { path } = await world.run({
-      id: 'default/huge@1',
-      modules: [
-        main(
-          `export default { fetch() { console.log('y'.repeat(1_000_000)); console.warn('after'); return new Response(); } };`,
-        ),
-      ],
-    });
-    await callSocket(path);
-    const [first, second] = await waitFor('two entries', async () => {
-      const found = await entries('huge');
-      return found.length >= 2 ? found : undefined;
-    });
-    expect(first?.message.length).toBeLessThanOrEqual(LIMITS.logEntryBytesMax);
-    expect(second).toMatchObject({ level: 'warn', message: 'after' });
-  });
-
-  test('followers get what comes, and logs survive a restart of the agent', async ({ expect }) => {
-    world = await World.start();
-    const id = world.control.publish({
-      id: 'default/talk@1',
-      modules: [
-        main('export default { fetch(request) { console.log(request.url); return new Response(); } };'),
-      ],
-    });
-    const first = await world.start(id);
-    const controller = new AbortController();
-    const lines = world.peer.lines('/v1/logs?account=default&function=talk&follow=1', logEntrySchema, {
-      signal: controller.signal,
-    });
-    await callSocket(first.path, { path: '/one' });
-    expect((await lines.next()).value).toMatchObject({
-      message: 'http://hello.localhost/one',
-      kind: 'console',
-    });
-    controller.abort();
-    await lines.next().catch(() => undefined);
-    await world.stopAgent();
-    await world.startAgent();
-    expect(await entries('talk')).toMatchObject([{ message: 'http://hello.localhost/one' }]);
-    const second = await world.start(id);
-    await callSocket(second.path, { path: '/two' });
-    await waitFor('both lines', async () => (await entries('talk')).length === 2);
-  });
 });
 
 test('the scheduler hears of an end at once, and again until it has answered', async ({ expect }) => {
@@ -358,61 +239,3 @@ test('the scheduler hears of an end at once, and again until it has answered', a
   );
   await closeServer(scheduler, 0);
 });
-
-test('an agent that starts while control is gone is ready from its journal, and starts what it has', async ({
-  expect,
-}) => {
-  world = await World.start({ slots: 1 });
-  const id = world.control.publish({ modules: [HELLO] });
-  await codeIsHere();
-  await world.stopAgent();
-  await world.control.close();
-  const reads = world.control.blobReads;
-  await world.startAgent({ slots: 1 });
-  expect(await callSocket((await world.start(id)).path)).toMatchObject({ text: 'hello' });
-  expect(world.control.blobReads).toBe(reads);
-});
-
-test('code that is not here while control is gone has an error of its own; it is fetched when control is back', async ({
-  expect,
-}) => {
-  world = await World.start({ slots: 1 });
-  const id = world.control.publish({ modules: [HELLO] });
-  await codeIsHere();
-  await world.stopAgent();
-  await world.control.close();
-  await rm(join(world.layout.nodeDir('node-1'), 'code'), { recursive: true });
-  await world.startAgent({ slots: 1 });
-  await expect(world.start(id)).rejects.toMatchObject({ code: 'code_unavailable', retryAfterMs: 1_000 });
-  expect((await status()).codeMissing).toBe(1);
-  await world.control.listen(world.layout);
-  await codeIsHere();
-  expect(await callSocket((await world.start(id)).path)).toMatchObject({ text: 'hello' });
-});
-
-test('a version that the journal lacks is not said to be missing before control was heard', async ({
-  expect,
-}) => {
-  world = await World.start({ slots: 1 });
-  await waitFor('the feed', async () => (await status()).feedRevision > 0);
-  await world.stopAgent();
-  await world.control.close();
-  const id = world.control.publish({ modules: [HELLO] });
-  await world.startAgent({ slots: 1 });
-  await expect(world.start(id)).rejects.toMatchObject({ code: 'code_unavailable' });
-  await world.control.listen(world.layout);
-  await codeIsHere();
-  expect(await callSocket((await world.start(id)).path)).toMatchObject({ text: 'hello' });
-  await expect(world.start(versionIdSchema.parse('default/never@1'))).rejects.toMatchObject({
-    code: 'version_not_found',
-  });
-});
-
-const status = () => world.peer.call('/v1/status', nodeStatusSchema);
-
-/** Of the version that was published second to the empty feed. */
-const codeIsHere = () =>
-  waitFor('the code to be here', async () => {
-    const { codeMissing, feedRevision } = await status();
-    return codeMissing === 0 && feedRevision === 2;
-  });

@@ -3,7 +3,7 @@
  * over their sockets.
  */
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
+import type { LogEntry } from '#shared/contracts/nodes.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type TestVersion } from '../testing/world.ts';
 
@@ -15,16 +15,9 @@ afterAll(() => world?.[Symbol.asyncDispose]());
 
 const HEADERS = { 'isoplane-request-id': 'own' };
 
-async function entries(name: string): Promise<LogEntry[]> {
-  return (await world.logs(name))
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => logEntrySchema.parse(JSON.parse(line)));
-}
-
 const said = (name: string, words: string): Promise<LogEntry> =>
   waitFor(`"${words}" in the log`, async () =>
-    (await entries(name)).find(({ message }) => message.includes(words)),
+    (await world.entries(name)).find(({ message }) => message.includes(words)),
   );
 
 async function run(

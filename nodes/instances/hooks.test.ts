@@ -2,12 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { z } from 'zod';
-import {
-  exitReportSchema,
-  logEntrySchema,
-  startReplySchema,
-  type LogEntry,
-} from '#shared/contracts/nodes.ts';
+import { exitReportSchema, startReplySchema, type LogEntry } from '#shared/contracts/nodes.ts';
 import { functionConfigSchema } from '#shared/contracts/config.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World, type SourceModule } from '../testing/world.ts';
@@ -28,17 +23,9 @@ const stop = (instanceId: string, graceMs: number): Promise<unknown> =>
 const exitOf = (instanceId: string): Promise<unknown> =>
   world.peer.call(`/v1/instances/${instanceId}/exit?waitMs=10000`, exitReportSchema);
 
-async function entries(functionName: string): Promise<LogEntry[]> {
-  const text = await world.logs(functionName);
-  return text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => logEntrySchema.parse(JSON.parse(line)));
-}
-
 const logged = (functionName: string, message: string): Promise<LogEntry> =>
   waitFor(`"${message}" in the log`, async () =>
-    (await entries(functionName)).find((entry) => entry.message.includes(message)),
+    (await world.entries(functionName)).find((entry) => entry.message.includes(message)),
   );
 
 describe('init', () => {
@@ -79,7 +66,8 @@ describe('init', () => {
     await waitFor(
       'all to wait',
       async () =>
-        (await entries('init-waits')).filter(({ message }) => message === 'waits').length === ids.length,
+        (await world.entries('init-waits')).filter(({ message }) => message === 'waits').length ===
+        ids.length,
     );
     const { path } = await world.run({ id: 'default/beside@1', modules: [main(SERVE)] });
     expect(await callSocket(path)).toMatchObject({ text: 'not ready' });
@@ -259,7 +247,7 @@ describe('preStop', () => {
     await stop(instanceId, 4_000);
     expect(await answer).toMatchObject({ text: 'done' });
     expect(await exitOf(instanceId)).toEqual({ ended: true, reason: 'stopped' });
-    const lines = (await entries('leave')).filter((entry) => entry.message === 'leaving now');
+    const lines = (await world.entries('leave')).filter((entry) => entry.message === 'leaving now');
     expect(lines.length).toBe(1);
   });
 
@@ -283,6 +271,8 @@ describe('preStop', () => {
     });
     await stop(instanceId, 0);
     expect(await exitOf(instanceId)).toEqual({ ended: true, reason: 'stopped' });
-    expect((await entries('leave-now')).filter((entry) => entry.message.includes('leaving'))).toEqual([]);
+    expect((await world.entries('leave-now')).filter((entry) => entry.message.includes('leaving'))).toEqual(
+      [],
+    );
   });
 });

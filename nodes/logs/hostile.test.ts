@@ -1,6 +1,6 @@
 /** Logs of functions that mean harm, and of those that only fail, from a real workerd to the store. */
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
+import type { LogEntry } from '#shared/contracts/nodes.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { callSocket, World } from '../testing/world.ts';
@@ -12,13 +12,6 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 const HEADERS = { 'isoplane-request-id': 'own' };
-
-async function entries(name: string): Promise<LogEntry[]> {
-  return (await world.logs(name))
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => logEntrySchema.parse(JSON.parse(line)));
-}
 
 /** Runs `body` in one request and waits for the line `last`, which it must log at its end. */
 async function logged(name: string, body: string, limits = {}): Promise<LogEntry[]> {
@@ -34,7 +27,7 @@ async function logged(name: string, body: string, limits = {}): Promise<LogEntry
   });
   expectAnswered((await callSocket(path, { headers: HEADERS })).text);
   return waitFor('the last line', async () => {
-    const all = await entries(name);
+    const all = await world.entries(name);
     return all.some(({ message }) => message === 'last') ? all : undefined;
   });
 }
@@ -159,7 +152,7 @@ test('the console and exceptions are heard when nearly every builtin was poisone
   });
   await callSocket(path, { headers: HEADERS }).catch(() => undefined);
   const all = await waitFor('the exception', async () => {
-    const found = await entries('venom');
+    const found = await world.entries('venom');
     return found.some(({ kind }) => kind === 'exception') ? found : undefined;
   });
   expect(all.filter(({ requestId }) => requestId === 'own').map(({ message }) => message)).toEqual([
@@ -200,7 +193,7 @@ describe('workerd formats each line with methods that user code can replace, who
       expect(text).not.toMatch(/~\w/);
       const name = `forger-${Object.values(FORGERS).indexOf(forger)}`;
       const all = await waitFor('the line', async () => {
-        const found = await entries(name);
+        const found = await world.entries(name);
         return found.length > 0 ? found : undefined;
       });
       expect(all.map(({ kind, message, requestId }) => [kind, message, requestId])).toEqual([
@@ -224,7 +217,7 @@ describe('workerd formats each line with methods that user code can replace, who
       ],
     });
     expectAnswered((await callSocket(path, { headers: HEADERS })).text);
-    expect(await entries('fixed')).toEqual([]);
+    expect(await world.entries('fixed')).toEqual([]);
   });
 });
 
@@ -269,7 +262,7 @@ test('the last words before a loop and a kill are kept', async ({ expect }) => {
   });
   await callSocket(path).catch(() => undefined);
   const all = await waitFor('the kill', async () => {
-    const found = await entries('words');
+    const found = await world.entries('words');
     return found.some(({ kind }) => kind === 'platform') ? found : undefined;
   });
   expect(all.map(({ message }) => message).slice(0, 2)).toEqual(['one', 'two']);

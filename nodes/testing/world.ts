@@ -10,13 +10,13 @@ import type { FeedLine, Runnable } from '#shared/contracts/feed.ts';
 import { functionConfigSchema, type FunctionConfigInput } from '#shared/contracts/config.ts';
 import { egressRulesOf } from '#shared/contracts/egress.ts';
 import type { ModuleType } from '#shared/contracts/modules.ts';
-import { startReplySchema, type StartReply } from '#shared/contracts/nodes.ts';
+import { logEntrySchema, startReplySchema, type LogEntry, type StartReply } from '#shared/contracts/nodes.ts';
 import { digestSchema, versionIdSchema, type VersionId } from '#shared/ids.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import { closeServer, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
-import { memoryLog, type LoggedLine } from '#shared/testing/fakes.ts';
+import { memoryLog, waitFor, type LoggedLine } from '#shared/testing/fakes.ts';
 import { tempFolder, type TempFolder } from '#shared/testing/temp.node.ts';
 import { problemResponse, PlatformError } from '#shared/errors.ts';
 import { startAgent } from '../plane.ts';
@@ -261,6 +261,14 @@ export class World implements AsyncDisposable {
       64_000_000,
     );
     return Buffer.from(bytes).toString('utf8');
+  }
+
+  /** Waits until there are `atLeast`. */
+  entries(functionName: string, atLeast = 0): Promise<LogEntry[]> {
+    return waitFor(`logs of ${functionName}`, async () => {
+      const lines = (await this.logs(functionName)).split('\n').filter((line) => line !== '');
+      return lines.length >= atLeast && lines.map((line) => logEntrySchema.parse(JSON.parse(line)));
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -108,9 +108,9 @@ const TESTS: Readonly<Record<keyof typeof LIMITS, AtBound>> = {
   memberDeadMs: [FEED, 'a consumer that died stops counting after a while'],
   planeSilentMsMax: ['cli/up/liveness.test.ts', 'finds a silent process at its bound'],
   feedBookmarkMs: [FEED, 'a bookmark comes every period'],
-  logEntryBytesMax: ['nodes/agent/agent.test.ts', 'one huge line is cut'],
+  logEntryBytesMax: ['nodes/agent/logs.test.ts', 'one huge line is cut'],
   logEntriesPerFunctionMax: ['nodes/logs/logs.test.ts', 'a ring keeps the newest entries'],
-  logBytesPerSecondMax: ['nodes/agent/agent.test.ts', 'a flood is bounded'],
+  logBytesPerSecondMax: ['nodes/agent/logs.test.ts', 'a flood is bounded'],
   usageReportMs: ['shared/usage/reporter.test.ts', 'sends what was counted since the last report'],
 };
 

@@ -3,22 +3,17 @@
  * deployed by the command to a running platform and read through its gateway, byte by byte.
  */
 import { createHash } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { request } from 'undici';
-import { z } from 'zod';
 import { tempProject } from '#cli/testing/temp-project.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import type { TempFolder } from '#shared/testing/temp.node.ts';
 import { isAlive } from '../support/proc.ts';
 import { hostOf, TestPlatform } from '../support/platform.ts';
-
-const PUBLIC = { auth: { mode: 'public' } };
-const config = (name: string, extra: object): string =>
-  JSON.stringify({ name, compatibilityDate: '2026-11-01', ...PUBLIC, ...extra });
+import { deploySite, getFile, siteConfig, type FileAsked, type Got } from '../support/sites.ts';
 
 /** Neither compressible nor the same anywhere: a byte that is missing or twice shows. */
 function noise(bytes: number): Uint8Array {
@@ -32,7 +27,7 @@ const BIG = noise(5 * 1024 * 1024 + 7);
 const SCRIPT = `// ${'a line that repeats itself. '.repeat(400)}\nexport const answer = 42;\n`;
 const PICTURE = noise(3_000);
 const SITE = {
-  'isoplane.jsonc': config('site', { assets: { directory: 'public', notFoundHandling: '404-page' } }),
+  'isoplane.jsonc': siteConfig('site', { assets: { directory: 'public', notFoundHandling: '404-page' } }),
   'public/index.html': '<h1>home</h1>\n',
   'public/about.html': '<h1>about</h1>\n',
   'public/404.html': '<h1>nothing here</h1>\n',
@@ -52,29 +47,10 @@ const SITE = {
   'public/node_modules/x/index.js': 'hidden',
 };
 
-interface Got {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly bytes: Buffer;
-  readonly text: string;
-}
-
 let platform: TestPlatform;
 let site: TempFolder;
 
-async function get(
-  name: string,
-  path: string,
-  headers: Readonly<Record<string, string>> = {},
-  method: 'GET' | 'HEAD' | 'POST' = 'GET',
-): Promise<Got> {
-  const answer = await request(`${platform.gatewayUrl}${path}`, {
-    method,
-    headers: { ...headers, host: hostOf(platform.gatewayUrl, name) },
-  });
-  const bytes = Buffer.from(await answer.body.arrayBuffer());
-  return { status: answer.statusCode, headers: answer.headers, bytes, text: bytes.toString() };
-}
+const get = (...asked: FileAsked): Promise<Got> => getFile(platform, ...asked);
 
 /** Without those of the moment and of the connection. */
 function ownHeaders({ headers }: Got): Got['headers'] {
@@ -82,22 +58,10 @@ function ownHeaders({ headers }: Got): Got['headers'] {
   return own;
 }
 
-const deployedSchema = z.object({
-  version: z.number(),
-  assets: z.object({ files: z.number(), uploaded: z.object({ files: z.number(), bytes: z.number() }) }),
-});
-
-async function deploy(folder: TempFolder): Promise<z.infer<typeof deployedSchema>> {
-  const result = await platform.cli(['--json', 'deploy', folder.path]);
-  if (result.code !== 0)
-    throw new Error(`deploy ended with ${result.code}\n${result.stdout}${result.stderr}`);
-  return deployedSchema.parse(result.json());
-}
-
 beforeAll(async () => {
   platform = await TestPlatform.start();
   site = await tempProject(SITE);
-  await deploy(site);
+  await deploySite(platform, site);
 }, 120_000);
 afterAll(async () => {
   await platform?.[Symbol.asyncDispose]();
@@ -293,83 +257,6 @@ describe('what was not meant to be served', () => {
       expect([location.host, (await get('site', location.pathname)).status]).toEqual(['site.test', 404]);
     }
     expect((await get('site', '/.well-known/security.txt')).status).toBe(200);
-  });
-});
-
-describe('who may read', () => {
-  const READER = {
-    'public/index.html': 'home',
-    'public/members/list.txt': 'names',
-    'public/open/a.txt': 'a',
-  };
-
-  test('is decided by path for files as for code', async ({ expect }) => {
-    await using folder = await tempProject({
-      ...READER,
-      'isoplane.jsonc': config('club', {
-        assets: { directory: 'public' },
-        authByPath: [{ path: '/members/*', auth: { mode: 'signed' } }],
-      }),
-    });
-    await deploy(folder);
-    expect((await get('club', '/')).status).toBe(200);
-    for (const path of ['/members/list.txt', '/members/nothing', '/%6dembers/list.txt']) {
-      const answer = await get('club', path);
-      expect([path, answer.status, answer.text.includes('names')]).toEqual([path, 401, false]);
-    }
-    const member = await platform.call('club', { path: '/members/list.txt', sign: true });
-    expect(member).toMatchObject({ status: 200, text: 'names' });
-    expect(member.headers['cache-control']).not.toContain('public');
-  });
-
-  test('is nobody without a key, but at the paths that are open', async ({ expect }) => {
-    await using folder = await tempProject({
-      ...READER,
-      'isoplane.jsonc': config('vault', {
-        auth: { mode: 'signed' },
-        assets: { directory: 'public' },
-        authByPath: [{ path: '/open/*', auth: { mode: 'public' } }],
-      }),
-    });
-    await deploy(folder);
-    expect((await get('vault', '/')).status).toBe(401);
-    // Nor does a refusal tell which files there are.
-    expect((await get('vault', '/nowhere')).status).toBe(401);
-    expect(await get('vault', '/open/a.txt')).toMatchObject({ status: 200, text: 'a' });
-    const owner = await platform.call('vault', { path: '/', sign: true });
-    expect(owner).toMatchObject({ status: 200, text: 'home' });
-    expect(owner.headers['cache-control']).toBe('private, max-age=0, must-revalidate');
-  });
-});
-
-describe('a deployment', { timeout: 120_000 }, () => {
-  test('uploads what changed, replaces the files at once, and is taken back by a rollback', async ({
-    expect,
-  }) => {
-    await using folder = await tempProject({
-      'isoplane.jsonc': config('changing', { assets: { directory: 'public' } }),
-      'public/index.html': 'the first',
-      'public/kept.txt': 'the same in both',
-      'public/copy.txt': 'the same in both',
-      'public/gone.txt': 'of the first alone',
-    });
-    expect((await deploy(folder)).assets).toMatchObject({ files: 4, uploaded: { files: 3 } });
-    expect((await deploy(folder)).assets).toMatchObject({ files: 4, uploaded: { files: 0, bytes: 0 } });
-    await writeFile(join(folder.path, 'public/index.html'), 'the second');
-    await rm(join(folder.path, 'public/gone.txt'));
-    const second = await deploy(folder);
-    expect(second).toMatchObject({ version: 2, assets: { files: 3, uploaded: { files: 1, bytes: 10 } } });
-    const seen = () =>
-      Promise.all(
-        ['/', '/kept.txt', '/gone.txt'].map(async (path) => {
-          const { status, text } = await get('changing', path);
-          return status === 200 ? text : status;
-        }),
-      );
-    expect(await seen()).toEqual(['the second', 'the same in both', 404]);
-    const rolled = await platform.cli(['rollback', 'changing']);
-    expect(rolled.code, rolled.stderr).toBe(0);
-    expect(await seen()).toEqual(['the first', 'the same in both', 'of the first alone']);
   });
 });
 
