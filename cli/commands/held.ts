@@ -1,3 +1,4 @@
+/** Versions that may not start, as a table for people. */
 import type { HeldView } from '#shared/contracts/api.ts';
 import { whenText } from '../output.ts';
 import { table } from '../table.ts';

@@ -1,3 +1,4 @@
+/** Who did something, by name. */
 import { keyViewSchema } from '#shared/contracts/access.ts';
 import type { ControlApi } from '../client/api.ts';
 

@@ -1,3 +1,4 @@
+/** Values that are piped to a command. */
 import process from 'node:process';
 import { usage } from './arguments.ts';
 

@@ -4,7 +4,6 @@ import process from 'node:process';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { forOperator, stopRequests } from '../up/command.ts';
-import { deferred } from '../up/deferred.ts';
 import { openBrowser } from './browser.ts';
 import { InspectorProxy } from './inspector.ts';
 import { listenToKeys, type Keys } from './keys.ts';
@@ -57,8 +56,8 @@ class Run {
   readonly #workspace: Workspace;
   readonly #report: Report;
   readonly #session: Session;
-  readonly #opened = deferred<DevPlatform>();
-  readonly #end = deferred<'quit' | Error>();
+  readonly #opened = Promise.withResolvers<DevPlatform>();
+  readonly #end = Promise.withResolvers<'quit' | Error>();
   #auth: AuthMode;
   #dev: DevPlatform | undefined;
   #inspector: InspectorProxy | undefined;

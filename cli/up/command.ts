@@ -9,7 +9,6 @@ import { ERRORS, PlatformError } from '#shared/errors.ts';
 import { CliError, describePlatformError, EXIT } from '../failure.ts';
 import { SAME_SIGNAL_MS } from '../interrupt.ts';
 import { millisecondsText, plain } from '../output.ts';
-import { deferred } from './deferred.ts';
 import type { PlaneEvent } from './plane-process.ts';
 import { checkSettings } from './settings.ts';
 import type { PlatformOptions } from './options.ts';
@@ -115,7 +114,7 @@ function capitalised(text: string): string {
 }
 
 export function stopRequests(): { readonly requested: Promise<'signal'> } {
-  const requested = deferred<'signal'>();
+  const requested = Promise.withResolvers<'signal'>();
   let firstMs: number | undefined;
   const onSignal = (): void => {
     const nowMs = performance.now();

@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { PlatformError } from '#shared/errors.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import type { Layout } from '#shared/runtime/layout.node.ts';
-import { deferred } from './deferred.ts';
 import { DEFAULTS, type PlatformOptions } from './options.ts';
 import { SupervisedPlane } from './plane-process.ts';
 import { planeMain, type PlaneName } from './planes.ts';
@@ -30,7 +29,7 @@ export class Starting {
   readonly #layout: Layout;
   readonly #options: PlatformOptions;
   readonly #planes: SupervisedPlane[] = [];
-  readonly #gaveUp = deferred<PlatformError>();
+  readonly #gaveUp = Promise.withResolvers<PlatformError>();
   #stopped: Promise<void> | undefined;
 
   constructor(layout: Layout, options: PlatformOptions) {

@@ -7,7 +7,6 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type SecureContext } from 'node:tls';
 import type { Timers } from '#shared/runtime/clock.ts';
-import { deferred } from './deferred.ts';
 import type { AddressPolicy } from './addresses.ts';
 import type { Names } from './names.ts';
 import { refusal } from './refusal.ts';
@@ -83,7 +82,9 @@ function openTcp(host: string, port: number, addresses: readonly string[]): Sock
 export function createDial(options: DialOptions): Dial {
   const { names, policy, timers, connectMsMax, secureContext } = options;
   return async ({ host, port, tls }, { rules, account }) => {
-    const timeout = deferred<never>();
+    const timeout = Promise.withResolvers<never>();
+    // It may come while nobody listens.
+    timeout.promise.catch(() => undefined);
     let current: Socket | undefined;
     let overdue = false;
     using _timer = timers.after(connectMsMax, () => {

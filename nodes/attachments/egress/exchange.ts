@@ -3,7 +3,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { errors, type Dispatcher } from 'undici';
 import { PlatformError } from '#shared/errors.ts';
-import { deferred } from './deferred.ts';
 import type { Connection } from './connections.ts';
 import { responseHeaders } from './headers.ts';
 import { refusal } from './refusal.ts';
@@ -80,7 +79,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #outgoing: ServerResponse;
   readonly #connection: Connection;
   readonly #options: ExchangeOptions;
-  readonly #ended = deferred<ExchangeEnd>();
+  readonly #ended = Promise.withResolvers<ExchangeEnd>();
   #controller: Dispatcher.DispatchController | undefined;
   #bodyBegun = false;
   readonly #onClose = (): void => this.#controller?.abort(new Error('the function has gone'));

@@ -6,7 +6,6 @@ import { Resolver } from 'node:dns/promises';
 import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import { SharedCache } from '#shared/shared-cache.ts';
 import type { Shares } from '#shared/shares.ts';
-import { deferred } from './deferred.ts';
 import { refusal } from './refusal.ts';
 
 export interface NameAnswer {
@@ -105,7 +104,9 @@ export class Names {
 
   async #ask(host: string, account: string): Promise<readonly string[]> {
     const { resolve, clock, timers } = this.#options;
-    const timeout = deferred<never>();
+    const timeout = Promise.withResolvers<never>();
+    // It may come while nobody listens.
+    timeout.promise.catch(() => undefined);
     using _timer = timers.after(LOOKUP_MS_MAX, () =>
       timeout.reject(refusal('egress_timeout', `the name ${host} could not be looked up in time`)),
     );

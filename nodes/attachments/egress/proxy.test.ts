@@ -11,7 +11,6 @@ import { memoryLog, standStill, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { listenAt } from '../listen.ts';
 import { httpTarget, tcpTarget, type Target } from '../../testing/targets.ts';
-import { deferred } from './deferred.ts';
 import { EgressHost, type EgressHostOptions } from './host.ts';
 import type { EgressTerms } from './kind.ts';
 import type { NameAnswer } from './names.ts';
@@ -225,7 +224,7 @@ test('a target that never finishes its TLS handshake, and a name that takes too 
     `GET https://${host}:${target.port}/ HTTP/1.1\r\nConnection: close\r\n\r\n`;
   expect(await p.say(one('a.b'))).toContain('isoplane-egress-error: egress_timeout');
   await waitFor('nothing to be open', () => target.sockets.size === 0 && p.host.open === 0);
-  const late = deferred<NameAnswer>();
+  const late = Promise.withResolvers<NameAnswer>();
   await using slow = await proxy({ connectMsMax: 150, resolve: () => late.promise });
   expect(await slow.say(one('slow.b'))).toContain('isoplane-egress-error: egress_timeout');
   late.resolve({ addresses: ['127.0.0.1'], ttlS: 60 });
