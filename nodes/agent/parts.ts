@@ -13,8 +13,8 @@ import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts
 import type { Log } from '#shared/runtime/log.ts';
 import { peerOf } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
-import { BindingHost } from '../attachments/host.ts';
-import type { BindingKind } from '../attachments/kind.ts';
+import { AttachmentHost } from '../attachments/host.ts';
+import type { AttachmentKind } from '../attachments/kind.ts';
 import { attachmentKinds } from '../attachments/kinds.ts';
 import type { KvData } from '../attachments/kv/kind.ts';
 import { ensureRpcHost } from '../attachments/services/rpc-host.ts';
@@ -56,7 +56,7 @@ export interface AgentOptions {
   /** Where KV lives. Default: a file under the data folder, which all nodes of the machine share. */
   readonly kv?: Partial<KvData>;
   /** Beside those of the platform. */
-  readonly kinds?: readonly BindingKind[];
+  readonly kinds?: readonly AttachmentKind[];
   readonly log: Log;
   /** Instances run with a debugger on a loopback port, which is told: for development without a sandbox. */
   readonly onInspectable?: (instance: { readonly versionId: VersionId; readonly port: number }) => void;
@@ -128,7 +128,7 @@ export interface Parts {
   readonly prefetch: Prefetch;
   /** Whether control is heard: its feed is silent when it hangs. */
   readonly link: { heard: boolean };
-  readonly bindings: BindingHost;
+  readonly bindings: AttachmentHost;
   readonly control: Peer;
   readonly scheduler: Peer;
 }
@@ -200,7 +200,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
     kinds,
   });
   const usage = new NodeUsage();
-  const bindings = new BindingHost({ kinds, log, clock: systemClock, timers: systemTimers });
+  const bindings = new AttachmentHost({ kinds, log, clock: systemClock, timers: systemTimers });
   return {
     options,
     sandbox,
@@ -249,7 +249,7 @@ async function fetchBlob(control: Peer, digest: Digest, timeoutMs: number): Prom
   }
 }
 
-async function openKinds(options: AgentOptions, rpcHost: string): Promise<readonly BindingKind[]> {
+async function openKinds(options: AgentOptions, rpcHost: string): Promise<readonly AttachmentKind[]> {
   const { layout, nodeId } = options;
   const folder = join(layout.dataDir, 'kv');
   await mkdir(folder, { recursive: true, mode: 0o700 });

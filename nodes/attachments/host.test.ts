@@ -7,10 +7,10 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { memoryLog, waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { callSocket } from '../testing/world.ts';
-import { BindingHost, type BindingHostOptions } from './host.ts';
-import type { BindingKind } from './kind.ts';
+import { AttachmentHost, type BindingHostOptions } from './host.ts';
+import type { AttachmentKind } from './kind.ts';
 
-const fragile: BindingKind = {
+const fragile: AttachmentKind = {
   name: 'fragile',
   thread: new URL('./testing/fragile.ts', import.meta.url),
   data: undefined,
@@ -34,7 +34,7 @@ const route = { kind: 'route', key: 'r1', value: null } as FeedItem;
 
 async function setUp(folder: string, options: Partial<BindingHostOptions> = {}) {
   const log = memoryLog();
-  const host = new BindingHost({
+  const host = new AttachmentHost({
     kinds: [fragile],
     log,
     clock: systemClock,
@@ -57,7 +57,7 @@ async function setUp(folder: string, options: Partial<BindingHostOptions> = {}) 
   return { host, log, slot, attach, ask, refused };
 }
 
-describe('BindingHost', () => {
+describe('AttachmentHost', () => {
   test('gives each binding a socket that stands for the instance, with the state of the feed', async ({
     expect,
   }) => {

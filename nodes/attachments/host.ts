@@ -9,16 +9,16 @@ import type { Clock, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
 import type { AttachedSlot, Attachment } from '../instances/attachment.ts';
-import type { BindingKind } from './kind.ts';
+import type { AttachmentKind } from './kind.ts';
 import { COMPLETE, type StateEntry } from './protocol.ts';
 import { bindingSocket } from '../slots/sockets.ts';
-import { BindingThread, type SpawnThread } from './thread.ts';
+import { AttachmentThread, type SpawnThread } from './thread.ts';
 
 /** Functions whose usage waits to be fetched; with more, the oldest are dropped. */
 const USAGE_FUNCTIONS_MAX = 10_000;
 
 export interface BindingHostOptions {
-  readonly kinds: readonly BindingKind[];
+  readonly kinds: readonly AttachmentKind[];
   readonly log: Log;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -28,12 +28,12 @@ export interface BindingHostOptions {
 }
 
 interface Served {
-  readonly kind: BindingKind;
-  readonly thread: BindingThread;
+  readonly kind: AttachmentKind;
+  readonly thread: AttachmentThread;
   readonly state: Map<string, unknown>;
 }
 
-export class BindingHost implements Attachment {
+export class AttachmentHost implements Attachment {
   readonly #served: readonly Served[];
   readonly #usageFunctionsMax: number;
   /** By function. */
@@ -45,7 +45,7 @@ export class BindingHost implements Attachment {
     this.#usageFunctionsMax = usageFunctionsMax ?? USAGE_FUNCTIONS_MAX;
     this.#served = kinds.map((kind) => {
       const state = new Map<string, unknown>();
-      const thread = new BindingThread({
+      const thread = new AttachmentThread({
         name: kind.name,
         entry: kind.thread,
         data: kind.data,
@@ -141,7 +141,7 @@ export class BindingHost implements Attachment {
 }
 
 function socketsOf(
-  { name, always, bound }: BindingKind,
+  { name, always, bound }: AttachmentKind,
   runnable: Runnable,
 ): readonly { readonly file: string; readonly target: unknown }[] {
   return [

@@ -28,7 +28,7 @@ interface BoundKind {
   target(binding: ResolvedBinding, runnable: Runnable): unknown;
 }
 
-export interface BindingKind {
+export interface AttachmentKind {
   /** Also of its bindings. */
   readonly name: string;
   /** Module that calls runThread(). */

@@ -6,9 +6,9 @@ import { test } from 'vitest';
 import { z } from 'zod';
 import { parseVersionId } from '#shared/ids.ts';
 import { callSocket, World } from '../testing/world.ts';
-import type { BindingKind } from './kind.ts';
+import type { AttachmentKind } from './kind.ts';
 
-const echo: BindingKind = {
+const echo: AttachmentKind = {
   name: 'echo',
   thread: new URL('./testing/echo.ts', import.meta.url),
   data: { comesUpMs: 0 },

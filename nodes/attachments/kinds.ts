@@ -2,7 +2,7 @@
 import { egressKind, type EgressSettings } from './egress/kind.ts';
 import { assetBindings, type AssetsData } from './assets/kind.ts';
 import { cacheBindings } from './cache/kind.ts';
-import type { BindingKind } from './kind.ts';
+import type { AttachmentKind } from './kind.ts';
 import { kvBindings, type KvData } from './kv/kind.ts';
 import { rateLimitBindings } from './rate-limits/kind.ts';
 import { serviceBindings, type ServicesData } from './services/kind.ts';
@@ -14,7 +14,12 @@ export interface KindSettings {
   readonly assets: AssetsData;
 }
 
-export const attachmentKinds = ({ egress, services, kv, assets }: KindSettings): readonly BindingKind[] => [
+export const attachmentKinds = ({
+  egress,
+  services,
+  kv,
+  assets,
+}: KindSettings): readonly AttachmentKind[] => [
   egressKind(egress),
   cacheBindings(),
   serviceBindings(services),

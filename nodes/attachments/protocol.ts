@@ -7,13 +7,13 @@ import type { LogLevel } from '#shared/runtime/log.ts';
 import type { SocketPlace } from './listen.ts';
 
 /** One listening socket: whoever connects to it is the instance, and may reach `target` and nothing else. */
-export interface BindingSocket<T = unknown> extends SocketPlace {
+export interface AttachmentSocket<T = unknown> extends SocketPlace {
   readonly instanceId: string;
   readonly target: T;
 }
 
 export type ToThread =
-  | { readonly type: 'attach'; readonly instanceId: string; readonly sockets: readonly BindingSocket[] }
+  | { readonly type: 'attach'; readonly instanceId: string; readonly sockets: readonly AttachmentSocket[] }
   | { readonly type: 'detach'; readonly instanceId: string }
   | { readonly type: 'state'; readonly entries: readonly StateEntry[] }
   | { readonly type: 'ask'; readonly id: number; readonly question: unknown }

@@ -7,11 +7,11 @@ import { systemTimers } from '#shared/runtime/clock.ts';
 import type { Log, LogLevel } from '#shared/runtime/log.ts';
 import type { UsageSource } from '#shared/usage/reporter.ts';
 import { closeNow, listenAt } from './listen.ts';
-import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
+import type { AttachmentSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
 
 export interface ThreadPart<T> {
   /** A server for one binding of one instance; it does not listen yet. */
-  serve(socket: BindingSocket<T>): Server;
+  serve(socket: AttachmentSocket<T>): Server;
   state?(entries: readonly StateEntry[]): void;
   /** The instance is gone; its servers are closed after this. */
   detached?(instanceId: string): void;
@@ -56,7 +56,7 @@ class Attached<T> {
     this.#part = part;
   }
 
-  async attach(instanceId: string, sockets: readonly BindingSocket<T>[]): Promise<void> {
+  async attach(instanceId: string, sockets: readonly AttachmentSocket<T>[]): Promise<void> {
     const servers = sockets.map((socket) => this.#part.serve(socket));
     this.#servers.set(instanceId, servers);
     for (const [index, server] of servers.entries()) {
@@ -111,7 +111,7 @@ export async function runThread<T>(
   port.on('message', (message: ToThread) => {
     switch (message.type) {
       case 'attach':
-        attached.attach(message.instanceId, message.sockets as readonly BindingSocket<T>[]).then(
+        attached.attach(message.instanceId, message.sockets as readonly AttachmentSocket<T>[]).then(
           () => send({ type: 'attached', instanceId: message.instanceId }),
           (thrown: unknown) =>
             send({ type: 'attached', instanceId: message.instanceId, problem: String(thrown) }),

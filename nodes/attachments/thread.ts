@@ -10,7 +10,7 @@ import { isErrorCode, PlatformError, type ErrorCode } from '#shared/errors.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
-import type { BindingSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
+import type { AttachmentSocket, FromThread, StateEntry, ToThread } from './protocol.ts';
 
 export type SpawnThread = (entry: URL, options: WorkerOptions) => Worker;
 
@@ -22,14 +22,14 @@ export interface ThreadOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly spawn?: SpawnThread;
-  /** Everything that {@link BindingThread.state} was told so far. */
+  /** Everything that {@link AttachmentThread.state} was told so far. */
   readonly snapshot: () => readonly StateEntry[];
   readonly onRefused: (instanceId: string, message: string, requestId: string | undefined) => void;
   readonly onUsage: (entries: readonly UsageEntry[]) => void;
 }
 
 interface Attaching {
-  readonly sockets: readonly BindingSocket[];
+  readonly sockets: readonly AttachmentSocket[];
   settle: ((problem: string | undefined) => void) | undefined;
 }
 
@@ -48,7 +48,7 @@ const STEADY_MS = 10_000;
 const ASKED_MAX = 256;
 const CLOSE_MS_MAX = 2_000;
 
-export class BindingThread {
+export class AttachmentThread {
   readonly #options: ThreadOptions;
   readonly #attached = new Map<string, Attaching>();
   readonly #asked = new Map<number, Asked>();
@@ -69,7 +69,7 @@ export class BindingThread {
   }
 
   /** Resolves when every socket listens, or the instance has ended: why it did is told by whoever starts it. */
-  attach(instanceId: string, sockets: readonly BindingSocket[]): Promise<void> {
+  attach(instanceId: string, sockets: readonly AttachmentSocket[]): Promise<void> {
     if (this.#closed) return Promise.reject(new PlatformError('internal', 'the bindings are closed'));
     return new Promise((resolve, reject) => {
       this.#attached.set(instanceId, {

@@ -3,7 +3,7 @@ import { SCHEME } from '#shared/contracts/invoke.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { parseVersionId } from '#shared/ids.ts';
-import type { BindingKind, DeclaredBinding } from '../attachments/kind.ts';
+import type { AttachmentKind, DeclaredBinding } from '../attachments/kind.ts';
 import type { OpenBinding } from '../code/open-secrets.ts';
 import { EVENTS_ENTRYPOINT, type EntryModules } from '../entry/pack.ts';
 import {
@@ -50,7 +50,7 @@ export interface BuildOptions {
   readonly secrets: readonly OpenBinding[];
   /** CONNECT target that begins RPC; user code must not know it (facts of workerd: it opens a raw session). */
   readonly rpcHost: string;
-  readonly kinds: readonly BindingKind[];
+  readonly kinds: readonly AttachmentKind[];
 }
 
 function bindingOf([name, value]: [string, unknown]): WorkerdBinding {

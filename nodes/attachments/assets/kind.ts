@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { servedAssetsSchema, type ServedAssets } from '#shared/contracts/assets.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import type { Address } from '#shared/contracts/address.ts';
-import { threadModule, type BindingKind } from '../kind.ts';
+import { threadModule, type AttachmentKind } from '../kind.ts';
 
 export interface AssetsTarget {
   readonly account: string;
@@ -17,7 +17,7 @@ export interface AssetsData {
   readonly controlAddress: Address;
 }
 
-export function assetBindings(data: AssetsData): BindingKind {
+export function assetBindings(data: AssetsData): AttachmentKind {
   return {
     name: 'assets',
     thread: threadModule('./assets/main'),

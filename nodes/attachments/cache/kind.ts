@@ -1,7 +1,7 @@
 /** `caches` of functions, as the agent plugs it in: each instance has one socket, whatever its code asks. */
 import { parseVersionId } from '#shared/ids.ts';
 import { CACHE_SOCKET } from '../../slots/sockets.ts';
-import { threadModule, type BindingKind } from '../kind.ts';
+import { threadModule, type AttachmentKind } from '../kind.ts';
 
 export interface CacheTarget {
   /** Whose share its entries are taken from. */
@@ -12,7 +12,7 @@ export interface CacheTarget {
 
 const CACHE = 'cache';
 
-export function cacheBindings(): BindingKind {
+export function cacheBindings(): AttachmentKind {
   return {
     name: CACHE,
     thread: threadModule('./cache/main'),

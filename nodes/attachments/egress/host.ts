@@ -9,7 +9,7 @@ import type { Log } from '#shared/runtime/log.ts';
 import { Shares } from '#shared/shares.ts';
 import { importKeyEncryptionKey } from '#shared/seal.ts';
 import type { UsageEntry } from '#shared/usage/reporter.ts';
-import { COMPLETE, type BindingSocket, type StateEntry } from '../protocol.ts';
+import { COMPLETE, type AttachmentSocket, type StateEntry } from '../protocol.ts';
 import type { Refused, ThreadPart } from '../run-thread.ts';
 import { addressPolicy } from './addresses.ts';
 import { createDial, type Dial } from './dial.ts';
@@ -79,7 +79,7 @@ export class EgressHost implements ThreadPart<EgressTerms> {
     return [...this.#slots.values()].reduce((sum, slot) => sum + slot.open, 0);
   }
 
-  serve({ instanceId, target }: BindingSocket<EgressTerms>): Server {
+  serve({ instanceId, target }: AttachmentSocket<EgressTerms>): Server {
     const { clock } = this.#options;
     const meter = new RefusalMeter(clock);
     const slot = new SlotProxy({

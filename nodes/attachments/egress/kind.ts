@@ -2,7 +2,7 @@
 import type { FunctionLimits } from '#shared/contracts/config.ts';
 import type { EgressRules } from '#shared/contracts/egress.ts';
 import type { VersionId } from '#shared/ids.ts';
-import { threadModule, type BindingKind } from '../kind.ts';
+import { threadModule, type AttachmentKind } from '../kind.ts';
 import { EGRESS_SOCKET } from '../../slots/sockets.ts';
 
 /** What an instance may reach, and how much of it. */
@@ -23,7 +23,7 @@ export interface EgressSettings {
   readonly nodeKeyFile: string;
 }
 
-export function egressKind(data: EgressSettings): BindingKind {
+export function egressKind(data: EgressSettings): AttachmentKind {
   return {
     name: 'egress',
     thread: threadModule('./egress/main'),

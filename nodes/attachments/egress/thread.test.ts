@@ -10,7 +10,7 @@ import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { memoryLog, waitFor, type LoggedLine } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { join } from 'node:path';
-import { BindingHost } from '../host.ts';
+import { AttachmentHost } from '../host.ts';
 import { httpTarget } from '../../testing/targets.ts';
 import { egressKind } from './kind.ts';
 
@@ -38,7 +38,7 @@ const statusOf = (socketPath: string, url: string, headers = {}): Promise<number
   });
 
 /** Taken with each call. The tests have one version. */
-function requestsOf(host: BindingHost): number {
+function requestsOf(host: AttachmentHost): number {
   let requests = 0;
   for (const { amounts } of host.takeUsage()) requests += amounts.egressRequests ?? 0;
   return requests;
@@ -47,7 +47,7 @@ function requestsOf(host: BindingHost): number {
 function open(allowPrivate: readonly string[]) {
   const workers: Worker[] = [];
   const lines: LoggedLine[] = [];
-  const host = new BindingHost({
+  const host = new AttachmentHost({
     kinds: [egressKind({ allowPrivate, dnsServers: [], extraCa: undefined, nodeKeyFile: '/nowhere' })],
     clock: systemClock,
     timers: systemTimers,

@@ -1,6 +1,6 @@
 /** KV bindings, as the agent plugs them in. */
 import { parseVersionId } from '#shared/ids.ts';
-import { threadModule, type BindingKind } from '../kind.ts';
+import { threadModule, type AttachmentKind } from '../kind.ts';
 
 export interface KvTarget {
   readonly namespaceId: string;
@@ -14,7 +14,7 @@ export interface KvData {
   readonly bytesMax: number;
 }
 
-export function kvBindings(data: KvData): BindingKind {
+export function kvBindings(data: KvData): AttachmentKind {
   return {
     name: 'kv',
     thread: threadModule('./kv/main'),

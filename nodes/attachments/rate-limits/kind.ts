@@ -2,10 +2,10 @@
 import { rateLimitTermsSchema } from '#shared/contracts/bindings.ts';
 import { parseVersionId } from '#shared/ids.ts';
 import { RATE_LIMIT } from '../../entry/pack.ts';
-import { threadModule, type BindingKind } from '../kind.ts';
+import { threadModule, type AttachmentKind } from '../kind.ts';
 import type { RateRule } from './windows.ts';
 
-export function rateLimitBindings(): BindingKind {
+export function rateLimitBindings(): AttachmentKind {
   return {
     name: 'rate-limit',
     thread: threadModule('./rate-limits/main'),

@@ -10,7 +10,7 @@ import type { ResponseWriter } from '#shared/http/writer.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { beside } from '#shared/runtime/transport.node.ts';
 import type { Shares } from '#shared/shares.ts';
-import type { BindingSocket } from '../protocol.ts';
+import type { AttachmentSocket } from '../protocol.ts';
 import type { Call, CallDepths } from './depth.ts';
 import type { CallerSessions } from './sessions.ts';
 import type { Resolved, ServiceTarget, Targets, TargetVersion } from './targets.ts';
@@ -26,7 +26,7 @@ export interface ServiceDeps extends CarryDeps, CarryTools {
   readonly rpcHost: string;
 }
 
-export type ServiceSocket = BindingSocket<ServiceTarget>;
+export type ServiceSocket = AttachmentSocket<ServiceTarget>;
 
 export const newRequestId = (): string => randomUUID();
 

@@ -3,7 +3,7 @@ import type { Address } from '#shared/contracts/address.ts';
 import { serviceTermsSchema } from '#shared/contracts/bindings.ts';
 import { SCHEME } from '#shared/contracts/invoke.ts';
 import { parseVersionId } from '#shared/ids.ts';
-import { threadModule, type BindingKind } from '../kind.ts';
+import { threadModule, type AttachmentKind } from '../kind.ts';
 import { serviceState, type ServiceTarget } from './targets.ts';
 
 export interface ServicesData {
@@ -12,7 +12,7 @@ export interface ServicesData {
   readonly rpcHost: string;
 }
 
-export function serviceBindings(data: ServicesData): BindingKind {
+export function serviceBindings(data: ServicesData): AttachmentKind {
   return {
     name: 'service',
     thread: threadModule('./services/main'),
