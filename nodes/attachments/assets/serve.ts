@@ -12,7 +12,6 @@ import { LIMITS } from '#shared/limits.ts';
 import { drain } from '../drain.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { AssetsTarget } from './kind.ts';
-import { drain } from '../drain.ts';
 
 export interface AssetServerDeps {
   readonly library: AssetLibrary;

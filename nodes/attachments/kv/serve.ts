@@ -30,7 +30,6 @@ import {
 import { bulkPieces, checkJson } from './bulk.ts';
 import type { Line } from './line.ts';
 import type { KvStore } from './store.ts';
-import { drain } from '../drain.ts';
 
 export interface KvServerDeps {
   readonly store: Pick<KvStore, 'get' | 'put' | 'delete' | 'list'>;

@@ -27,7 +27,6 @@ import { LIMITS } from '#shared/limits.ts';
 import { drain } from '../drain.ts';
 import { Calling, newRequestId, type Place, type ServiceDeps, type ServiceSocket } from './caller.ts';
 import type { TargetVersion } from './targets.ts';
-import { drain } from '../drain.ts';
 
 /** The scheme of the URL that the caller fetches, which workerd tells in a header. */
 const HTTPS = [SCHEME, 'https', FORWARDED_PROTO, 'https'] as const;
