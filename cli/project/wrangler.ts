@@ -128,9 +128,10 @@ export function asFunctionName(text: string): string {
   const name = text
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')
-    .replaceAll(/^[^a-z]+|-+$/g, '')
+    .replace(/^[^a-z]+/, '')
     .slice(0, 63)
-    .replace(/-+$/, '');
+    // No two stand beside each other any more.
+    .replace(/-$/, '');
   return name === '' ? 'worker' : name;
 }
 
