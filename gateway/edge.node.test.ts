@@ -1,5 +1,5 @@
 /** What stands between the wire and a function: one reading of the target, clients that are odd or far, bytes back. */
-import { createHash, generateKeyPairSync } from 'node:crypto';
+import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import { afterEach, describe, test } from 'vitest';
@@ -310,6 +310,32 @@ describe('a signature', () => {
       await gateway[Symbol.asyncDispose]();
     }
     harness = undefined;
+  });
+
+  test('does not reach the function either where a token of the caller stands elsewhere', async ({
+    expect,
+  }) => {
+    const x = pair.publicKey.export({ format: 'jwk' }).x ?? '';
+    const encoded = (part: unknown): string => toBase64Url(Buffer.from(JSON.stringify(part)));
+    const claims = { sub: 'ada', aud: 'a', exp: Math.floor(Date.now() / 1_000) + 60 };
+    const said = `${encoded({ alg: 'EdDSA', kid: 't' })}.${encoded(claims)}`;
+    const token = `${said}.${toBase64Url(sign(null, Buffer.from(said), pair.privateKey))}`;
+    const jwks = { keys: [{ kty: 'OKP' as const, crv: 'Ed25519', kid: 't', x }] };
+    const { gateway, seen } = await mirror([
+      ...functionItems('hello', { auth: { mode: 'jwt', audience: 'a', tokenQuery: 'token', jwks } }),
+      ...items('signed').slice(-1),
+    ]);
+    const signed = await lines('http://hello.localhost/');
+    await gateway.exchange(head(`GET /?token=${token}`, signed));
+    await gateway.exchange(
+      upgradeOf('/', [...signed, `Sec-WebSocket-Protocol: isoplane.bearer, ${token}, chat`]),
+    );
+    expect(
+      seen.map(({ url, headers }) => [url, headers['signature'], headers['sec-websocket-protocol']]),
+    ).toEqual([
+      ['/', undefined, undefined],
+      ['/', undefined, 'chat'],
+    ]);
   });
 });
 

@@ -213,6 +213,7 @@ function planOf(
 
 const SIGNATURE_HEADERS: ReadonlySet<string> = new Set(['signature', 'signature-input']);
 const SUBPROTOCOL_HEADER: ReadonlySet<string> = new Set(['sec-websocket-protocol']);
+const PROOF_HEADERS: ReadonlySet<string> = new Set([...SIGNATURE_HEADERS, ...SUBPROTOCOL_HEADER]);
 const SIGNATURE_HIDDEN = {
   requestDropped: SIGNATURE_HEADERS,
   query: undefined,
@@ -230,11 +231,13 @@ function hiding(
   requestHeaders: string[],
 ): Pick<ForwardPlan, 'requestDropped' | 'query' | 'subprotocol'> {
   const { hidden } = caller;
-  if (hidden?.kind === 'signature') return SIGNATURE_HIDDEN;
-  if (hidden?.kind === 'query') return { ...NOTHING_HIDDEN, query: hidden.query };
+  const isSigned = hidden?.kind === 'signature' || signingKeyIds(call).some(isOurKey);
+  const shown = isSigned ? SIGNATURE_HIDDEN : NOTHING_HIDDEN;
+  if (hidden?.kind === 'query') return { ...shown, query: hidden.query };
   if (hidden?.kind === 'subprotocol') {
     if (hidden.rest !== '') requestHeaders.push('sec-websocket-protocol', hidden.rest);
-    return { ...NOTHING_HIDDEN, requestDropped: SUBPROTOCOL_HEADER, subprotocol: BEARER_SUBPROTOCOL };
+    const requestDropped = isSigned ? PROOF_HEADERS : SUBPROTOCOL_HEADER;
+    return { ...shown, requestDropped, subprotocol: BEARER_SUBPROTOCOL };
   }
-  return signingKeyIds(call).some(isOurKey) ? SIGNATURE_HIDDEN : NOTHING_HIDDEN;
+  return shown;
 }
