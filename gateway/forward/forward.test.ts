@@ -48,6 +48,14 @@ describe('a client behind proxies', () => {
     );
   });
 
+  test.for(['shop.test:65536', 'a b', 'a/b'])(
+    'has the host of its request where a proxy says %j',
+    (host, { expect }) => {
+      const headers = { 'x-forwarded-for': '192.0.2.7', 'x-forwarded-host': host };
+      expect(from('10.0.0.1', headers)[2]).toBeUndefined();
+    },
+  );
+
   test('may be told by Forwarded instead, where the operator says so', ({ expect }) => {
     const standard = new TrustedProxies(['10.0.0.0/8'], 'forwarded');
     const read = (forwarded: string): unknown => standard.clientOf('10.0.0.1', ['Forwarded', forwarded]);

@@ -4,7 +4,7 @@
  */
 import { BlockList, isIP } from 'node:net';
 import { PlatformError } from '#shared/errors.ts';
-import { fieldOf } from '#shared/http/head.ts';
+import { fieldOf, isHost } from '#shared/http/head.ts';
 import type { ForwardedKind } from '../config.ts';
 
 export interface ClientFacts {
@@ -68,7 +68,11 @@ export class TrustedProxies {
     return {
       address: client,
       scheme: believed?.scheme?.toLowerCase() === 'https' ? 'https' : 'http',
-      host: believed?.host === '' ? undefined : believed?.host,
+      // What is no host could not be routed, nor read by the function.
+      host:
+        believed?.host !== undefined && believed.host !== '' && isHost(believed.host)
+          ? believed.host
+          : undefined,
     };
   }
 }

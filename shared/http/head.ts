@@ -18,6 +18,19 @@ const BAD_VALUE = /[\u0000-\u0008\u000a-\u001f\u007f]/;
 /** RFC 3986 section 3.2, without user information; an empty port is allowed. */
 const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\dA-Fa-f:.]+\])(?::\d{0,5})?$/;
 
+const PORT_MAX = 65_535;
+
+/** 0 where there is none. The functions' URL parser takes no larger one than there are. */
+function portOf(host: string): number {
+  const colon = host.lastIndexOf(':');
+  return colon < 0 || host.endsWith(']') ? 0 : Number(host.slice(colon + 1));
+}
+
+/** Whether a text may stand in a Host header. */
+export function isHost(text: string): boolean {
+  return HOST.test(text) && portOf(text) <= PORT_MAX;
+}
+
 interface Refusal {
   readonly code: ErrorCode;
   readonly reason: string;
@@ -102,7 +115,7 @@ function problemOf(singles: Singles, httpVersion: string): Refusal | undefined {
   const { hosts, host, lengths, codings, coding } = singles;
   if (hosts > 1) return { code: 'header_invalid', reason: 'more than one Host header' };
   if (hosts === 0 && httpVersion === '1.1') return { code: 'header_invalid', reason: 'no Host header' };
-  if (!HOST.test(host)) return { code: 'header_invalid', reason: 'the Host header is not a host' };
+  if (!isHost(host)) return { code: 'header_invalid', reason: 'the Host header is not a host' };
   if (singles.authorizations > 1)
     return { code: 'header_invalid', reason: 'more than one Authorization header' };
   if (lengths > 1 || codings > 1 || lengths + codings > 1)
