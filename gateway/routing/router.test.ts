@@ -79,6 +79,19 @@ describe('Router', () => {
     expect(second).toBeLessThan(260);
   });
 
+  test('remembers no header of a stranger that leads nowhere', ({ expect }) => {
+    const state = stateOf(functionItems('hello'));
+    const router = new Router({ state: () => state, baseDomain: 'fn.test', random: () => 0 });
+    for (let count = 0; count < 100; count += 1) {
+      router.lookup(`${'x'.repeat(30_000)}${count}.test`, targetOf('/'));
+      router.lookup(`nobody${count}.fn.test`, targetOf('/'));
+    }
+    expect(router.hostsRemembered).toBe(0);
+    for (const host of ['hello.fn.test', 'HELLO.fn.test.:65535', 'live--hello.fn.test'])
+      router.lookup(host, targetOf('/'));
+    expect(router.hostsRemembered).toBe(3);
+  });
+
   test('matches routes: exact before prefix, the longest prefix first, on segment borders', ({ expect }) => {
     const find = lookup([
       ...['all', 'api', 'users', 'exact'].flatMap((name) => functionItems(name)),

@@ -39,6 +39,8 @@ type Resolved = Exclude<Lookup, { kind: 'found' }> | { readonly kind: 'choices';
 
 /** Distinct Host headers that are remembered; clients choose them, so there is a bound. */
 const HOSTS_REMEMBERED_MAX = 4_096;
+/** The longest name (RFC 1035), its final dot and a port. */
+const HOST_LENGTH_MAX = 253 + '.:65535'.length;
 const NOT_FOUND = { kind: 'not_found' } as const;
 const AMBIGUOUS = { kind: 'ambiguous' } as const;
 
@@ -76,10 +78,20 @@ export class Router {
     let resolved = this.#byHost.get(hostHeader);
     if (resolved === undefined) {
       resolved = this.#resolveHost(hostHeader);
-      if (this.#byHost.size >= HOSTS_REMEMBERED_MAX) this.#byHost.clear();
-      this.#byHost.set(hostHeader, resolved);
+      this.#remember(hostHeader, resolved);
     }
     return this.#choose(resolved);
+  }
+
+  /** Whoever connects chooses the header: what leads nowhere, or is no name, is read anew each time. */
+  #remember(hostHeader: string, resolved: Resolved): void {
+    if (resolved.kind !== 'choices' || hostHeader.length > HOST_LENGTH_MAX) return;
+    if (this.#byHost.size >= HOSTS_REMEMBERED_MAX) this.#byHost.clear();
+    this.#byHost.set(hostHeader, resolved);
+  }
+
+  get hostsRemembered(): number {
+    return this.#byHost.size;
   }
 
   /** True when no host at or below the domain is the platform's or another account's: cookies may be set for it. */
