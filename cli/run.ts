@@ -27,7 +27,10 @@ export function run(load: () => Promise<Handler>): (...all: unknown[]) => Promis
       const issues = issuesOf(thrown);
       if (issues?.every(({ path }) => String(path[0]) in options) === true)
         throw refusedOptions(options, issues);
-      throw aboutFunction(await withGuess(thrown, context, args, options), args[0]);
+      throw aboutFunction(
+        await withGuess(thrown, { context, group: command.parent?.name(), args, options }),
+        args[0],
+      );
     }
   };
 }

@@ -12,7 +12,12 @@ const GUESS_TIMEOUT_MS = 3_000;
 interface Place {
   /** What it is, for `There is no … NAME.` */
   readonly what: string;
-  readonly typed: (args: readonly string[], options: Readonly<Record<string, unknown>>) => unknown;
+  /** @param group - that the command belongs to. */
+  readonly typed: (
+    args: readonly string[],
+    options: Readonly<Record<string, unknown>>,
+    group: string | undefined,
+  ) => unknown;
   /** Path of what exists; undefined where there is no list for the caller. */
   readonly list: (args: readonly string[], options: Readonly<Record<string, unknown>>) => string | undefined;
 }
@@ -42,21 +47,29 @@ const PLACES: Partial<Record<ErrorCode, Place>> = {
         ? `/functions/${options['function']}/secrets?limit=200`
         : '/secrets?limit=200',
   },
-  account_not_found: { what: 'account', typed: (args) => args[0], list: () => undefined },
+  account_not_found: {
+    what: 'account',
+    // Elsewhere the first argument is another name.
+    typed: (args, options, group) => (group === 'accounts' ? args[0] : options['account']),
+    list: () => undefined,
+  },
 };
 
+export interface Typed {
+  readonly context: Context;
+  /** `accounts` of `accounts delete`. */
+  readonly group: string | undefined;
+  readonly args: readonly string[];
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
 /** The same failure, with the name that is not there in its detail, and the one that was meant when there is one. */
-export async function withGuess(
-  thrown: unknown,
-  context: Context,
-  args: readonly string[],
-  options: Readonly<Record<string, unknown>>,
-): Promise<unknown> {
+export async function withGuess(thrown: unknown, { context, group, args, options }: Typed): Promise<unknown> {
   // Who knew better has already guessed.
   if (!(thrown instanceof PlatformError) || thrown.publicDetail?.includes('Did you mean') === true)
     return thrown;
   const place = PLACES[thrown.code];
-  const typed = place?.typed(args, options);
+  const typed = place?.typed(args, { ...context.options, ...options }, group);
   if (place === undefined || typeof typed !== 'string') return thrown;
   const absent = thrown.publicDetail === undefined ? [`There is no ${place.what} ${typed}.`] : [];
   const guess = await guessFor(typed, context, place.list(args, options));

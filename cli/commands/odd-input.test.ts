@@ -34,6 +34,8 @@ const LOCAL: readonly Case[] = [
 ];
 
 const REMOTE: readonly (readonly [string, Case])[] = [
+  ['account_not_found', [['logs', 'nope', '--account', 'nobody'], 1, /There is no account nobody/]],
+  ['account_not_found', [['accounts', 'ceilings', 'nope'], 1, /There is no account nope/]],
   ['function_not_found', [['rollback', 'nope'], 1, /There is no such function[\s\S]*no function nope/]],
   ['no_previous_version', [['rollback', 'hello'], 1, /isoplane rollback hello --to N/]],
   ['version_not_found', [['rollback', 'hello', '--to', '9'], 1, /isoplane versions hello/]],

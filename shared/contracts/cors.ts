@@ -37,9 +37,13 @@ export const corsSchema = z
     /** How long a browser may remember the answer to a preflight, in ms. */
     maxAgeMs: z.number().int().min(0).max(MAX_AGE_MS_MAX).default(MAX_AGE_MS_DEFAULT),
   })
-  .refine(({ origins, credentials }) => !(credentials && origins.includes('*')), {
-    path: ['origins'],
-    message: 'with credentials each origin must be named: * would let every page act for its visitors',
-  });
+  .refine(
+    ({ origins, credentials }) => !(credentials && (origins.includes('*') || origins.includes('null'))),
+    {
+      path: ['origins'],
+      message:
+        'with credentials each origin must be named: * and null (any sandboxed frame) would let every page act for its visitors',
+    },
+  );
 
 export type Cors = z.infer<typeof corsSchema>;
