@@ -152,10 +152,17 @@ function causes(error: Error): string[] {
   return error.cause instanceof Error ? [...lines, 'caused by:', ...causes(error.cause)] : lines;
 }
 
-/** Text from the platform may carry what a function printed: it must not be able to drive the terminal. */
-export function plain(text: string): string {
+/** Control characters but tab and line feed; what turns the direction of text, or breaks a line elsewhere. */
+const UNSEEN =
   // oxlint-disable-next-line no-control-regex -- control characters are exactly what is removed
-  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '\u{fffd}');
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/**
+ * Text from the platform may carry what a function printed: it must not be able to drive the terminal, nor to show
+ * another text than it is.
+ */
+export function plain(text: string): string {
+  return text.replaceAll(UNSEEN, '\u{fffd}');
 }
 
 function renderFailure(failure: Described): string {

@@ -52,12 +52,25 @@ export function entryText(entry: LogEntry): string {
   const request = entry.requestId === undefined ? '' : ` ${entry.requestId.slice(0, 8)}`;
   const kind = entry.kind === 'console' ? '' : `${entry.kind} `;
   const lines = [
-    `${colors.dim(`${time} ${version}${plain(request)}`)} ${PAINT[entry.level](`${entry.level.padEnd(5)} ${kind}${plain(entry.message)}`)}`,
+    `${colors.dim(`${time} ${version}${plain(request)}`)} ${PAINT[entry.level](`${entry.level.padEnd(5)} ${kind}${plain(continued(entry.message))}`)}`,
   ];
-  if (entry.stack !== undefined) lines.push(colors.dim(plain(withoutMessage(entry.stack, entry.message))));
+  if (entry.stack !== undefined)
+    lines.push(colors.dim(plain(indented(withoutMessage(entry.stack, entry.message)))));
   if (entry.dropped !== undefined && entry.dropped > 0)
     lines.unshift(colors.yellow(`… ${entry.dropped} entries lost before this one`));
   return lines.filter((line) => line !== '').join('\n');
+}
+
+const INDENT = '    ';
+
+/** No line of an entry but its first begins where entries begin: what a function prints looks like no other entry. */
+function continued(text: string): string {
+  return text.replaceAll(/\r\n|\n/g, `\n${INDENT}`);
+}
+
+/** Frames of a stack are indented already. */
+function indented(text: string): string {
+  return text.replaceAll(/^(?=[^ \n]| {1,3}(?! ))/gm, INDENT);
 }
 
 /** A stack usually starts with its message, which was just shown. */
