@@ -341,4 +341,22 @@ describe('isoplane accounts ceilings', () => {
     const options = ceilings?.options.map((option) => option.attributeName()) ?? [];
     expect(Object.keys(ceilingsSchema.shape).filter((name) => !options.includes(name))).toEqual([]);
   });
+
+  test('shows what the account keeps of what it may keep, and accounts list what each keeps', async ({
+    expect,
+  }) => {
+    const stored = { codeBytes: 3 * 1_048_576, assetBytes: 2_048 };
+    const items = [
+      { name: 'acme', createdAt: NOW, ceilings: { codeBytes: 10 * 1_048_576 }, stored },
+      { name: 'older', createdAt: NOW },
+    ];
+    await using control = await fakeControl(() => ({ body: { items } }));
+    const run = (...args: string[]) => isoplane([...args, '--data', control.dataDir]);
+    expect((await run('accounts', 'ceilings', 'acme')).stdout).toBe(
+      'acme: ceilings codeBytes 10485760\nkeeps 3.0 MiB of 10.0 MiB of code, 2.0 KiB of 4.0 GiB of static assets\n',
+    );
+    // A control plane from before tells nothing.
+    expect((await run('accounts', 'ceilings', 'older')).stdout).toBe('older: ceilings none\n');
+    expect((await run('accounts', 'list')).stdout).toMatch(/acme +3\.0 MiB +2\.0 KiB/);
+  });
 });
