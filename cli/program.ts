@@ -234,6 +234,12 @@ function addPlatformCommands(program: Command): void {
       ).env('ISOPLANE_DATABASE_URL'),
     )
     .addOption(
+      new Option(
+        '--blobs <url>',
+        'bucket for code and files, s3://BUCKET?endpoint=URL&region=NAME; its keys are ISOPLANE_BLOBS_ACCESS_KEY_ID and ISOPLANE_BLOBS_SECRET_ACCESS_KEY',
+      ).env('ISOPLANE_BLOBS_URL'),
+    )
+    .addOption(
       new Option('--base-domain <domain>', 'functions answer at NAME.DOMAIN')
         .default('localhost')
         .env('ISOPLANE_BASE_DOMAIN'),

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { nameSchema } from '#shared/ids.ts';
 import { libsqlUrlSchema } from '#shared/libsql/url.ts';
+import { bucketUrlSchema } from './blobs/url.ts';
 
 export const controlEnvironmentSchema = z.object({
   /** Folder of the database, blobs and keys. */
@@ -37,6 +38,14 @@ export const controlEnvironmentSchema = z.object({
   ISOPLANE_DATABASE_TOKEN: z.string().min(1).optional(),
   /** File that holds the token. */
   ISOPLANE_DATABASE_TOKEN_FILE: z.string().min(1).optional(),
+  /**
+   * Bucket for code and files, `s3://BUCKET/PREFIX?endpoint=URL&region=NAME`. Default: folders of the data folder.
+   */
+  ISOPLANE_BLOBS_URL: bucketUrlSchema.optional(),
+  ISOPLANE_BLOBS_ACCESS_KEY_ID: z.string().min(1).optional(),
+  ISOPLANE_BLOBS_SECRET_ACCESS_KEY: z.string().min(1).optional(),
+  /** File that holds the secret. */
+  ISOPLANE_BLOBS_SECRET_ACCESS_KEY_FILE: z.string().min(1).optional(),
   /** Functions answer at FUNCTION.BASE and FUNCTION.ACCOUNT.BASE; routes may not stand in front of them. */
   ISOPLANE_BASE_DOMAIN: z.string().min(1).max(200).toLowerCase().default('localhost'),
 });

@@ -1,5 +1,5 @@
 /**
- * A control plane that may have to wait for its database. A platform that was in use starts without it, so that
+ * A control plane that may have to wait for its database or its bucket. A platform that was in use starts without it, so that
  * gateways, schedulers and nodes go on with what they have, and callers hear why nothing can be changed.
  */
 import { PlatformError, problemResponse } from '#shared/errors.ts';
@@ -29,7 +29,12 @@ export interface OpeningOptions {
 const AGAIN_MS = 1_000;
 const RETRY_AFTER_MS = 2_000;
 /** Passes by itself, or by what an operator does elsewhere. */
-const AWAY: ReadonlySet<string> = new Set(['database_unreachable', 'database_refused']);
+const AWAY: ReadonlySet<string> = new Set([
+  'database_unreachable',
+  'database_refused',
+  'blobs_unreachable',
+  'blobs_refused',
+]);
 
 export class Opening implements AsyncDisposable {
   readonly #options: OpeningOptions;

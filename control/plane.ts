@@ -20,6 +20,8 @@ import { createControl } from './app.ts';
 import { AssetStore } from './assets/store.ts';
 import { Authenticator } from './auth/authenticate.ts';
 import { keepBlobsClean } from './blobs/clean.ts';
+import { Bucket, type BucketOptions } from './blobs/bucket.ts';
+import { BucketMedium, claimBucket } from './blobs/s3.ts';
 import { BlobStore } from './blobs/store.ts';
 import { ensureOwner, loadKeyEncryptionKey, readCluster, writeCluster } from './bootstrap.ts';
 import { Database } from './db/database.ts';
@@ -87,6 +89,8 @@ async function readGatewayUrl(path: string): Promise<string | undefined> {
   }
 }
 
+export type BucketSettings = Omit<BucketOptions, 'random' | 'timeoutMs'>;
+
 /** The settings of a database that is on a server. */
 interface DatabaseSettings {
   readonly url: string;
@@ -115,6 +119,26 @@ async function openDatabase(
   return db;
 }
 
+/** Code, and files. Only what is being uploaded lies in folders when there is a bucket. */
+async function openStores(
+  { layout, bucket: settings, log }: ControlPlaneOptions,
+  db: Database,
+  isInUse: boolean,
+): Promise<{ readonly blobs: BlobStore; readonly assets: AssetStore }> {
+  const all = { folder: layout.assets, db, clock: systemClock, log };
+  if (settings === undefined)
+    return { blobs: await BlobStore.open(layout.blobs), assets: new AssetStore(all) };
+  const bucket = new Bucket({ ...settings, random: Math.random });
+  await claimBucket(bucket, db.cluster, isInUse);
+  return {
+    blobs: await BlobStore.open(layout.blobs, { medium: new BucketMedium(bucket, 'blobs/') }),
+    assets: new AssetStore({
+      ...all,
+      mediumOf: (account) => new BucketMedium(bucket, `assets/${account}/`),
+    }),
+  };
+}
+
 export interface ControlPlaneOptions {
   readonly layout: Layout;
   readonly host: string;
@@ -127,6 +151,8 @@ export interface ControlPlaneOptions {
   readonly baseDomain: string;
   /** undefined: a file of the data folder. */
   readonly database?: DatabaseSettings | undefined;
+  /** undefined: folders of the data folder. */
+  readonly bucket?: BucketSettings | undefined;
   readonly log: Log;
   /** Signatures that are not younger are refused. Wall time, ms since the epoch. */
   readonly startedMs: number;
@@ -140,7 +166,7 @@ async function openWhole(options: ControlPlaneOptions, isInUse: boolean, port: (
   const timers = systemTimers;
   const db = await openDatabase(options, isInUse);
   opened.defer(() => db.close());
-  const blobs = await BlobStore.open(layout.blobs);
+  const { blobs, assets } = await openStores(options, db, isInUse);
   const kek = await loadKeyEncryptionKey(layout.keyEncryptionKey);
   const nodeKey = await loadKeyEncryptionKey(layout.nodeKey);
   await ensureOwner(layout, db, kek, log);
@@ -157,7 +183,7 @@ async function openWhole(options: ControlPlaneOptions, isInUse: boolean, port: (
   const deps: ApiDeps = {
     db,
     blobs,
-    assets: new AssetStore({ folder: layout.assets, db, clock, log }),
+    assets,
     nodes,
     log,
     kek,

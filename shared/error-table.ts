@@ -354,6 +354,30 @@ export const ERRORS = {
     retry: 'never',
     message: 'The database is damaged. Restore it from a backup.',
   },
+  blobs_unreachable: {
+    status: 503,
+    retry: 'later',
+    message:
+      'The store of the platform for code and files does not answer. Nothing was changed; retry shortly.',
+  },
+  blobs_refused: {
+    status: 503,
+    retry: 'later',
+    message:
+      'The store of the platform for code and files does not let it in. Its operator must mend that; what is deployed goes on.',
+  },
+  blobs_missing: {
+    status: 503,
+    retry: 'never',
+    message:
+      'The store of the platform for code and files is not there. Its operator must name the right one.',
+  },
+  blobs_foreign: {
+    status: 503,
+    retry: 'never',
+    message:
+      'The store for code and files belongs to another platform. The operator must name the right one.',
+  },
   blob_corrupt: {
     status: 500,
     retry: 'never',

@@ -20,6 +20,7 @@ const optionsSchema = z.object({
   controlHost: z.string(),
   controlPort: z.number(),
   database: z.string().optional(),
+  blobs: z.string().optional(),
   baseDomain: z.string(),
   gateways: z.number(),
   slots: z.number().optional(),
@@ -35,7 +36,10 @@ export async function up(
   given: Record<string, unknown>,
 ): Promise<number> {
   const options = optionsSchema.parse(given);
-  checkSettings({ ...process.env, ISOPLANE_DATABASE_URL: options.database }, 'up');
+  checkSettings(
+    { ...process.env, ISOPLANE_DATABASE_URL: options.database, ISOPLANE_BLOBS_URL: options.blobs },
+    'up',
+  );
   const { output } = context;
   // A log file on a full disk, or a reader that went away, ends no platform.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
@@ -60,6 +64,7 @@ export async function up(
         controlPort: options.controlPort,
         baseDomain: options.baseDomain,
         ...(options.database === undefined ? {} : { database: options.database }),
+        ...(options.blobs === undefined ? {} : { blobs: options.blobs }),
         gateways: options.gateways,
         sandbox: options.sandbox,
         ...(options.slots === undefined ? {} : { slots: options.slots }),

@@ -18,6 +18,8 @@ export interface PlatformOptions {
   readonly baseDomain?: string;
   /** libSQL server of the control plane; undefined: a file in the data folder. */
   readonly database?: string;
+  /** Bucket for code and files; undefined: folders of the data folder. */
+  readonly blobs?: string;
   /** Addresses that functions may reach though they are not public: CIDR ranges or `address:port`; for tests. */
   readonly egressAllowPrivate?: readonly string[];
   /** Further settings of planes (settings.ts); each plane is given its own. */

@@ -48,6 +48,7 @@ export class Starting {
       ISOPLANE_CONTROL_PORT: String(options.controlPort ?? DEFAULTS.controlPort),
       ISOPLANE_NODE_IDS: NODE_ID,
       ...(options.database === undefined ? {} : { ISOPLANE_DATABASE_URL: options.database }),
+      ...(options.blobs === undefined ? {} : { ISOPLANE_BLOBS_URL: options.blobs }),
     });
     const scheduler = this.#plane('scheduler', 'scheduler', {});
     const node = this.#plane('node', 'node', {

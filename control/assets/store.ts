@@ -9,7 +9,9 @@ import type { AccountName, Digest } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import type { Clock } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
-import { BlobStore, type Disk } from '../blobs/store.ts';
+import type { Disk } from '../blobs/files.ts';
+import type { BlobMedium } from '../blobs/medium.ts';
+import { BlobStore } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
 import {
   assetBytesOf,
@@ -28,6 +30,8 @@ export interface AssetStoreOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly disk?: Disk;
+  /** Instead of the folder. */
+  readonly mediumOf?: (account: AccountName) => BlobMedium;
 }
 
 export interface AssetBlob {
@@ -48,10 +52,13 @@ export class AssetStore {
   }
 
   #of(account: AccountName): Promise<BlobStore> {
-    const { folder, disk } = this.#options;
+    const { folder, disk, mediumOf } = this.#options;
     let store = this.#stores.get(account);
     if (store === undefined) {
-      store = BlobStore.open(join(folder, account), disk);
+      store = BlobStore.open(join(folder, account), {
+        ...(disk === undefined ? {} : { disk }),
+        ...(mediumOf === undefined ? {} : { medium: mediumOf(account) }),
+      });
       this.#stores.set(account, store);
       store.catch(() => this.#stores.delete(account));
     }
@@ -69,13 +76,13 @@ export class AssetStore {
     if (added > 0) await this.#makeRoom(account, added);
     await using lease = (await this.#of(account)).lease();
     for (const blob of blobs) await lease.put(blob.digest, await blob.read());
-    await db.write(async (tx) => {
+    const committed = db.write(async (tx) => {
       const more = await bytesAdded(tx.orm, account, blobs);
       const room = await roomOf(tx.orm, account);
       if (more > 0 && room.used + more > room.most) throw full(account, room);
       await recordAssets(tx, account, blobs);
     });
-    lease.keep();
+    await lease.keepWhen(committed);
   }
 
   /**

@@ -3,7 +3,7 @@ import { describe, test } from 'vitest';
 import { writeFile } from 'node:fs/promises';
 import { PlatformError, type Problem } from '#shared/errors.ts';
 import { LIMITS } from '#shared/limits.ts';
-import { realDisk, type Disk } from '../blobs/store.ts';
+import { realDisk, type Disk } from '../blobs/files.ts';
 import { sha256 } from '../blobs/store.ts';
 import {
   multipart,

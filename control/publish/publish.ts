@@ -292,8 +292,8 @@ export async function publishVersion(
   const whole = withEntrypoints(content, started?.exports);
   const blobs = [...plan.modules, ...upload.maps];
   const wanting = { content: whole, metadata, actor: by, files, blobs };
-  const reply = await deps.db.write((tx) => withinCodeBytes(tx, ref.account, () => commit(tx, ref, wanting)));
-  lease.keep();
+  const committed = deps.db.write((tx) => withinCodeBytes(tx, ref.account, () => commit(tx, ref, wanting)));
+  const reply = await lease.keepWhen(committed);
   const warnings = [...lowered.warnings, ...exportWarnings(started?.exports)];
   return {
     ...reply,
@@ -319,9 +319,10 @@ export async function publishLayer(
   await deps.trials.run(ref.account, signal, () => store(lease, upload.modules));
   const { modules, identity } = planned.plan;
   const content = { digest: digestOf(identity), modules, message: metadata.message };
-  const { row, created } = await deps.db.write((tx) =>
-    withinCodeBytes(tx, ref.account, () => insertLayerVersion(tx, ref, content, by.keyId)),
+  const { row, created } = await lease.keepWhen(
+    deps.db.write((tx) =>
+      withinCodeBytes(tx, ref.account, () => insertLayerVersion(tx, ref, content, by.keyId)),
+    ),
   );
-  lease.keep();
   return { ...layerVersionView(row), created };
 }

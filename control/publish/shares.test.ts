@@ -170,7 +170,7 @@ describe('blobs', () => {
     await using w = await world();
     const lease = w.deps.blobs.lease();
     await lease.put(sha256(bytes('x')), bytes('x'));
-    lease.keep();
+    await lease.keepWhen(Promise.resolve());
     await lease[Symbol.asyncDispose]();
     await cleanBlobs(w.deps);
     expect(await blobs(w)).toEqual([sha256(bytes('x'))]);

@@ -24,7 +24,8 @@ import { createControl } from '../app.ts';
 import { AssetStore } from '../assets/store.ts';
 import { Authenticator } from '../auth/authenticate.ts';
 import { makeKey } from '../auth/keys.ts';
-import { BlobStore, realDisk, type Disk } from '../blobs/store.ts';
+import { realDisk, type Disk } from '../blobs/files.ts';
+import { BlobStore } from '../blobs/store.ts';
 import { ensureOwner } from '../bootstrap.ts';
 import { createAccount, findAccount } from '../db/accounts.ts';
 import { Database, type DatabaseOptions } from '../db/database.ts';
@@ -328,7 +329,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     randomId: () => crypto.randomUUID(),
     ...options.database,
   });
-  const blobs = await BlobStore.open(join(folder, 'blobs'), options.disk ?? realDisk);
+  const blobs = await BlobStore.open(join(folder, 'blobs'), { disk: options.disk ?? realDisk });
   const assets = new AssetStore({
     folder: join(folder, 'assets'),
     db,

@@ -13,6 +13,8 @@ const REQUESTS = 'test/e2e/bad-requests.test.ts';
 const CODE = 'test/e2e/bad-code.test.ts';
 const EGRESS = 'nodes/attachments/egress/egress.test.ts';
 const PROXY = 'nodes/attachments/egress/proxy.test.ts';
+const DATABASE = 'control/db/engine.server.test.ts';
+const BUCKET = 'control/blobs/bucket.test.ts';
 const DURABILITY = 'test/e2e/durability.test.ts';
 
 const COVERED: readonly (readonly [item: string, file: string, test: string])[] = [
@@ -97,6 +99,28 @@ const COVERED: readonly (readonly [item: string, file: string, test: string])[] 
     'clock jumping back',
     'shared/signatures/signatures.test.ts',
     'never accepts a replay after the clock jumped back',
+  ],
+  [
+    'database of another platform',
+    DATABASE,
+    'with the database of another platform is refused and left as it is',
+  ],
+  [
+    'two control planes on one database',
+    DATABASE,
+    'is written by the control plane that opened it last; the other one reads, and says why',
+  ],
+  ['database server with an older state', DATABASE, 'that came back with an older state is not written on'],
+  [
+    'database server that answers nothing',
+    DATABASE,
+    'that accepts calls and answers none is given up in time, and used again when it answers',
+  ],
+  ['bucket of another platform', BUCKET, 'belongs to the platform that began on it'],
+  [
+    'bucket that is not there',
+    BUCKET,
+    'that is not there is missing, and one that was in use is not begun anew',
   ],
 ];
 
