@@ -9,7 +9,7 @@ import { readHead } from '#shared/http/head.ts';
 import { createStrictServer, listenOn, type StrictServer } from '#shared/http/strict-server.node.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
 import { diskRoom } from '#shared/runtime/disk.node.ts';
-import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, ensureStateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { Shares } from '#shared/shares.ts';
@@ -222,8 +222,8 @@ const newRequestId = (): string => crypto.randomUUID();
 export async function startControl(options: ControlPlaneOptions): Promise<RunningPlane> {
   const { layout, host } = options;
   await using opened = new AsyncDisposableStack();
-  for (const folder of [layout.dataDir, layout.runDir, layout.blobs, layout.assets])
-    await ensurePrivateFolder(folder);
+  await ensureStateFolder(layout.dataDir);
+  for (const folder of [layout.runDir, layout.blobs, layout.assets]) await ensurePrivateFolder(folder);
   let { port } = options;
   const opening = opened.use(
     new Opening({

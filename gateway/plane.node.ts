@@ -14,7 +14,7 @@ import { FeedState } from '#shared/feed/state.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { importKeyEncryptionKey, secretUnavailable, type KeyEncryptionKey } from '#shared/seal.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
-import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, ensureStateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
@@ -77,7 +77,8 @@ export interface GatewayPlane extends RunningPlane {
 export async function startGateway(options: GatewayPlaneOptions): Promise<GatewayPlane> {
   const { layout, gatewayId, log } = options;
   const journalPath = layout.gatewaySnapshot(gatewayId);
-  for (const folder of [layout.dataDir, dirname(journalPath)]) await ensurePrivateFolder(folder);
+  await ensureStateFolder(layout.dataDir);
+  await ensurePrivateFolder(dirname(journalPath));
 
   const scheduler = createSchedulerClient({
     address: layout.sockets.scheduler,

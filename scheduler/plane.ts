@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { startFeedConsumer } from '#shared/feed/consumer.node.ts';
 import { processSamples } from '#shared/metrics/own.node.ts';
 import { addMetrics } from '#shared/metrics/routes.ts';
-import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, ensureStateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import type { RunningPlane } from '#shared/runtime/plane.node.ts';
 import { closeServer, keyOf, peerOf, serveAt } from '#shared/runtime/transport.node.ts';
 import { SHARED } from '#shared/shared-things.ts';
@@ -21,7 +21,8 @@ export interface SchedulerPlaneOptions extends Omit<DriverOptions, 'connect'> {
 
 export async function startScheduler({ layout, ...options }: SchedulerPlaneOptions): Promise<RunningPlane> {
   const { runDir, dataDir, sockets, schedulerSnapshot: journalPath } = layout;
-  for (const folder of [runDir, dataDir, dirname(journalPath)]) await ensurePrivateFolder(folder);
+  await ensureStateFolder(dataDir);
+  for (const folder of [runDir, dirname(journalPath)]) await ensurePrivateFolder(folder);
   const driver = new SchedulerDriver({
     ...options,
     connect: (agent) => peerOf(agent, { connections: AGENT_CONNECTIONS }),

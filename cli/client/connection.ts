@@ -14,15 +14,13 @@ import { whoamiSchema, type Whoami } from '#shared/contracts/access.ts';
 import { credentialsSchema, platformFileSchema, type PlatformFile } from '#shared/contracts/credentials.ts';
 import { accountNameSchema, type AccountName } from '#shared/ids.ts';
 import { importSigningKey } from '#shared/signatures/sign.ts';
-import { layoutOf } from '#shared/runtime/layout.node.ts';
+import { layoutOf, STATE_FOLDER } from '#shared/runtime/layout.node.ts';
 import { argument, usage } from '../commands/arguments.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { didYouMean } from '../guess.ts';
 import { callControl, type Endpoint } from './call.ts';
 import { parseKey, type AccessKey } from './key.ts';
 import { readProfiles } from './profiles.ts';
-
-const DATA_FOLDER = '.isoplane';
 
 export interface Connection extends Endpoint {
   /** Only for a platform whose data folder is here. */
@@ -52,7 +50,7 @@ export async function findDataDir(named: string | undefined, from: string): Prom
   let nearest: string | undefined;
   let folder = resolve(from);
   for (;;) {
-    const candidate = join(folder, DATA_FOLDER);
+    const candidate = join(folder, STATE_FOLDER);
     if ((await runningPlatform(candidate)) !== undefined) return candidate;
     // A project's own `.isoplane` (for example dev state) without platform files is passed over.
     if (nearest === undefined && (await isDataFolder(candidate))) nearest = candidate;
@@ -145,7 +143,7 @@ async function findPlatform(
   if (dataDir !== undefined) return local(dataDir);
   const { current } = await readProfiles();
   if (current !== undefined) return profile(current);
-  throw new CliError('platform_not_found', `No ${DATA_FOLDER}/ folder here or in a folder above.`, {
+  throw new CliError('platform_not_found', `No ${STATE_FOLDER}/ folder here or in a folder above.`, {
     advice:
       'Start a platform with `npm start` (or `isoplane up`), name its folder with --data DIR, or log in to one elsewhere: `isoplane login URL` (in CI: ISOPLANE_URL and ISOPLANE_KEY).',
     exitCode: EXIT.unreachable,

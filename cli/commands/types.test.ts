@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
 import { describe, test } from 'vitest';
+import { seenByGit } from '#shared/testing/git.node.ts';
 import { isoplane } from '../testing/run-command.ts';
 import { tempProject } from '../testing/temp-project.ts';
 
@@ -100,6 +101,7 @@ describe('isoplane types', () => {
     for (const word of ['length', 'cost', 'fetch', 'NONE', "'number'"]) expect(wrong).toContain(word);
     // Types of a function are kept beside it, not in it.
     expect(await readdir(join(folder.path, 'prices'))).toEqual(['.isoplane', 'index.ts', 'isoplane.jsonc']);
+    expect((await seenByGit(folder.path)).filter((path) => path.includes('.isoplane/'))).toEqual([]);
     await writeFile(join(shop, 'isoplane.jsonc'), project({ vars: { M: 1 } }));
     const stale = await isoplane(['--json', 'types', '--check'], { cwd: shop });
     expect([stale.code, stale.json()]).toMatchObject([1, { error: { code: 'types_stale' } }]);

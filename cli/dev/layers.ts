@@ -2,7 +2,7 @@
  * Layers of a session: folders that were named, or versions of the platform that the user deploys to, which are
  * kept so that the next session needs no platform. In the session's own platform they have numbers of their own.
  */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { layerVersionViewSchema } from '#shared/contracts/api.ts';
@@ -12,6 +12,7 @@ import type { BundledModule } from '../bundle/modules.ts';
 import { readLayerFolder } from '../bundle/layer-folder.ts';
 import type { ControlApi } from '../client/api.ts';
 import { uploadLayer } from '../client/layers.ts';
+import { makeStateFolder } from '../project/state-folder.ts';
 import { CliError } from '../failure.ts';
 
 type LayerRef = FunctionConfig['layers'][number];
@@ -51,7 +52,7 @@ export async function modulesOf(
   const kept = await readKept(keptPath);
   if (kept !== undefined) return kept;
   const modules = await fetchLayer(await remoteFor(name, remote), name, version);
-  await mkdir(dirname(keptPath), { recursive: true, mode: 0o700 });
+  await makeStateFolder(dirname(keptPath));
   const text = modules.map((module) => ({
     name: module.name,
     type: module.type,

@@ -1,8 +1,10 @@
 /** A session from its start to its end: platform, functions, terminal. */
 import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import process from 'node:process';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
+import { makeStateFolder } from '../project/state-folder.ts';
 import { forOperator, stopRequests } from '../up/command.ts';
 import { openBrowser } from './browser.ts';
 import { InspectorProxy } from './inspector.ts';
@@ -106,6 +108,8 @@ class Run {
     const { inspectPort, host, port, sandbox } = this.#options;
     const dataDir = stateFolder(this.#workspace);
     if (inspectPort !== undefined) this.#inspector = await InspectorProxy.open(inspectPort);
+    // Where it cannot be made, the start of the platform says why.
+    await makeStateFolder(dirname(dataDir)).catch(() => undefined);
     // The first build runs while the planes start.
     const built = this.#session.open();
     built.catch(() => undefined);

@@ -1,6 +1,7 @@
 /** Which projects a session runs, and where it keeps its state. */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { STATE_FOLDER } from '#shared/runtime/layout.node.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { findConfig } from '../project/sources.ts';
 
@@ -16,7 +17,7 @@ export interface Workspace {
 }
 
 const PROJECTS_MAX = 50;
-const STATE = join('.isoplane', 'dev');
+const STATE = join(STATE_FOLDER, 'dev');
 
 export const stateFolder = ({ root }: Workspace): string => join(root, STATE);
 

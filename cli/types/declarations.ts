@@ -6,11 +6,12 @@
  * its own `Env`, and those are what the other imports. Beside `.isoplane` nothing is written.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
+import { makeStateFolder } from '../project/state-folder.ts';
 import type { CodeProject } from '../project/project.ts';
 
 const run = promisify(execFile);
@@ -55,7 +56,7 @@ export async function writeDeclarations(
   if (compiler === undefined) return undefined;
   const out = join(folder, project.name);
   try {
-    await mkdir(work, { recursive: true });
+    for (const made of [work, folder]) await makeStateFolder(made);
   } catch {
     // Somebody else's project, which this user may read.
     return undefined;

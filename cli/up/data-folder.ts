@@ -2,7 +2,7 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PlatformError } from '#shared/errors.ts';
-import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, ensureStateFolder, type Layout } from '#shared/runtime/layout.node.ts';
 import { CliError } from '../failure.ts';
 
 export type FolderState = 'missing' | 'empty' | 'used';
@@ -30,7 +30,8 @@ export async function makeDataFolder(path: string): Promise<void> {
       () => false,
     );
     if (isFile) throw Object.assign(new Error('it is not a folder'), { code: 'ENOTDIR' });
-    for (const folder of [path, join(path, 'logs')]) await ensurePrivateFolder(folder);
+    await ensureStateFolder(path);
+    await ensurePrivateFolder(join(path, 'logs'));
   } catch (thrown) {
     if (thrown instanceof PlatformError) throw thrown;
     throw new CliError(

@@ -13,6 +13,7 @@ import { describe, test } from 'vitest';
 import { platformFileSchema } from '#shared/contracts/credentials.ts';
 import { layoutOf } from '#shared/runtime/layout.node.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
+import { seenByGit } from '#shared/testing/git.node.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { lockDataFolder } from './data-lock.ts';
 import type { PlaneEvent } from './plane-process.ts';
@@ -73,6 +74,15 @@ describe('startPlatform()', () => {
     expect(lines.slice(2, 6)).toEqual(['node', 'gateway', 'stop gateway', 'stop node']);
     expect(lines.slice(6).sort()).toEqual(['stop control', 'stop scheduler']);
     await expect(stat(file)).rejects.toThrow('ENOENT');
+  });
+
+  test('keeps keys and credentials from git in a repository that ignores nothing', async ({ expect }) => {
+    await using folder = await tempFolder();
+    for (const name of ['.isoplane', 'named']) {
+      await using started = await start(join(folder.path, name));
+      expect(existsSync(join(started.platform.dataDir, 'platform.json'))).toBe(true);
+    }
+    expect(await seenByGit(folder.path)).toEqual([]);
   });
 
   test('refuses a data folder in which folders lie where its files belong, naming all', async ({

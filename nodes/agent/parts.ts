@@ -9,7 +9,7 @@ import { PlatformError } from '#shared/errors.ts';
 import type { Digest, VersionId } from '#shared/ids.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { systemClock, systemTimers } from '#shared/runtime/clock.ts';
-import { ensurePrivateFolder, type Layout } from '#shared/runtime/layout.node.ts';
+import { ensurePrivateFolder, keepOutOfGit, type Layout } from '#shared/runtime/layout.node.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import { peerOf } from '#shared/runtime/transport.node.ts';
 import type { Peer } from '#shared/runtime/peer.ts';
@@ -174,7 +174,9 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
   const { layout, log } = options;
   await ensurePrivateFolder(layout.runDir);
   const nodeDir = layout.nodeDir(options.nodeId);
-  await mkdir(nodeDir, { recursive: true, mode: 0o700 });
+  const made = await mkdir(nodeDir, { recursive: true, mode: 0o700 });
+  // A node of its own may be the one that makes the data folder.
+  if (made !== undefined && `${layout.dataDir}/`.startsWith(`${made}/`)) await keepOutOfGit(layout.dataDir);
   const rpcHost = await ensureRpcHost(join(layout.dataDir, 'nodes', '.rpc-host'));
   await tellHostLimits(options);
   const sandbox = await prepareSandbox(options);

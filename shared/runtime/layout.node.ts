@@ -3,9 +3,9 @@
  * a short run folder, because a Unix socket path holds at most 107 bytes.
  */
 import { createHash } from 'node:crypto';
-import { chmod, lstat, mkdir, readdir, stat } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve, sep } from 'node:path';
 import process from 'node:process';
 import { addressAt, type Address } from '../contracts/address.ts';
 import { PlatformError } from '../errors.ts';
@@ -105,6 +105,30 @@ async function exists(path: string): Promise<boolean> {
     if (codeOf(thrown) === 'ENOENT') return false;
     throw thrown;
   }
+}
+
+/** What the commands keep beside the sources of people, wherever a name of their own was not given. */
+export const STATE_FOLDER = '.isoplane';
+
+/**
+ * A folder for state of ours that git does not see. It lies among sources more often than not, and whoever
+ * commits all that is new there must not commit keys. A folder of another name that already holds something is not
+ * only ours: nothing is hidden there.
+ *
+ * @throws {PlatformError} `folder_not_private`.
+ */
+export async function ensureStateFolder(path: string): Promise<void> {
+  const isOurs =
+    resolve(path).split(sep).includes(STATE_FOLDER) || (await readdir(path).catch(() => [])).length === 0;
+  await ensurePrivateFolder(path);
+  if (isOurs) await keepOutOfGit(path);
+}
+
+/** A full disk leaves the file empty: then it is written again. What cannot be written here, others say better. */
+export async function keepOutOfGit(folder: string): Promise<void> {
+  const file = join(folder, '.gitignore');
+  const { size } = await stat(file).catch(() => ({ size: 0 }));
+  if (size === 0) await writeFile(file, '*\n', { mode: 0o600 }).catch(() => undefined);
 }
 
 /**

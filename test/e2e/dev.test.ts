@@ -2,11 +2,12 @@
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { existsSync } from 'node:fs';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { tempProject } from '#cli/testing/temp-project.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
+import { seenByGit } from '#shared/testing/git.node.ts';
 import { runCli, spawnCli } from '../support/cli.ts';
 import { DevProcess } from '../support/dev.ts';
 
@@ -115,6 +116,10 @@ describe('isoplane dev', { timeout: 180_000 }, () => {
     }
     await using again = await DevProcess.start(folder.path);
     expect(JSON.parse((await again.call('front')).text)).toEqual([42, 'from back', 'kept']);
+    // Above projects there is no .gitignore of a template. `isoplane up` there takes a folder of this user alone.
+    expect(existsSync(join(folder.path, '.isoplane/dev/credentials.json'))).toBe(true);
+    expect((await seenByGit(folder.path)).filter((path) => path.includes('.isoplane'))).toEqual([]);
+    expect((await stat(join(folder.path, '.isoplane'))).mode & 0o777).toBe(0o700);
   });
 
   test('checks callers as deployed, or lets everybody in as a pretended one with claims', async ({
