@@ -7,8 +7,10 @@ import { Shares } from '#shared/shares.ts';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { turnsUntil } from '../testing/turns.ts';
 import { scriptedNode, world, type World } from '../testing/world.ts';
+import { readMap } from './map-index.ts';
 import { StackMapper } from './mapper.ts';
-import { mapFrame } from './source-maps.ts';
+import { inTurns } from './turns.ts';
+import { mapFrame, mapStack } from './source-maps.ts';
 
 const LOGS = '/v1/accounts/default/functions/hello/logs';
 
@@ -132,27 +134,72 @@ describe('logs', () => {
     expect((await w.call<Problem>('GET', LOGS)).body.code).toBe('node_unavailable');
   });
 
-  test('frames with spaces, brackets and no function are read from their end', async ({ expect }) => {
-    const asked: string[] = [];
-    const ask = (line: string): Promise<string> =>
-      mapFrame(line, (name) => {
-        asked.push(name);
+  test('every form of a frame is mapped where it names a module with a map, and stays as it was elsewhere', async ({
+    expect,
+  }) => {
+    const text = JSON.stringify({ version: 3, sources: ['src/index.ts'], names: [], mappings: 'AAEE' });
+    const map = await inTurns(readMap(new TextEncoder().encode(text)));
+    const mapped = (stack: string) =>
+      mapStack(stack, (name) =>
+        Promise.resolve(['main.js', 'b (1).js', 'dir/x y.js', 'async z.js'].includes(name) ? map : undefined),
+      );
+    const TO = 'src/index.ts:3:3';
+    for (const [frame, to] of [
+      ['    at main.js:1:3', `    at ${TO}`],
+      ['    at f (main.js:1:3)', `    at f (${TO})`],
+      ['    at new A (main.js:1:3)', `    at new A (${TO})`],
+      ['    at async f (main.js:1:3)', `    at async f (${TO})`],
+      ['    at async main.js:1:3', `    at async ${TO}`],
+      ['    at async async z.js:1:3', `    at async ${TO}`],
+      ['    at async z.js:1:3', `    at ${TO}`],
+      ['    at Object.m [as n] (main.js:1:3)', `    at Object.m [as n] (${TO})`],
+      ['    at get g [as g] (file:///bundle/main.js:1:3)', `    at get g [as g] (${TO})`],
+      ['    at async file:///bundle/main.js:1:3', `    at async ${TO}`],
+      ['    at a (b) (main.js:1:3)', `    at a (b) (${TO})`],
+      ['    at a (b (1).js:1:3)', `    at a (${TO})`],
+      ['    at dir/x y.js:1:3', `    at ${TO}`],
+      [
+        '    at eval (eval at f (main.js:1:3), <anonymous>:1:7)',
+        `    at eval (eval at f (${TO}), <anonymous>:1:7)`,
+      ],
+      [
+        '    at eval (eval at <anonymous> (eval at f (main.js:1:3)), <anonymous>:1:1)',
+        `    at eval (eval at <anonymous> (eval at f (${TO})), <anonymous>:1:1)`,
+      ],
+      ...[
+        '    at async Promise.all (index 0)',
+        '    at Array.map (<anonymous>)',
+        '    at f (native)',
+        '    at other.js:1:3',
+        '    at async other.js:1:3',
+        '    at f (wasm://wasm/ab12:wasm-function[3]:0x1f)',
+        '    at eval (<anonymous>:1:7)',
+        'main.js:1:3',
+        'Error: main.js:1:3',
+      ].map((frame) => [frame, frame] as const),
+    ] as const)
+      expect(await mapped(`Error: x\n${frame}`)).toBe(`Error: x\n${to}`);
+  });
+
+  test('a stack that names thousands of modules asks for few of them', async ({ expect }) => {
+    let asked = 0;
+    const frame = (index: number) => `    at ${'('.repeat(50)}m${index}.js:1:1)`;
+    await mapStack(
+      `Error: x\n${Array.from({ length: 5_000 }, (_, index) => frame(index)).join('\n')}`,
+      () => {
+        asked += 1;
         return Promise.resolve(undefined);
-      });
-    for (const line of [
-      '    at a (b (1).js:2:3)',
-      '    at dir/x y.js:1:1',
-      'Error: no frame',
-      '    at f (native)',
-    ])
-      expect(await ask(line)).toBe(line);
-    expect(asked).toEqual(['b (1).js', 'dir/x y.js']);
+      },
+    );
+    expect(asked).toBe(200);
   });
 
   test('lines like frames, as long as an entry may be, are read in one pass', async ({ expect }) => {
     const crafted = [
       '    at ' + ' (:1'.repeat(3_000),
       `    at ${' (:1:1'.repeat(2_000)}x`,
+      `    at ${'(:1:1)'.repeat(2_000)}`,
+      `    at async ${'('.repeat(12_000)}:1:1)`,
       ' '.repeat(12_000),
     ];
     // A search that goes back needs a tenth of a second for one.

@@ -1,8 +1,10 @@
 /**
  * Stacks from bundles back to their sources.
  *
- * A frame ends in `MODULE:LINE:COLUMN`, in brackets or not; module names may hold spaces and brackets, so
- * a frame is read from its end. What cannot be mapped stays as it was.
+ * A position is `MODULE:LINE:COLUMN`. It is a frame's end, as in `at async main.js:1:2`, or stands in brackets:
+ * `at new A (main.js:1:2)`, `at eval (eval at f (main.js:1:2), <anonymous>:1:1)`. Names of functions and of modules
+ * may hold spaces and brackets, so where a module's name begins is known by there being a map for it. What cannot be
+ * mapped stays as it was (`<anonymous>`, `native`, `index 0` of `Promise.all`).
  */
 import type { MapIndex } from './map-index.ts';
 
@@ -11,36 +13,57 @@ export type MapLookup = (moduleName: string) => Promise<MapIndex | undefined>;
 
 /** Frames of the platform's own modules, which mean nothing to the reader. */
 const INNER_FRAME = /^\s*at .*(?:isoplane-internal:|workerd:isoplane-|isoplane\/[0-9a-f]{32}\/)/;
-const FRAME_BEGIN = /^\s*at /;
-const NUMBER = /^\d{1,10}$/;
+const FRAME_BEGIN = /^\s*at (?:async )?/;
+const ASYNC = 'async ';
+const POSITION = /:(\d{1,10}):(\d{1,10})(?=\)|$)/g;
 const FRAMES_MAX = 100;
+/** Positions of a frame that are looked at, and places before each at which its name may begin: those nearest to its end. */
+const POSITIONS_MAX = 4;
+const BEGINS_MAX = 6;
+/** Longer text, encoded as a URL, is no module's name. */
+const NAME_LENGTH_MAX = 2_048;
+/** Names that are looked up for a stack: functions choose what it says. */
+const NAMES_MAX = 200;
 
-interface Frame {
-  /** Up to the location. */
-  readonly before: string;
-  readonly location: string;
-  /** Both from 1, as stacks count. */
+interface Position {
+  /** Where its module's name may begin, as indexes of the frame. */
+  readonly begins: readonly number[];
+  /** Index of the colon after the name. */
+  readonly nameEnd: number;
+  /** Both from 0, as source maps count. */
   readonly line: number;
   readonly column: number;
-  readonly after: '' | ')';
+  readonly end: number;
 }
 
-/** `at NAME (LOCATION:LINE:COLUMN)`, or without name and brackets. Functions choose such lines: linear in each. */
-function readFrame(text: string): Frame | undefined {
-  const begin = FRAME_BEGIN.exec(text)?.[0];
-  if (begin === undefined) return undefined;
-  const after = text.endsWith(')') ? ')' : '';
-  const end = text.length - after.length;
-  const columnAt = text.lastIndexOf(':', end - 1);
-  const lineAt = text.lastIndexOf(':', columnAt - 1);
-  const line = text.slice(lineAt + 1, columnAt);
-  const column = text.slice(columnAt + 1, end);
-  if (columnAt <= lineAt || !NUMBER.test(line) || !NUMBER.test(column)) return undefined;
-  const bracket = text.indexOf(' (', begin.length);
-  const from = bracket >= 0 && bracket + 2 < lineAt ? bracket + 2 : begin.length;
-  const location = text.slice(from, lineAt);
-  if (location === '') return undefined;
-  return { before: text.slice(0, from), location, line: Number(line), column: Number(column), after };
+/** Functions choose such lines: linear in each. */
+function positionsIn(frame: string): readonly Position[] {
+  const [start] = FRAME_BEGIN.exec(frame) ?? [];
+  if (start === undefined) return [];
+  return [...frame.matchAll(POSITION)].slice(-POSITIONS_MAX).map((match) => {
+    const end = match.index + match[0].length;
+    const begins =
+      end < frame.length
+        ? bracketsBefore(frame, match.index)
+        : // A module may be named `async x.js`.
+          [...(start.endsWith(ASYNC) ? [start.length - ASYNC.length] : []), start.length];
+    return {
+      begins: begins.filter((begin) => begin < match.index && match.index - begin <= NAME_LENGTH_MAX),
+      nameEnd: match.index,
+      line: Math.max(0, Number(match[1]) - 1),
+      column: Math.max(0, Number(match[2]) - 1),
+      end,
+    };
+  });
+}
+
+function bracketsBefore(frame: string, end: number): readonly number[] {
+  const begins: number[] = [];
+  for (let at = frame.lastIndexOf('(', end); at >= 0; at = at === 0 ? -1 : frame.lastIndexOf('(', at - 1)) {
+    begins.unshift(at + 1);
+    if (begins.length === BEGINS_MAX) break;
+  }
+  return begins;
 }
 
 /** The newer module registry (compatibility date 2026-11-17) shows `file:///bundle/NAME`, encoded as a URL. */
@@ -54,22 +77,28 @@ function moduleNameOf(location: string): string {
   }
 }
 
-export async function mapFrame(text: string, mapOf: MapLookup): Promise<string> {
-  const frame = readFrame(text);
-  if (frame === undefined) return text;
-  const map = await mapOf(moduleNameOf(frame.location));
-  // Stacks count from 1, source maps from 0.
-  const original = map?.lookUp(Math.max(0, frame.line - 1), Math.max(0, frame.column - 1));
-  if (original === undefined) return text;
-  return `${frame.before}${original.source}:${original.line}:${original.column + 1}${frame.after}`;
+export async function mapFrame(frame: string, mapOf: MapLookup): Promise<string> {
+  let mapped = '';
+  let taken = 0;
+  for (const { begins, nameEnd, line, column, end } of positionsIn(frame)) {
+    for (const begin of begins) {
+      const map = begin < taken ? undefined : await mapOf(moduleNameOf(frame.slice(begin, nameEnd)));
+      const original = map?.lookUp(line, column);
+      if (original === undefined) continue;
+      mapped += `${frame.slice(taken, begin)}${original.source}:${original.line}:${original.column + 1}`;
+      taken = end;
+      break;
+    }
+  }
+  return mapped + frame.slice(taken);
 }
 
 /** Frames beyond the first hundred stay as they are. */
 export async function mapStack(stack: string, mapOf: MapLookup): Promise<string> {
   const maps = new Map<string, Promise<MapIndex | undefined>>();
   const once: MapLookup = (name) => {
-    const known = maps.get(name) ?? mapOf(name);
-    maps.set(name, known);
+    const known = maps.get(name) ?? (maps.size < NAMES_MAX ? mapOf(name) : NOTHING);
+    if (known !== NOTHING) maps.set(name, known);
     return known;
   };
   const mapped: string[] = [];
@@ -82,3 +111,5 @@ export async function mapStack(stack: string, mapOf: MapLookup): Promise<string>
   }
   return mapped.join('\n');
 }
+
+const NOTHING: Promise<undefined> = Promise.resolve(undefined);
