@@ -65,7 +65,11 @@ function addKeyCommands(program: Command): void {
         .default('ed25519'),
     )
     .option('--public-key <base64url>', 'ed25519 public key; the platform then never sees a secret')
-    .option('--function <name>', 'only this function; repeatable', collect)
+    .option(
+      '--function <name>',
+      'only this function, and of KV namespaces and secrets those that are granted to it; repeatable',
+      collect,
+    )
     .option('--expires <instant>', 'RFC 3339 instant, for example 2027-01-01T00:00:00Z')
     .action(key('createKey'));
   keys

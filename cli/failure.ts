@@ -56,6 +56,10 @@ export interface Described {
   readonly requestId?: string;
 }
 
+/** Control says the same of every key that it does not take. */
+const NO_SUCH_KEY =
+  'The key is revoked, or of another platform than this one: an owner makes another, `isoplane keys create NAME --role ROLE`, and `isoplane login URL`, ISOPLANE_KEY or ISOPLANE_KEY_FILE takes it.';
+
 /** What the next step is, for codes where the table's own text does not say it. */
 const ADVICE: Partial<Record<string, string>> = {
   port_in_use:
@@ -79,8 +83,13 @@ const ADVICE: Partial<Record<string, string>> = {
     '`isoplane layers list` shows what exists; publish one with `isoplane layers publish NAME FOLDER`.',
   no_previous_version: 'Name the version: `isoplane rollback NAME --to N`.',
   in_use: 'Point the alias elsewhere, or delete what refers to it.',
-  forbidden: 'Use a key with a higher role; `isoplane keys list` shows the roles.',
-  signature_expired: 'Set the clock of this machine.',
+  forbidden:
+    '`isoplane whoami` shows the key in use, its role and the functions that it is limited to; owners make others: `isoplane keys create NAME --role ROLE`.',
+  signature_invalid: NO_SUCH_KEY,
+  token_invalid: NO_SUCH_KEY,
+  token_expired: 'An owner makes another: `isoplane keys create NAME --algorithm token --role ROLE`.',
+  signature_expired:
+    'Set the clock of this machine; for a key that has expired, an owner makes another: `isoplane keys create NAME --role ROLE`.',
   signature_not_yet_valid: 'Set the clock of this machine.',
   node_unavailable: 'Wait a moment and repeat; `isoplane status` shows the nodes.',
 };

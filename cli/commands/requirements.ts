@@ -1,5 +1,5 @@
 /** What a deploy needs and the platform does not have: all of it at once, each with the command that makes it. */
-import { functionSecretViewSchema, secretViewSchema } from '#shared/contracts/access.ts';
+import { functionSecretViewSchema, secretViewSchema, whoamiSchema } from '#shared/contracts/access.ts';
 import { functionViewSchema, kvNamespaceViewSchema } from '#shared/contracts/api.ts';
 import { bindingOfSecret } from '#shared/contracts/secrets.ts';
 import { PlatformError } from '#shared/errors.ts';
@@ -26,6 +26,10 @@ async function existing(
   }
 }
 
+async function functionsOfKey(api: ControlApi): Promise<readonly string[] | undefined> {
+  return (await api.call('/v1/whoami', whoamiSchema)).key.functions;
+}
+
 interface Wanted {
   readonly message: string;
   readonly hint: string;
@@ -46,8 +50,11 @@ async function missingFunctions(api: ControlApi, { name: own, config }: Project)
   const targets = config.services.filter(({ function: target }) => target !== own);
   if (targets.length === 0) return [];
   const names = await existing(api, '/functions', functionViewSchema);
-  return targets
-    .filter(({ function: target }) => names?.has(target) === false)
+  const absent = targets.filter(({ function: target }) => names?.has(target) === false);
+  // A key that is limited to functions is shown no others: whether these exist, and may be bound, control says.
+  const shown = absent.length === 0 ? undefined : await functionsOfKey(api);
+  return absent
+    .filter(({ function: target }) => shown?.includes(target) !== false)
     .map(({ binding, function: target }) => ({
       message: `services ${binding}: there is no function ${target}`,
       hint: `isoplane deploy FOLDER_OF_${target.toUpperCase().replaceAll('-', '_')}, or --allow-missing when it comes later`,

@@ -128,6 +128,9 @@ describe('permissions', () => {
           token: tokens[role].token,
         });
         expect([id, role, answer?.code !== 'forbidden']).toEqual([id, role, allowed.includes(role)]);
+        // Who is refused learns whose key it takes.
+        if (answer?.code === 'forbidden')
+          expect([id, role, answer.detail]).toEqual([id, role, expect.stringMatching(/takes .*\bowner/)]);
       }
     }
   });
@@ -194,11 +197,19 @@ describe('permissions', () => {
     });
     expect(JSON.stringify(me.body)).not.toContain(token.slice(-43));
     const foreign = await w.call<Problem>('PUT', `${A}/functions/other/aliases/live`, { token, body: alias });
-    expect(foreign.body.code).toBe('forbidden');
+    expect(foreign.body).toMatchObject({
+      code: 'forbidden',
+      detail:
+        'This key is limited to hello; for other it takes a key that names it, or one that is not limited.',
+    });
     const route = await w.call<Problem>('POST', `${A}/routes`, {
       token,
       body: { host: 'example.org', path: '/', function: 'hello' },
     });
-    expect(route.body.code).toBe('forbidden');
+    expect(route.body).toMatchObject({
+      code: 'forbidden',
+      detail:
+        'This key is limited to hello; this is about the whole account, and takes a key that is not limited.',
+    });
   });
 });

@@ -7,6 +7,8 @@ import { createAccount, getAccount, listAccounts, setCeilings, setIssuer } from 
 import { sealJwks } from '../publish/jwks.ts';
 import { inAccount, isOperator, noQuery, nowhere, pageQuery, route, type Route } from './operation.ts';
 
+const BY_OPERATOR = "This is for the operator: it takes an owner's key of the account `default`.";
+
 export const accounts: readonly Route[] = [
   route(
     {
@@ -42,7 +44,9 @@ export const accounts: readonly Route[] = [
     },
     async ({ db }, { principal, body }) => {
       if (!isOperator(principal))
-        throw new PlatformError('forbidden', `${principal.keyId} may not create accounts`);
+        throw new PlatformError('forbidden', `${principal.keyId} may not create accounts`, {
+          publicDetail: BY_OPERATOR,
+        });
       return { status: 201, body: await db.write((tx) => createAccount(tx, body.name, principal.keyId)) };
     },
   ),
@@ -79,9 +83,13 @@ export const accounts: readonly Route[] = [
     },
     async ({ db, kek }, { principal, params: { account }, body: { issuer, ceilings } }) => {
       if (ceilings !== undefined && !isOperator(principal))
-        throw new PlatformError('forbidden', `${principal.keyId} may not set ceilings`);
+        throw new PlatformError('forbidden', `${principal.keyId} may not set ceilings`, {
+          publicDetail: BY_OPERATOR,
+        });
       if (issuer !== undefined && account !== principal.account)
-        throw new PlatformError('forbidden', `${principal.keyId} may not set the issuer of ${account}`);
+        throw new PlatformError('forbidden', `${principal.keyId} may not set the issuer of ${account}`, {
+          publicDetail: 'Whose tokens an account takes, its own owners say: it takes a key of that account.',
+        });
       const sealed = issuer == null ? issuer : { ...issuer, jwks: await sealJwks(kek, account, issuer.jwks) };
       const body = await db.write(async (tx) => {
         if (sealed !== undefined) {

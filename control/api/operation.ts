@@ -3,7 +3,7 @@
  * requests, checks answers and documents both, so the three cannot drift apart.
  */
 import { z } from 'zod';
-import type { Role } from '#shared/contracts/feed.ts';
+import { ROLES, type Role } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import {
   accountNameSchema,
@@ -116,7 +116,9 @@ export function authorize(
   if (foreign && !(operation.operator === true && isOperator(principal)))
     throw new PlatformError('account_not_found', `${principal.keyId} asked for another account`);
   if (!GRANTS[principal.role].includes(operation.access))
-    throw new PlatformError('forbidden', `${principal.role} ${principal.keyId} may not ${operation.id}`);
+    throw new PlatformError('forbidden', `${principal.role} ${principal.keyId} may not ${operation.id}`, {
+      publicDetail: `The role of this key, ${principal.role}, is not enough: it takes ${rolesFor(operation.access)}.`,
+    });
   if (operation.operatorOnly === true && principal.account !== OPERATOR_ACCOUNT)
     throw new PlatformError('forbidden', `${principal.keyId} is not the operator's`, {
       publicDetail: 'This is for keys of the account of the operator.',
@@ -129,8 +131,22 @@ export function authorize(
       : principal.functions.some((functionName) => functionName === name);
   if (!allowed)
     throw new PlatformError('forbidden', `${principal.keyId} is limited to other functions`, {
-      publicDetail: 'The key is limited to certain functions.',
+      publicDetail: `This key is limited to ${listed(principal.functions)}; ${
+        name === undefined
+          ? 'this is about the whole account, and takes a key that is not limited.'
+          : `for ${String(name)} it takes a key that names it, or one that is not limited.`
+      }`,
     });
+}
+
+const rolesFor = (access: Access): string =>
+  ROLES.filter((role) => GRANTS[role].includes(access)).join(' or ');
+
+const NAMES_SHOWN_MAX = 5;
+
+function listed(names: readonly string[]): string {
+  const more = names.length - NAMES_SHOWN_MAX;
+  return `${names.slice(0, NAMES_SHOWN_MAX).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
 export function maySee(principal: Principal, functionName: FunctionName): boolean {

@@ -1,5 +1,6 @@
 /** For which functions and hosts a secret is, and that a key limited to functions reaches nothing beyond them. */
 import { describe, test } from 'vitest';
+import { z } from 'zod';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { importKeyEncryptionKey, unseal } from '#shared/seal.ts';
@@ -165,6 +166,17 @@ describe('a key that is limited to functions', () => {
       { services: [{ binding: 'OTHER', function: 'other' }] },
     ])
       expect(code(await publish(config)), JSON.stringify(config)).toEqual([403, 'forbidden']);
+    const told = await publish({
+      ...header('stripe', 'evil.test'),
+      kv: [{ binding: 'KV', namespace: 'orders' }],
+      services: [{ binding: 'OTHER', function: 'other' }],
+    });
+    const { problems } = z.object({ problems: z.array(z.object({ message: z.string() })) }).parse(told.body);
+    expect(problems.map(({ message }) => /`isoplane ([^`]+)`/.exec(message)?.[1])).toEqual([
+      'secrets put stripe --for-function hello',
+      'kv grant orders --for-function hello',
+      'keys create NAME --role deployer --function hello --function other',
+    ]);
     await w.call('PUT', `${A}/secrets/stripe`, { body: { value: VALUE, functions: ['hello'] } });
     await w.call('PATCH', `${A}/kv-namespaces/orders`, { body: { functions: ['hello'] } });
     expect((await publish({ secrets: [{ binding: 'KEY', secret: 'stripe' }] })).status).toBe(201);

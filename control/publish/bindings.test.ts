@@ -30,6 +30,7 @@ const thing: PublishedKind = {
                 path: 'config.vars.THING',
                 name: 'IT',
                 what: `thing ${JSON.stringify(vars['THING'])}`,
+                grant: 'isoplane things grant',
                 id: vars['THING'] === 'lamp' ? 'id-of-the-lamp' : undefined,
                 functions: null,
               },

@@ -24,6 +24,8 @@ interface NamedThing {
   readonly name: string;
   /** For messages, as `KV namespace links`. */
   readonly what: string;
+  /** The command that says which functions may be bound to it, up to its `--for-function`. */
+  readonly grant: string;
   /** Undefined: the account has no such thing. */
   readonly id: string | undefined;
   /** That may be bound to it; null: every one of the account. */
@@ -86,6 +88,7 @@ const kv: PublishedKind = {
           path: `config.kv.${index}`,
           name: binding,
           what: `KV namespace ${namespace}`,
+          grant: `isoplane kv grant ${namespace}`,
           id: row?.id,
           functions: row?.functions ?? null,
         };

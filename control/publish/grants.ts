@@ -59,9 +59,15 @@ function headerProblems({
       ];
     const { functions, hosts } = row;
     if (functions !== null ? !functions.includes(functionName) : limitedTo !== undefined)
-      return [notFor(path, `secret ${secret}`, functionName, functions !== null)];
+      return [notFor({ path, ...secretGrant(secret), isListed: functions !== null }, functionName)];
     if (hosts !== null && !hosts.some((granted) => coversHost(granted, host)))
-      return [{ path, message: `secret ${secret} may not be sent to ${host}`, code: 'forbidden' }];
+      return [
+        {
+          path,
+          message: `secret ${secret} may not be sent to ${host}; with a key that is not limited, \`isoplane secrets put ${secret} --for-host ${host}\` sends it there (name the hosts that it goes to already, too)`,
+          code: 'forbidden',
+        },
+      ];
     return [];
   });
 }
@@ -84,12 +90,12 @@ function envProblems({ functionName, config, secrets, limitedTo }: GrantQuestion
       return [
         {
           path,
-          message: `secret ${secret} is for requests to certain hosts, so it is never in env`,
+          message: `secret ${secret} is for requests to certain hosts, so it is never in env; one of the function's own is: \`isoplane secrets put ${binding} --function ${functionName}\``,
           code: 'forbidden',
         },
       ];
     if (!mayBind(row, functionName) || (row.functions === null && limitedTo !== undefined))
-      return [notFor(path, `secret ${secret}`, functionName, row.functions !== null)];
+      return [notFor({ path, ...secretGrant(secret), isListed: row.functions !== null }, functionName)];
     return [];
   });
 }
@@ -97,15 +103,15 @@ function envProblems({ functionName, config, secrets, limitedTo }: GrantQuestion
 function thingProblems({ functionName, things: named, limitedTo }: GrantQuestion): readonly GrantProblem[] {
   return named
     .flatMap(({ things }) => things)
-    .flatMap(({ path, what, id, functions }): GrantProblem[] => {
+    .flatMap(({ path, what, grant, id, functions }): GrantProblem[] => {
       // One that does not exist is refused elsewhere, with its own code.
       if (id === undefined) return [];
       const allowed = functions === null ? limitedTo === undefined : functions.includes(functionName);
-      return allowed ? [] : [notFor(path, what, functionName, functions !== null)];
+      return allowed ? [] : [notFor({ path, what, grant, isListed: functions !== null }, functionName)];
     });
 }
 
-function callProblems({ config, limitedTo }: GrantQuestion): readonly GrantProblem[] {
+function callProblems({ functionName: own, config, limitedTo }: GrantQuestion): readonly GrantProblem[] {
   if (limitedTo === undefined) return [];
   return PUBLISHED_KINDS.flatMap((kind) => kind.calls?.(config) ?? []).flatMap(
     ({ path, functionName }): GrantProblem[] =>
@@ -114,18 +120,32 @@ function callProblems({ config, limitedTo }: GrantQuestion): readonly GrantProbl
         : [
             {
               path,
-              message: `the key is limited to other functions than ${functionName}`,
+              message: `the key is limited to other functions than ${functionName}, and may bind those alone; a key that names both may: \`isoplane keys create NAME --role deployer --function ${own} --function ${functionName}\``,
               code: 'forbidden',
             },
           ],
   );
 }
 
-function notFor(path: string, what: string, functionName: FunctionName, listed: boolean): GrantProblem {
-  const message = listed
+interface Ungranted {
+  readonly path: string;
+  readonly what: string;
+  readonly grant: string;
+  /** It is for certain functions, of which this is none. */
+  readonly isListed: boolean;
+}
+
+const secretGrant = (secret: string) => ({
+  what: `secret ${secret}`,
+  grant: `isoplane secrets put ${secret}`,
+});
+
+function notFor({ path, what, grant, isListed }: Ungranted, functionName: FunctionName): GrantProblem {
+  const why = isListed
     ? `${what} is not for ${functionName}`
     : `a key that is limited to functions may bind ${what} only when it names ${functionName}`;
-  return { path, message, code: 'forbidden' };
+  const how = `with a key that is not limited, \`${grant} --for-function ${functionName}\` gives it (name the other functions that need it, too)`;
+  return { path, message: `${why}; ${how}`, code: 'forbidden' };
 }
 
 /** undefined: all is granted. What is missing comes before what is forbidden; each with every place. */

@@ -13,7 +13,7 @@ import { TestPlatform } from '../support/platform.ts';
 const failureSchema = z.object({
   error: z.object({
     code: z.string(),
-    problems: z.array(z.object({ message: z.string(), hint: z.string() })),
+    problems: z.array(z.object({ message: z.string(), hint: z.string().optional() })),
   }),
 });
 
@@ -92,4 +92,60 @@ test('a target that comes later is let through when one says so, with a warning'
   expect(deployed).toMatchObject({ code: 0 });
   expect(deployed.stderr).toContain('there is no function late');
   expect((await platform.call('early')).status).toBe(200);
+}, 120_000);
+
+test('a key that is limited to a function is told what it may not bind and who gives it, not that it is missing', async () => {
+  await using folder = await tempFolder();
+  await using stats = await tempFolder();
+  await project(stats, { name: 'stats' });
+  await project(folder, {
+    name: 'hookbox',
+    auth: { mode: 'signed' },
+    kv: [{ binding: 'SEEN', namespace: 'seen' }],
+    services: [{ binding: 'STATS', function: 'stats' }],
+  });
+  expect(await platform.cli(['deploy'], stats.path)).toMatchObject({ code: 0 });
+  expect(await platform.cli(['kv', 'create', 'seen'])).toMatchObject({ code: 0 });
+  const makeKey = async (name: string, functions: readonly string[]): Promise<string> => {
+    const options = functions.flatMap((each) => ['--function', each]);
+    const made = await platform.cli(['--json', 'keys', 'create', name, '--role', 'deployer', ...options]);
+    return z.object({ isoplaneKey: z.string() }).parse(made.json()).isoplaneKey;
+  };
+  const by = (key: string, ...args: readonly string[]) =>
+    runCli(['--data', platform.dataDir, ...args], { cwd: folder.path, env: { ISOPLANE_KEY: key } });
+  const narrow = await makeKey('narrow', ['hookbox']);
+  for (const args of [['deploy'], ['deploy', '--allow-missing']]) {
+    const outcome = await by(narrow, ...args);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).not.toMatch(/there is no function|higher role|keys list/);
+    expect(outcome.stderr).toContain('`isoplane kv grant seen --for-function hookbox`');
+    expect(outcome.stderr).toContain('--function hookbox --function stats');
+    expect(outcome.stderr).toContain('isoplane whoami');
+  }
+  // What was advised, done.
+  expect(await platform.cli(['kv', 'grant', 'seen', '--for-function', 'hookbox'])).toMatchObject({ code: 0 });
+  const wide = await makeKey('wide', ['hookbox', 'stats']);
+  const deployed = await by(wide, 'deploy');
+  expect(deployed.code, deployed.stderr).toBe(0);
+  // A key that may call a function which is not there is told so, as ever.
+  const lacking = await makeKey('lacking', ['hookbox', 'nowhere']);
+  await writeFile(
+    join(folder.path, 'isoplane.jsonc'),
+    JSON.stringify({
+      name: 'hookbox',
+      main: 'src/index.ts',
+      compatibilityDate: '2026-11-01',
+      services: [{ binding: 'NOWHERE', function: 'nowhere' }],
+    }),
+  );
+  expect((await by(lacking, 'deploy')).stderr).toContain('there is no function nowhere');
+  // A key that is no more: what to do about it.
+  expect(await platform.cli(['keys', 'revoke', 'wide'])).toMatchObject({ code: 0 });
+  for (const args of [
+    ['functions', 'list'],
+    ['invoke', 'hookbox'],
+  ]) {
+    const outcome = await by(wide, ...args);
+    expect(outcome.stderr).toMatch(/\[signature_invalid\][^]*→ The key is revoked/);
+  }
 }, 120_000);
