@@ -7,6 +7,8 @@ export function closest(typed: string, known: readonly string[]): string | undef
   const bare = (text: string): string => text.toLowerCase().replaceAll(/[-_]/g, '');
   let best: { name: string; distance: number } | undefined;
   for (const name of known) {
+    // It is there: whatever failed, another one was not meant.
+    if (name === typed) return undefined;
     const distance = bare(name) === bare(typed) ? 0 : editDistance(bare(typed), bare(name));
     if (
       distance <= 2 &&

@@ -1,5 +1,4 @@
 /** `isoplane deploy`: bundle, publish, move the alias, wait until it is served. */
-import colors from 'picocolors';
 import { z } from 'zod';
 import {
   publishReplySchema,
@@ -15,7 +14,6 @@ import { listOf, uploadAssets, type UploadedAssets } from '../assets/upload.ts';
 import { bundleProject, type Bundle } from '../bundle/bundle.ts';
 import { mapStack } from '../bundle/stack.ts';
 import type { ControlApi } from '../client/api.ts';
-import { functionUrl } from '../client/connection.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { argument } from './arguments.ts';
@@ -24,6 +22,7 @@ import type { Project } from '../project/project.ts';
 import { readProject } from '../project/read-project.ts';
 import { putFunctionSecret, readSecretsFile } from './secret-values.ts';
 import { runBuild } from './custom-build.ts';
+import { addressOf, summary } from './deploy-summary.ts';
 import { requireAll } from './requirements.ts';
 import { propagationText, waitForPropagation } from './propagation.ts';
 
@@ -84,7 +83,7 @@ export async function deploy(
           propagationText,
         )
       : undefined;
-  const url = functionUrl(connection, project.name).href;
+  const address = await addressOf(connection, api, project, deployment?.alias);
   const timings = {
     bundleMs: Math.round(bundledMs - startedMs),
     publishMs: Math.round(publishedMs - bundledMs),
@@ -98,7 +97,7 @@ export async function deploy(
       digest: reply.version.digest,
       created: reply.created,
       warnings: reply.warnings,
-      url,
+      url: address.url?.href,
       alias: deployment?.alias,
       revision: deployment?.revision,
       propagation: served,
@@ -106,7 +105,7 @@ export async function deploy(
       assets: assets && { files: assets.files.length, bytes: assets.bytes, uploaded },
       timings,
     },
-    () => summary(project, reply, url, timings.totalMs),
+    () => summary(project, reply, address, timings.totalMs),
   );
   return served !== undefined && !served.complete ? notServed(context, served) : EXIT.done;
 }
@@ -207,17 +206,6 @@ function publishedText(reply: PublishReply): string {
   return reply.created
     ? `published version ${reply.version.number}${start}`
     : `unchanged: this is version ${reply.version.number}`;
-}
-
-function summary(project: Project, reply: PublishReply, url: string, totalMs: number): string {
-  const { mode } = project.config.auth;
-  const lines = [
-    `${colors.bold(project.name)} version ${reply.version.number}${reply.deployment === undefined ? ' (no alias moved)' : ` is ${reply.deployment.alias}`}  ${colors.cyan(url)}`,
-    colors.dim(`took ${millisecondsText(totalMs)}; auth ${mode}`),
-  ];
-  if (reply.deployment !== undefined)
-    lines.push(mode === 'signed' ? `call it: isoplane invoke ${project.name}` : `call it: curl ${url}`);
-  return lines.join('\n');
 }
 
 async function bundled({ output }: Context, project: Project, minify: boolean): Promise<Bundle> {

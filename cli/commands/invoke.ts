@@ -7,18 +7,19 @@ import process from 'node:process';
 import { z } from 'zod';
 import { functionViewSchema, versionViewSchema } from '#shared/contracts/api.ts';
 import type { Style } from '#shared/contracts/config.ts';
-import { signRequest } from '#shared/signatures/sign.ts';
+import { signRequest, type SigningKey } from '#shared/signatures/sign.ts';
 import { LIMITS } from '#shared/limits.ts';
 import { aliasNameSchema, functionNameSchema } from '#shared/ids.ts';
 import { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import type { ControlApi } from '../client/api.ts';
-import { functionUrl } from '../client/connection.ts';
-import { sendToGateway } from '../client/gateway.ts';
+import { bestFor, hostIsClosed, hostUrl, routesTo, routeUrl, type Called } from '../client/addresses.ts';
+import type { Connection } from '../client/connection.ts';
+import { sendToGateway, type Outgoing } from '../client/gateway.ts';
 import { untilLater, wasTooEarly } from '../client/sign-again.ts';
 import { plain } from '../output.ts';
 import { argument, usage } from './arguments.ts';
-import { refusal } from './refusal.ts';
+import { isNotFound, refusal } from './refusal.ts';
 
 const optionsSchema = z.object({
   method: z
@@ -42,42 +43,27 @@ export async function invoke(
   const alias = argument('--alias', options.alias, aliasNameSchema);
   const { dataBody, ...platform } = await curlHabit(context, options.dataBody);
   const { connection, api } = await platform.context.platform();
-  const target = new URL(
-    options.path,
-    functionUrl(connection, alias === 'live' ? name : `${alias}--${name}`),
-  );
   let body = dataBody === undefined ? undefined : await readBody(dataBody);
   // An event function takes JSON by POST; nothing given means an empty object.
   if (body === undefined && options.method === undefined && (await styleOf(api, name, alias)) === 'event')
     body = new TextEncoder().encode('{}');
   const method = (options.method ?? (body === undefined ? 'GET' : 'POST')).toUpperCase();
   const headers = parseHeaders(options.header);
-  headers['host'] = target.host;
   if (body !== undefined) {
     headers['content-type'] ??= looksLikeJson(body) ? 'application/json' : 'application/octet-stream';
     headers['content-length'] = String(body.byteLength);
   }
   const key = await api.signingKey();
   const startedMs = performance.now();
-  const send = async (): Promise<IncomingMessage> => {
-    const signed = await signRequest(
-      { method, url: target.href, headers, ...(body === undefined ? {} : { body }) },
-      key,
-      { nowMs: Date.now() },
-    );
-    return sendToGateway(connection, { target, method, headers: { ...headers, ...signed }, body });
-  };
-  let response = await send();
-  if (
-    wasTooEarly({
-      status: response.statusCode,
-      contentType: response.headers['content-type'],
-      retryAfter: response.headers['retry-after'],
-    })
-  ) {
+  const call = (target: URL): Promise<IncomingMessage> =>
+    callSigned(connection, key, { target, method, headers: { ...headers, host: target.host }, body });
+  let response = await call(new URL(options.path, hostUrl(connection, { name, alias })));
+  const elsewhere = isNotFound(response)
+    ? await routeInstead(connection, api, { name, alias, path: options.path })
+    : undefined;
+  if (elsewhere !== undefined) {
     response.resume();
-    await untilLater();
-    response = await send();
+    response = await call(elsewhere);
   }
   const status = response.statusCode ?? 0;
   const read = await refusal(response, { api, name, alias });
@@ -87,6 +73,43 @@ export async function invoke(
   else await pipeline(content, process.stdout, { end: false });
   if (!context.output.json && process.stdout.isTTY) process.stdout.write('\n');
   return status >= 400 ? EXIT.answered : EXIT.done;
+}
+
+async function callSigned(
+  connection: Connection,
+  key: SigningKey,
+  { target, method, headers, body }: Outgoing,
+): Promise<IncomingMessage> {
+  const send = async (): Promise<IncomingMessage> => {
+    const signed = await signRequest(
+      { method, url: target.href, headers, ...(body === undefined ? {} : { body: new Uint8Array(body) }) },
+      key,
+      { nowMs: Date.now() },
+    );
+    return sendToGateway(connection, { target, method, headers: { ...headers, ...signed }, body });
+  };
+  const response = await send();
+  const early = wasTooEarly({
+    status: response.statusCode,
+    contentType: response.headers['content-type'],
+    retryAfter: response.headers['retry-after'],
+  });
+  if (!early) return response;
+  response.resume();
+  await untilLater();
+  return send();
+}
+
+/** A function that has closed its own host is called where it answers. */
+async function routeInstead(
+  connection: Connection,
+  api: ControlApi,
+  { path, ...called }: Called & { readonly path: string },
+): Promise<URL | undefined> {
+  if (!(await hostIsClosed(api, called))) return undefined;
+  const { pathname } = new URL(path, 'http://localhost/');
+  const route = bestFor((await routesTo(api, called)) ?? [], pathname);
+  return route === undefined ? undefined : routeUrl(connection, route, path);
 }
 
 /**
