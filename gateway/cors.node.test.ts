@@ -1,6 +1,6 @@
 /** Browsers on pages of other origins (Fetch standard, CORS protocol). */
 import { afterEach, describe, test } from 'vitest';
-import { corsSchema } from '#shared/contracts/cors.ts';
+import { corsSchema, originProblems } from '#shared/contracts/cors.ts';
 import { startHarness, type Harness } from './testing/harness.node.ts';
 import { functionItems, type FunctionParts } from './testing/items.ts';
 
@@ -97,7 +97,61 @@ describe('an answer to another origin', () => {
   });
 });
 
+describe('an origin with a *', () => {
+  test.for([
+    ['https://*.example.com', 'https://a.example.com', true],
+    ['https://*.example.com', 'https://a.b.example.com', true],
+    ['http://*.localhost:8787', 'http://front.localhost:8787', true],
+    ['https://*.example.com', 'https://example.com', false],
+    ['https://*.example.com', 'http://a.example.com', false],
+    ['https://*.example.com', 'https://a.example.com:8443', false],
+    ['https://*.example.com', 'https://evilexample.com', false],
+    ['https://*.example.com', 'https://.example.com', false],
+    ['https://*.example.com', 'https://evil.test/.example.com', false],
+    ['https://*.example.com', 'https://evil.test:80.example.com', false],
+    ['https://*.example.com', 'https://user@a.example.com', false],
+    ['https://*.example.com', 'null', false],
+    ['https://a.*.com', 'https://a.b.com', false],
+  ] as const)('%s lets %s in: %s', async ([entry, origin, isIn], { expect }) => {
+    const gateway = await start({ origins: ['https://other.test', entry] }, 'public');
+    const answer = await gateway.request('hello.localhost', { headers: { origin } });
+    expect(said(answer)['access-control-allow-origin']).toBe(isIn ? origin : undefined);
+    const asked = await gateway.request('hello.localhost', {
+      method: 'OPTIONS',
+      headers: { ...PREFLIGHT, origin },
+    });
+    expect(said(asked)['access-control-allow-origin']).toBe(isIn ? origin : undefined);
+  });
+});
+
 describe('the configuration of cors', () => {
+  test.for([
+    ['http://localhost:5173/', 'write http://localhost:5173: an origin has no slash at its end'],
+    ['https://App.example.com', 'write https://app.example.com, as browsers do'],
+    ['https://app.example.com:443', 'write https://app.example.com, as browsers do'],
+    ['https://app.example.com/page', 'write https://app.example.com, as browsers do'],
+    ['app.example.com', 'an origin is a scheme and a host'],
+    ['localhost:5173', 'an origin is a scheme and a host'],
+  ] as const)('says of %s how it is written', ([origin, says], { expect }) => {
+    const message = corsSchema.safeParse({ origins: [origin] }).error?.issues[0]?.message;
+    expect(message).toContain(says);
+  });
+
+  test.for([
+    'http://*',
+    'https://a*.example.com',
+    'https://*.*.example.com',
+    'https://a.*.com',
+    'http://*:80',
+  ])(
+    'says of %s what a * stands for, and still reads it in versions that were stored with it',
+    (origin, { expect }) => {
+      expect(originProblems([origin])).toEqual([
+        { path: 'origins.0', message: expect.stringContaining('https://*.example.com') as string },
+      ]);
+    },
+  );
+
   test.for([
     { origins: ['*'], credentials: true },
     { origins: ['app.example.com'] },

@@ -4,7 +4,7 @@
  * Preflights carry no credentials, so they are answered before anybody is asked who he is; refusals carry the
  * headers too, or scripts would see a failed fetch instead of the reason.
  */
-import type { Cors } from '#shared/contracts/cors.ts';
+import { coversOrigin, type Cors } from '#shared/contracts/cors.ts';
 import { REQUEST_ID, VERSION } from '#shared/contracts/invoke.ts';
 import type { Call } from './ports.ts';
 
@@ -18,7 +18,7 @@ const EXPOSED = [REQUEST_ID, VERSION, 'retry-after', 'www-authenticate'];
 
 function allowedOrigin(cors: Cors, origin: string): string | undefined {
   if (cors.origins.includes('*')) return '*';
-  return cors.origins.includes(origin) ? origin : undefined;
+  return cors.origins.some((entry) => coversOrigin(entry, origin)) ? origin : undefined;
 }
 
 /** Headers for the response to a call, names and values in turn; empty when it comes from no other origin. */

@@ -25,6 +25,33 @@ async function read(files: Readonly<Record<string, string>>): Promise<unknown> {
 }
 
 describe('readProject()', () => {
+  test('refuses origins that no page has where they stand, and takes those of all subdomains', async ({
+    expect,
+  }) => {
+    const withOrigins = (...origins: readonly string[]) =>
+      read({
+        'isoplane.jsonc': `{ "main": "src/index.ts", "name": "a", "compatibilityDate": "2026-11-01", "cors": { "origins": [
+          ${origins.map((origin) => JSON.stringify(origin)).join(',\n          ')} ] } }`,
+      });
+    expect(await withOrigins('https://*.example.com')).toMatchObject({
+      config: { cors: { origins: ['https://*.example.com'] } },
+    });
+    expect(await withOrigins('https://*.example.com', 'http://a.*.test')).toEqual({
+      code: 'config_invalid',
+      problems: [
+        {
+          at: 'isoplane.jsonc:3:11',
+          message: expect.stringContaining('cors.origins.1: a * stands for') as string,
+        },
+      ],
+    });
+    expect(await withOrigins('http://localhost:5173/')).toMatchObject({
+      problems: [
+        { at: 'isoplane.jsonc:2:11', message: expect.stringContaining('no slash at its end') as string },
+      ],
+    });
+  });
+
   test('reads isoplane.jsonc with comments and trailing commas, and fills in the defaults', async ({
     expect,
   }) => {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { z } from 'zod';
 import { redundantFlags } from '#shared/compatibility/flags.ts';
-import { corsSchema } from '#shared/contracts/cors.ts';
+import { corsSchema, originProblems } from '#shared/contracts/cors.ts';
 import type { Problem } from '../failure.ts';
 import { egressWarnings } from './egress-warnings.ts';
 import { overlay } from './overlay.ts';
@@ -70,6 +70,18 @@ export async function readProject(target: string, options: ProjectOptions = {}):
   const source = file?.source ?? { name, text: '', tree: undefined };
   const parsed = projectFileSchema.safeParse(value);
   if (!parsed.success) throw invalid(name, problemsOf(parsed.error, source, KNOWN_KEYS));
+  const origins = originProblems(parsed.data.cors?.origins ?? []);
+  if (origins.length > 0)
+    throw invalid(
+      name,
+      origins.map(({ path, message }) => ({
+        at: position(source, [
+          'cors',
+          ...path.split('.').map((part) => (/^\d+$/.test(part) ? Number(part) : part)),
+        ]),
+        message: `cors.${path}: ${message}`,
+      })),
+    );
   const project = projectOf(parsed.data, {
     limitsGiven: Object.keys((value as { readonly limits?: object }).limits ?? {}),
     root: sources.root,

@@ -83,6 +83,12 @@ describe('what is refused', () => {
       { config: { vars: { BIG: 'x'.repeat(LIMITS.varsBytesMax) } } },
       'env_too_large',
     ],
+    [
+      'an origin that no page has',
+      main,
+      { config: { cors: { origins: ['https://a.*.com'] } } },
+      'config_invalid',
+    ],
     ['a variable name that is none', main, { config: { vars: { '1x': 1 } } }, 'config_invalid'],
     [
       'a date after the runtime',

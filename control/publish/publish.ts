@@ -47,6 +47,7 @@ import type { Permits } from '#shared/permits.ts';
 import { parseOrRefuse } from '../validation.ts';
 import { findThings } from './bindings.ts';
 import { limitsGiven, lowerDefaults, overCeilings } from './ceilings.ts';
+import { refuseBadOrigins } from './origins.ts';
 import { moveAlias } from './move.ts';
 import { refuseBadJwks, sealConfig } from './jwks.ts';
 import { exportWarnings, withEntrypoints } from './exports.ts';
@@ -238,6 +239,7 @@ export async function publishVersion(
 ): Promise<PublishReply> {
   const wanted = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
   refuseBadJwks((upload.metadata as { readonly config: Parameters<typeof refuseBadJwks>[0] }).config);
+  refuseBadOrigins(wanted.config);
   const ceilings = await deps.db.read((orm) => ceilingsOf(orm, ref.account));
   const lowered = lowerDefaults(wanted.config, limitsGiven(upload.metadata), ceilings);
   const metadata = { ...wanted, config: lowered.config };
