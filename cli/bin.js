@@ -30,10 +30,22 @@ function handOver(binary) {
   const child = spawn(binary, ['--disable-warning=ExperimentalWarning', itself, ...process.argv.slice(2)], {
     stdio: 'inherit',
   });
+  let isTold = false;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']) {
     // A terminal sends Ctrl-C to the whole group, so the child may hear it twice; it tolerates that.
-    process.on(signal, () => child.kill(signal));
+    process.on(signal, () => {
+      isTold = true;
+      child.kill(signal);
+    });
   }
+  // The shell that npm puts between passes no signal on (parent.ts).
+  const parent = process.ppid;
+  if (process.env['npm_lifecycle_event'] !== undefined)
+    setInterval(() => {
+      if (process.ppid === parent || isTold) return;
+      isTold = true;
+      child.kill('SIGTERM');
+    }, 500).unref();
   child.on('error', (error) => {
     process.stderr.write(`isoplane: cannot run ${binary}: ${error.message}\n`);
     process.exit(1);

@@ -8,6 +8,7 @@ import type { Context } from '../context.ts';
 import { ERRORS, PlatformError } from '#shared/errors.ts';
 import { CliError, describePlatformError, EXIT } from '../failure.ts';
 import { SAME_SIGNAL_MS } from '../interrupt.ts';
+import { whenParentIsGone } from '../parent.ts';
 import { millisecondsText, plain } from '../output.ts';
 import type { PlaneEvent } from './plane-process.ts';
 import { checkSettings } from './settings.ts';
@@ -132,6 +133,8 @@ export function stopRequests(): { readonly requested: Promise<'signal'> } {
     }
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  // After a signal it is no second one.
+  whenParentIsGone(() => (firstMs === undefined ? onSignal() : undefined));
   return { requested: requested.promise };
 }
 
