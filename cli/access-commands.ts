@@ -117,8 +117,8 @@ function addAccountCommands(program: Command): void {
   issuer
     .command('set')
     .argument('<issuer>', 'the `iss` of its tokens')
-    .argument('<jwks>', 'file with its public keys: a JSON Web Key Set')
-    .description('set or replace the issuer of the account')
+    .argument('<jwks>', 'its public keys, a JSON Web Key Set: a file, or an https:// URL, which is read once')
+    .description('set or replace the one issuer of the account, or its keys')
     .action(issuers('setIssuer'));
   issuer.command('remove').description('accept no tokens by default').action(issuers('removeIssuer'));
 }
