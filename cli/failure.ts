@@ -108,9 +108,17 @@ export function aboutFunction<T>(thrown: T, name: string | undefined): T {
   return thrown;
 }
 
+const advices = new WeakMap<Error, string>();
+
+/** What to do, where who failed knows better than the table. */
+export function withAdvice<T extends Error>(error: T, advice: string): T {
+  advices.set(error, advice);
+  return error;
+}
+
 export function describePlatformError(error: PlatformError): Described {
   const { problems, stack, logs, requestId } = error.extensions;
-  const advice = ADVICE[error.code]?.replace('NAME', subjects.get(error) ?? 'NAME');
+  const advice = advices.get(error) ?? ADVICE[error.code]?.replace('NAME', subjects.get(error) ?? 'NAME');
   return {
     code: error.code,
     message: MESSAGES[error.code] ?? ERRORS[error.code].message,

@@ -16,6 +16,8 @@ export interface PlainIssue {
  * wrong in the one that it came furthest into, or what it may be.
  */
 export function plainIssue(issue: z.core.$ZodIssue): PlainIssue {
+  if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined'))
+    return { path: issue.path, message: `is missing: give ${alternatives(wantedBy(issue))}` };
   if (issue.code !== 'invalid_union') return issue;
   const { path, message } = issue;
   if ('options' in issue && issue.options !== undefined)

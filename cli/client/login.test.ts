@@ -1,6 +1,8 @@
 /** How the command finds a platform elsewhere: environment, profiles, tokens, accounts. */
+import { execFile } from 'node:child_process';
 import { readFile, stat, writeFile, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, test } from 'vitest';
 import { toBase64Url } from '#shared/encoding.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
@@ -192,6 +194,18 @@ describe('isoplane keys create', () => {
     expect(text).toContain(`ISOPLANE_URL=${control.origin}`);
     expect(text).toContain('ISOPLANE_KEY=default:key-9:ed25519:MC4C');
     expect(text).toMatch(/private key: PKCS #8 DER, base64url/);
+    // Kept in a file, a shell reads it: `set -a; . ./ci.env`.
+    await using folder = await tempFolder();
+    const file = join(folder.path, 'ci.env');
+    await writeFile(file, text);
+    const sourced = await promisify(execFile)('sh', [
+      '-ec',
+      `. '${file}'; echo "$ISOPLANE_URL $ISOPLANE_KEY"`,
+    ]);
+    expect(sourced).toEqual({
+      stdout: `${control.origin} default:key-9:ed25519:MC4C\n`,
+      stderr: '',
+    });
     expect(text).toContain('isoplane docs signing');
     expect((await create('--json')).json()).toMatchObject({ isoplaneKey: 'default:key-9:ed25519:MC4C' });
     answer = made('token', TOKEN);

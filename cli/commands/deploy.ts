@@ -73,6 +73,10 @@ export async function deploy(
     publishedText,
   );
   for (const warning of reply.warnings ?? []) output.warn(warning);
+  if (!reply.created && message !== undefined)
+    output.warn(
+      `--message was not kept: nothing has changed since version ${reply.version.number}, which has its own`,
+    );
   const publishedMs = performance.now();
   const { deployment } = reply;
   const served =

@@ -1,4 +1,5 @@
 /** `isoplane keys`: who may call the control API and signed functions. */
+import process from 'node:process';
 import colors from 'picocolors';
 import {
   createKeySchema,
@@ -57,8 +58,16 @@ export async function createKey(context: Context, args: Args, options: Options):
   const key = await api.call(api.path('/keys'), createdKeySchema, { method: 'POST', json: body });
   const line = oneLine(key, api.account);
   context.output.result({ ...key, ...(line === undefined ? {} : { isoplaneKey: line }) }, () =>
-    [headline(key), '', ...howToUse(key, line, connection)].join('\n'),
+    forShell([headline(key), '', ...howToUse(key, line, connection)]).join('\n'),
   );
+}
+
+const VARIABLE = /^ *(ISOPLANE_[A-Z]+=.*)$/;
+
+/** What goes into a file or a pipe can be read by a shell: all but the variables is a comment there. */
+function forShell(lines: readonly string[]): readonly string[] {
+  if (process.stdout.isTTY) return lines;
+  return lines.map((line) => VARIABLE.exec(line)?.[1] ?? (line === '' ? '' : `# ${line}`));
 }
 
 /** The value of ISOPLANE_KEY; undefined when the platform never saw the secret. */

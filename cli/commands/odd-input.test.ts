@@ -40,6 +40,10 @@ const REMOTE: readonly (readonly [string, Case])[] = [
   ['no_previous_version', [['rollback', 'hello'], 1, /isoplane rollback hello --to N/]],
   ['version_not_found', [['rollback', 'hello', '--to', '9'], 1, /isoplane versions hello/]],
   ['alias_not_found', [['aliases', 'delete', 'hello', 'beta'], 1, /no alias beta[\s\S]*aliases list hello/]],
+  ['token_missing', [['invoke', 'hello'], 1, /-H "authorization: Bearer TOKEN"/]],
+  ['token_invalid', [['invoke', 'hello'], 1, /isoplane accounts issuer show/]],
+  ['signature_invalid', [['invoke', 'hello'], 1, /The key is revoked, or of another platform/]],
+  ['signature_invalid', [['functions', 'list'], 1, /keys create NAME/]],
   ['secret_not_found', [['secrets', 'delete', 'KEY'], 1, /no secret KEY[\s\S]*isoplane secrets list/]],
   ['namespace_not_found', [['kv', 'delete', 'links'], 1, /no KV namespace links[\s\S]*isoplane kv list/]],
 ];

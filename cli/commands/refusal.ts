@@ -7,7 +7,7 @@ import { fromProblem, isErrorCode, PlatformError, type ErrorCode } from '#shared
 import type { ControlApi } from '../client/api.ts';
 import { hostIsClosed, routesTo, type Called } from '../client/addresses.ts';
 import { withDetail } from '../client/guesses.ts';
-import { CliError } from '../failure.ts';
+import { CliError, withAdvice } from '../failure.ts';
 import { didYouMean } from '../guess.ts';
 
 /** The function ran, or tried to: its owner has to look. */
@@ -23,6 +23,13 @@ const OF_THE_FUNCTION: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'evicted',
   'call_depth_exceeded',
 ]);
+/** The function wants a token; a signature, which every call of this command has, is none. */
+const OF_TOKENS: Partial<Record<ErrorCode, string>> = {
+  token_missing: 'Give one: -H "authorization: Bearer TOKEN"',
+  token_invalid:
+    '`isoplane accounts issuer show` shows whose tokens the account accepts; the function may name others in `auth`.',
+  token_expired: 'Get a new one from its issuer, and check the clock of this machine.',
+};
 const ROUTES_SHOWN_MAX = 5;
 const PROBLEM_BYTES_MAX = 64 * 1_024;
 
@@ -53,7 +60,9 @@ export async function refusal(
     typeof problem === 'object' && problem !== null ? Reflect.get(problem, 'code') : undefined;
   if (!isErrorCode(code) || OF_THE_FUNCTION.has(code)) return body;
   const error = fromProblem(problem, `the gateway answered ${response.statusCode}`);
-  throw code === 'function_not_found' ? await withWhatExists(error, called) : error;
+  if (code === 'function_not_found') throw await withWhatExists(error, called);
+  const advice = OF_TOKENS[code];
+  throw advice === undefined ? error : withAdvice(error, advice);
 }
 
 async function readAll(response: IncomingMessage): Promise<Buffer> {

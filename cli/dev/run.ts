@@ -44,6 +44,7 @@ export async function runDev(context: Context, options: RunOptions): Promise<num
     await run.open(abort.signal);
     const reason = await Promise.race([stop.requested, run.ended]);
     if (reason instanceof Error) throw reason;
+    context.output.note('stopping…');
     return EXIT.done;
   } finally {
     // Not cleared: nothing that was forgotten may keep a command alive that has said its last word.

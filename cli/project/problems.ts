@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { plainIssue } from '#shared/field-problem.ts';
 import type { Problem } from '../failure.ts';
 import { closest } from '../guess.ts';
+import { wranglerHint } from './wrangler-keys.ts';
 
 export interface SourceText {
   readonly name: string;
@@ -23,10 +24,11 @@ function issueProblems(issue: z.core.$ZodIssue, source: SourceText, knownKeys: r
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => {
       const guess = closest(key, knownKeys);
+      const hint = wranglerHint(key, path) ?? (guess === undefined ? undefined : `did you mean "${guess}"?`);
       return {
         at: position(source, [...path, key]),
         message: `${where}unknown key "${key}"`,
-        ...(guess === undefined ? {} : { hint: `did you mean "${guess}"?` }),
+        ...(hint === undefined ? {} : { hint }),
       };
     });
   }

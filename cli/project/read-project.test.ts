@@ -105,6 +105,44 @@ describe('readProject()', () => {
     ]);
   });
 
+  test('says of keys of wrangler files what they are called here, and of values what may stand there', async ({
+    expect,
+  }) => {
+    const found = await read({
+      'isoplane.jsonc': JSON.stringify({
+        name: 'a',
+        main: 'src/index.ts',
+        compatibility_date: '2026-11-01',
+        kv_namespaces: [],
+        d1_databases: [],
+        workers_dev: false,
+        routes: [],
+        observability: {},
+        env: {},
+        kv: [{ binding: 'KV', id: 'abc' }],
+        services: [{ binding: 'B', service: 'b' }],
+        rateLimits: [{ binding: 'L', limit: 5, periodSeconds: 30 }],
+      }),
+    });
+    const { problems } = found as { problems: { message: string; hint?: string }[] };
+    const told = problems.map(({ message, hint }) => (hint === undefined ? message : `${message}: ${hint}`));
+    for (const line of [
+      'unknown key "compatibility_date": here it is "compatibilityDate"',
+      'unknown key "kv_namespaces": here it is "kv"',
+      'unknown key "d1_databases": there are no D1 databases yet',
+      'unknown key "workers_dev": here it is "defaultHost"',
+      'unknown key "observability": it has no meaning here: remove it',
+      'kv.0: unknown key "id": here it is "namespace"',
+      'services.0: unknown key "service": here it is "function"',
+      'rateLimits.0.periodSeconds: must be 10 or 60',
+      'compatibilityDate: is missing: give a string',
+    ])
+      expect(told).toContain(line);
+    expect(told.find((line) => line.includes('"routes"'))).toContain('isoplane routes add');
+    expect(told.find((line) => line.includes('"env"'))).toContain('--name NAME');
+    expect(told.join()).not.toContain('Invalid input');
+  });
+
   test('says which egress rule is wrong, and where', async ({ expect }) => {
     const found = await read({
       'isoplane.jsonc': `{
@@ -223,7 +261,7 @@ globs = ["**/*.mjs"]
     expect(toml).toMatchObject(expected);
     expect(toml).toHaveProperty('warnings', [
       expect.stringContaining('ignored something_else:'),
-      expect.stringContaining('includes nodejs_compat: left out'),
+      expect.stringContaining('nodejs_compat is on by default'),
     ]);
     expect(
       await read({

@@ -224,7 +224,7 @@ function projectOf(
       ...(redundant.length === 0
         ? []
         : [
-            `compatibility date ${config.compatibilityDate} includes ${redundant.join(', ')}: left out, as the runtime wants it`,
+            `compatibilityFlags: ${redundant.join(', ')} ${redundant.length === 1 ? 'is' : 'are'} on by default at compatibility date ${config.compatibilityDate}; remove ${redundant.length === 1 ? 'it' : 'them'} from the list`,
           ]),
       ...egressWarnings(config),
     ],

@@ -42,7 +42,12 @@ export async function scaffold(options: ScaffoldOptions): Promise<Map<string, st
       name: options.name,
       private: true,
       type: 'module',
-      scripts: { deploy: 'isoplane deploy', dev: 'isoplane dev', types: 'tsc -p .' },
+      scripts: {
+        deploy: 'isoplane deploy',
+        dev: 'isoplane dev',
+        types: 'isoplane types',
+        check: 'isoplane types && tsc -p .',
+      },
       devDependencies: {
         '@cloudflare/workers-types': TYPES_VERSION,
         typescript: TYPESCRIPT_VERSION,

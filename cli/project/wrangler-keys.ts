@@ -109,6 +109,40 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   workflows: 'there are no workflows yet',
 };
 
+/** Keys of wrangler files as they are called in ours, by the list that they stand in. */
+const CALLED_HERE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  '': {
+    compatibility_date: 'compatibilityDate',
+    compatibility_flags: 'compatibilityFlags',
+    kv_namespaces: 'kv',
+    ratelimits: 'rateLimits',
+    version_metadata: 'versionMetadata',
+    find_additional_modules: 'findAdditionalModules',
+    base_dir: 'baseDir',
+    no_bundle: 'noBundle',
+    jsx_factory: 'jsxFactory',
+    jsx_fragment: 'jsxFragment',
+    workers_dev: 'defaultHost',
+  },
+  kv: { id: 'namespace', preview_id: 'namespace' },
+  services: { service: 'function' },
+  rateLimits: { simple: 'limit" and "periodSeconds', namespace_id: 'namespace', name: 'binding' },
+  limits: { cpu_ms: 'cpuMs', subrequests: 'subrequests' },
+};
+
+/** What a key of a wrangler file is called, or has in its place, in a file of our own. */
+export function wranglerHint(key: string, path: readonly (string | number)[]): string | undefined {
+  const names = CALLED_HERE[String(path[0] ?? '')];
+  if (names !== undefined && Object.hasOwn(names, key)) return `here it is "${names[key]}"`;
+  if (path.length > 0) return undefined;
+  if (key === 'routes' || key === 'route')
+    return 'routes are made by a command: isoplane routes add HOST PATH FUNCTION';
+  if (key === 'env')
+    return 'environments are of wrangler files; here each is a function: isoplane deploy --name NAME';
+  if (key === 'placement' || HARMLESS.has(key)) return 'it has no meaning here: remove it';
+  return Object.hasOwn(UNSUPPORTED, key) ? UNSUPPORTED[key] : undefined;
+}
+
 /** Generated files list every key there is, mostly with nothing in it. */
 export function isEmpty(value: unknown): boolean {
   if (value === undefined || value === null || value === '' || value === false) return true;

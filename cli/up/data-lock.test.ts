@@ -18,13 +18,17 @@ describe('lockDataFolder()', () => {
     const path = join(folder.path, 'lock.db');
     const holder = spawn(process.execPath, [HOLDER, path], { stdio: ['ignore', 'pipe', 'inherit'] });
     await new Promise((resolve) => holder.stdout.once('data', resolve));
-    await expect(lockDataFolder(path)).rejects.toMatchObject({ code: 'data_folder_in_use' });
+    await expect(lockDataFolder(path)).rejects.toMatchObject({
+      code: 'data_folder_in_use',
+      message: expect.stringContaining(`by process ${holder.pid}`) as string,
+    });
     const ended = new Promise((resolve) => holder.once('exit', resolve));
     holder.kill('SIGKILL');
     await ended;
     const lock = await lockDataFolder(path);
     await expect(lockDataFolder(path)).rejects.toMatchObject({ code: 'data_folder_in_use' });
     await lock.release();
+    await expect(stat(`${path}.pid`)).rejects.toThrow('ENOENT');
     expect((await stat(path)).mode & 0o777).toBe(0o600);
   });
 

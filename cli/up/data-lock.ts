@@ -5,9 +5,12 @@
  * the process dies, `kill -9` included, so there is no stale lock to clean up and no pid to compare. It has one
  * table, since the first write transaction of an empty database writes, which a full disk refuses.
  */
-import { chmod, open } from 'node:fs/promises';
+import { chmod, open, readFile, rm, writeFile } from 'node:fs/promises';
+import process from 'node:process';
 import { createClient, LibsqlError } from '@libsql/client';
 import { PlatformError } from '#shared/errors.ts';
+
+const holderOf = (lockPath: string): string => `${lockPath}.pid`;
 
 export interface DataLock {
   release(): Promise<void>;
@@ -23,8 +26,11 @@ export async function lockDataFolder(lockPath: string): Promise<DataLock> {
   try {
     if (size === 0) await client.execute('CREATE TABLE IF NOT EXISTS lock (held INTEGER)');
     const transaction = await client.transaction('write');
+    // For people: who holds it. The lock is what counts.
+    await writeFile(holderOf(lockPath), `${process.pid}\n`, { mode: 0o600 }).catch(() => undefined);
     return {
       async release() {
+        await rm(holderOf(lockPath), { force: true });
         await transaction.rollback().catch(() => undefined);
         client.close();
       },
@@ -32,9 +38,15 @@ export async function lockDataFolder(lockPath: string): Promise<DataLock> {
   } catch (thrown) {
     client.close();
     if (isBusy(thrown)) {
-      throw new PlatformError('data_folder_in_use', `${lockPath} is locked by a running platform`, {
-        cause: thrown,
-      });
+      const holder = await readFile(holderOf(lockPath), 'utf8').catch(() => '');
+      const by = /^\d+\n$/.test(holder) ? `process ${holder.trim()}` : 'another process';
+      throw new PlatformError(
+        'data_folder_in_use',
+        `${lockPath} is locked by ${by}, which runs or is stopping`,
+        {
+          cause: thrown,
+        },
+      );
     }
     if (thrown instanceof LibsqlError && thrown.code.startsWith('SQLITE_FULL'))
       throw new PlatformError('storage_full', `no space to lock ${lockPath}`, { cause: thrown });
