@@ -17,7 +17,7 @@ import type { ControlApi } from '../client/api.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { argument } from './arguments.ts';
-import { bytesText, millisecondsText } from '../output.ts';
+import { bytesText, millisecondsText, type Output } from '../output.ts';
 import type { Project } from '../project/project.ts';
 import { readProject } from '../project/read-project.ts';
 import { putFunctionSecret, readSecretsFile } from './secret-values.ts';
@@ -72,11 +72,7 @@ export async function deploy(
     () => publish(api, project, { bundle, assets }, { alias, message }),
     publishedText,
   );
-  for (const warning of reply.warnings ?? []) output.warn(warning);
-  if (!reply.created && message !== undefined)
-    output.warn(
-      `--message was not kept: nothing has changed since version ${reply.version.number}, which has its own`,
-    );
+  warnOf(output, reply, message);
   const publishedMs = performance.now();
   const { deployment } = reply;
   const served =
@@ -112,6 +108,18 @@ export async function deploy(
     () => summary(project, reply, address, timings.totalMs),
   );
   return served !== undefined && !served.complete ? notServed(context, served) : EXIT.done;
+}
+
+function warnOf(
+  output: Output,
+  { created, version, warnings }: PublishReply,
+  message: string | undefined,
+): void {
+  for (const warning of warnings ?? []) output.warn(warning);
+  if (!created && message !== undefined)
+    output.warn(
+      `--message was not kept: nothing has changed since version ${version.number}, which has its own`,
+    );
 }
 
 /** The project, ready to be bundled. */

@@ -132,9 +132,9 @@ export function authorize(
   if (!allowed)
     throw new PlatformError('forbidden', `${principal.keyId} is limited to other functions`, {
       publicDetail: `This key is limited to ${listed(principal.functions)}; ${
-        name === undefined
+        typeof name !== 'string'
           ? 'this is about the whole account, and takes a key that is not limited.'
-          : `for ${String(name)} it takes a key that names it, or one that is not limited.`
+          : `for ${name} it takes a key that names it, or one that is not limited.`
       }`,
     });
 }

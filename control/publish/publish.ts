@@ -231,6 +231,12 @@ interface Publishing {
   readonly signal: AbortSignal;
 }
 
+/** What the schemas of stored versions let be. */
+function refuseAsGiven({ metadata }: Upload, { config }: PublishMetadata): void {
+  refuseBadJwks((metadata as { readonly config: Parameters<typeof refuseBadJwks>[0] }).config);
+  refuseBadOrigins(config);
+}
+
 export async function publishVersion(
   deps: PublishDeps,
   ref: FunctionRef,
@@ -238,8 +244,7 @@ export async function publishVersion(
   { by, signal }: Publishing,
 ): Promise<PublishReply> {
   const wanted = parseOrRefuse(publishMetadataSchema, upload.metadata, 'config_invalid');
-  refuseBadJwks((upload.metadata as { readonly config: Parameters<typeof refuseBadJwks>[0] }).config);
-  refuseBadOrigins(wanted.config);
+  refuseAsGiven(upload, wanted);
   const ceilings = await deps.db.read((orm) => ceilingsOf(orm, ref.account));
   const lowered = lowerDefaults(wanted.config, limitsGiven(upload.metadata), ceilings);
   const metadata = { ...wanted, config: lowered.config };

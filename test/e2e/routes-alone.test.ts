@@ -29,7 +29,7 @@ async function deploy(config: object, ...options: readonly string[]): Promise<Cl
   const text = JSON.stringify({ main: 'index.js', compatibilityDate: COMPATIBILITY_DATE, ...config });
   await writeFile(join(folder.path, 'isoplane.jsonc'), text);
   const deployed = await platform.cli(['deploy', ...options], folder.path);
-  expect(deployed.code, deployed.stderr).toBe(0);
+  expect(deployed).toMatchObject({ code: 0 });
   return deployed;
 }
 
