@@ -5,7 +5,6 @@ import {
   type publishMetadataSchema,
   type PublishMetadata,
   type PublishReply,
-  type Propagation,
 } from '#shared/contracts/api.ts';
 import { aliasNameSchema } from '#shared/ids.ts';
 import { PlatformError } from '#shared/errors.ts';
@@ -24,7 +23,7 @@ import { putFunctionSecret, readSecretsFile } from './secret-values.ts';
 import { runBuild } from './custom-build.ts';
 import { addressOf, summary } from './deploy-summary.ts';
 import { requireAll } from './requirements.ts';
-import { propagationText, waitForPropagation } from './propagation.ts';
+import { notServed, propagationText, waitForPropagation } from './propagation.ts';
 
 const optionsSchema = z.object({
   alias: z.string(),
@@ -291,11 +290,4 @@ function showDryRun(
         ...(assets?.files ?? []).map(({ path, bytes }) => `${path}  asset  ${bytesText(bytes)}`),
       ].join('\n'),
   );
-}
-
-export function notServed(context: Context, state: Propagation): number {
-  context.output.warn(
-    `accepted, but ${propagationText(state)}; the rest follows by itself when it is back (\`isoplane status\` shows who is behind)`,
-  );
-  return EXIT.notServed;
 }

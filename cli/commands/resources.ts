@@ -15,10 +15,9 @@ import { EXIT } from '../failure.ts';
 import { whenText } from '../output.ts';
 import { table } from '../table.ts';
 import { argument, usage } from './arguments.ts';
-import { notServed } from './deploy.ts';
 import { heldLines } from './held.ts';
 import { keyNames } from './key-names.ts';
-import { propagationText, waitForPropagation } from './propagation.ts';
+import { notServed, propagationText, waitForPropagation } from './propagation.ts';
 import { parseWeights, weightsText } from './weights.ts';
 
 type Args = readonly string[];

@@ -7,9 +7,8 @@ import type { Context } from '../context.ts';
 import { EXIT } from '../failure.ts';
 import { millisecondsText } from '../output.ts';
 import { argument } from './arguments.ts';
-import { notServed } from './deploy.ts';
 import { weightsText } from './weights.ts';
-import { propagationText, waitForPropagation } from './propagation.ts';
+import { notServed, propagationText, waitForPropagation } from './propagation.ts';
 
 const optionsSchema = z.object({
   to: z.number().optional(),
