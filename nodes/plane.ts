@@ -56,11 +56,11 @@ function followFeed(parts: Parts, { instances, heartbeat }: Running): Promise<Fe
     onHeard: (heard) => {
       link.heard = heard;
       if (!heard) return;
-      parts.bindings.complete();
+      parts.attachments.complete();
       prefetch.retry();
     },
     onChange: (items) => {
-      parts.bindings.apply(items);
+      parts.attachments.apply(items);
       for (const item of items) {
         if (item.kind !== 'runnable') continue;
         runnables.set(item.key, item.value ?? undefined);
@@ -103,7 +103,7 @@ function assemble(parts: Parts, address: Address): Running {
     ...(options.startupMsMax === undefined ? {} : { startupMsMax: options.startupMsMax }),
     timers: systemTimers,
     clock: systemClock,
-    attachments: [parts.bindings],
+    attachments: [parts.attachments],
   };
   const instances = new Instances({
     launch: launchOptions,
@@ -186,7 +186,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
     broken: (instanceId, requestId) => instances.get(instanceId)?.collector.broken(requestId),
     slow: (report) => watchdog.slow(report),
     status,
-    ask: (kind, question) => parts.bindings.ask(kind, question),
+    ask: (kind, question) => parts.attachments.ask(kind, question),
     log: options.log,
   });
   addMetrics(app, () => ({
@@ -212,7 +212,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningPlane> {
       await feed.close();
       watchdog.close();
       await Promise.all([pools.standard.close(), pools.strict.close()]);
-      await parts.bindings.close();
+      await parts.attachments.close();
       // After those who count.
       await reporter.close();
       await parts.group?.close();

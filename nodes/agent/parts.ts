@@ -128,7 +128,7 @@ export interface Parts {
   readonly prefetch: Prefetch;
   /** Whether control is heard: its feed is silent when it hangs. */
   readonly link: { heard: boolean };
-  readonly bindings: AttachmentHost;
+  readonly attachments: AttachmentHost;
   readonly control: Peer;
   readonly scheduler: Peer;
 }
@@ -202,13 +202,13 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
     kinds,
   });
   const usage = new NodeUsage();
-  const bindings = new AttachmentHost({ kinds, log, clock: systemClock, timers: systemTimers });
+  const attachments = new AttachmentHost({ kinds, log, clock: systemClock, timers: systemTimers });
   return {
     options,
     sandbox,
     group,
     usage,
-    usageSources: [() => usage.drain(systemClock.monotonicMs()), () => bindings.takeUsage()],
+    usageSources: [() => usage.drain(systemClock.monotonicMs()), () => attachments.takeUsage()],
     pools: openPools(options, sandbox, group),
     code,
     programs,
@@ -221,7 +221,7 @@ export async function openParts(options: AgentOptions): Promise<Parts> {
       log,
     }),
     runnables: new RunnableIndex(systemTimers),
-    bindings,
+    attachments,
     control,
     scheduler: peerOf(layout.sockets.scheduler),
   };
