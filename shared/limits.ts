@@ -41,6 +41,8 @@ export const LIMITS = {
   assetRuleFileBytesMax: 1024 * KIB,
   assetRuleLineBytesMax: 2_000,
   assetHeaderRulesMax: 100,
+  /** Lines with a header in all of `_headers`: a response may have to carry each. */
+  assetHeadersMax: 2_000,
   assetStaticRedirectsMax: 2_000,
   assetDynamicRedirectsMax: 100,
   /** Patterns of `runWorkerFirst`. */

@@ -80,6 +80,16 @@ describe('the assets of a version', () => {
     expect(planned({ files: [file('/a'), file('/a')] })).toMatch(/^config_invalid .*twice/);
   });
 
+  test('have so many headers in all their rules', ({ expect }) => {
+    const headers = (count: number): string => `/*\n${lines(count, (index) => `x-${index}: y`)}`;
+    const most = planned({ headers: headers(LIMITS.assetHeadersMax) });
+    if (typeof most === 'string') throw new Error(most);
+    expect(Manifest.read(most.manifest).rules.headers[0]?.set.length).toBe(2_000);
+    expect(planned({ headers: headers(LIMITS.assetHeadersMax + 1) })).toMatch(
+      /^assets_too_large _headers:2002: At most 2000 headers/,
+    );
+  });
+
   test('have lines of spaces read in one pass', ({ expect }) => {
     const line = `/a${' '.repeat(LIMITS.assetRuleLineBytesMax - 4)}/b`;
     const all = Math.floor(LIMITS.assetRuleFileBytesMax / (line.length + 1));

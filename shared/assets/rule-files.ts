@@ -209,6 +209,7 @@ class HeaderRules {
   readonly rules: HeaderRule[] = [];
   readonly problems: RuleProblem[];
   #open: OpenRule | undefined;
+  #headers = 0;
   /** The path before could not be used: its headers are not those of the rule before. */
   #skipping = false;
 
@@ -232,8 +233,16 @@ class HeaderRules {
   header(text: string, line: number): void {
     if (this.#skipping) return;
     if (this.#open === undefined) return this.#say(line, 'A path comes before its headers.');
+    if (this.#headers >= LIMITS.assetHeadersMax) {
+      // Said once: a file may have a hundred thousand.
+      if (this.#headers === LIMITS.assetHeadersMax)
+        this.#say(line, `At most ${LIMITS.assetHeadersMax} headers are allowed in all rules.`, true);
+      this.#headers += 1;
+      return;
+    }
     const read = readHeaderLine(text);
     if ('problem' in read) return this.#say(line, read.problem);
+    this.#headers += 1;
     if ('unset' in read) return void this.#open.unset.push(read.unset);
     const before = this.#open.set.get(read.name);
     this.#open.set.set(read.name, before === undefined ? read.value : `${before}, ${read.value}`);

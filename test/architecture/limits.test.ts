@@ -46,6 +46,7 @@ const TESTS: Readonly<Record<keyof typeof LIMITS, AtBound>> = {
   assetRuleFileBytesMax: RULES,
   assetRuleLineBytesMax: RULES,
   assetHeaderRulesMax: RULES,
+  assetHeadersMax: RULES,
   assetStaticRedirectsMax: RULES,
   assetDynamicRedirectsMax: RULES,
   assetPatternsMax: PATTERNS,
