@@ -38,8 +38,15 @@ describe('isoplane up', () => {
       ISOPLANE_KV_URL: 'http://127.0.0.1:9',
       ISOPLANE_KV_AUTH_TOKEN: 'kv-token',
     };
+    // Without the addresses that they are for: what they open is nobody else's to know.
+    const ofControl = {
+      ISOPLANE_DATABASE_TOKEN: 'database-token',
+      ISOPLANE_BLOBS_ACCESS_KEY_ID: 'bucket-key',
+      ISOPLANE_BLOBS_SECRET_ACCESS_KEY: 'bucket-secret',
+    };
     await using up = await UpProcess.start(join(folder.path, 'data'), [], {
       ...ofNode,
+      ...ofControl,
       ISOPLANE_BASE_DOMAIN: 'functions.test',
       ISOPLANE_LOG_LEVEL: 'warn',
     });
@@ -53,6 +60,8 @@ describe('isoplane up', () => {
       expect(environment.get('ISOPLANE_LOG_LEVEL'), plane).toBe('warn');
       for (const [name, value] of Object.entries(ofNode))
         expect(environment.get(name), `${name} of ${plane}`).toBe(plane === 'node' ? value : undefined);
+      for (const [name, value] of Object.entries(ofControl))
+        expect(environment.get(name), `${name} of ${plane}`).toBe(plane === 'control' ? value : undefined);
     }
     for (const plane of ['control', 'gateway'])
       expect(environments.get(plane)?.get('ISOPLANE_BASE_DOMAIN'), plane).toBe('functions.test');
