@@ -18,6 +18,7 @@ import { CliError, EXIT } from '../failure.ts';
 import { argument } from './arguments.ts';
 import { bytesText, millisecondsText, type Output } from '../output.ts';
 import type { Project } from '../project/project.ts';
+import { readBuild } from '../project/read-build.ts';
 import { readProject } from '../project/read-project.ts';
 import { putFunctionSecret, readSecretsFile } from './secret-values.ts';
 import { runBuild } from './custom-build.ts';
@@ -128,10 +129,11 @@ async function prepared(
   options: z.output<typeof optionsSchema>,
 ): Promise<Project> {
   const { env: environment, name, auth } = options;
+  const build = await readBuild(target, { environment });
+  if (build !== undefined) await runBuild(build, { environment });
   const project = await readProject(target, { environment, name, auth });
   for (const warning of project.warnings) context.output.warn(warning);
   refuseUnsupported(context, project, options.allowMissing);
-  await runBuild(project);
   return project;
 }
 

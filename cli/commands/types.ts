@@ -31,7 +31,7 @@ export async function types(
   given: Record<string, unknown>,
 ): Promise<number> {
   const { env: environment, output: file, check, layer } = optionsSchema.parse(given);
-  const project = await readProject(args[0] ?? '.', { environment });
+  const project = await readProject(args[0] ?? '.', { environment, origin: 'written' });
   const path = resolve(project.root, file);
   const text = typesText({
     config: project.config,
@@ -70,7 +70,7 @@ async function projectsAround(project: Project): Promise<Map<string, CodeProject
   const entries = await readdir(parent, { withFileTypes: true }).catch(() => []);
   for (const entry of entries.filter((each) => each.isDirectory()).slice(0, NEIGHBOURS_MAX)) {
     if (found.size === wanted.size) break;
-    const other = await readProject(join(parent, entry.name)).catch(() => undefined);
+    const other = await readProject(join(parent, entry.name), { origin: 'written' }).catch(() => undefined);
     if (other?.main !== undefined && wanted.has(other.name))
       found.set(other.name, { ...other, main: other.main });
   }

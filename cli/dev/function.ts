@@ -16,7 +16,9 @@ import { waitForPropagation } from '../commands/propagation.ts';
 import { putFunctionSecret } from '../commands/secret-values.ts';
 import { CliError } from '../failure.ts';
 import type { Project } from '../project/project.ts';
+import { readBuild } from '../project/read-build.ts';
 import { readProject } from '../project/read-project.ts';
+import { BuildRunner, type Changes } from './build-runner.ts';
 import { devConfig, valuesOfSecrets, type SecretValues } from './config.ts';
 import { publishLayers, type LayerSources } from './layers.ts';
 import { readValues } from './values.ts';
@@ -50,6 +52,9 @@ export interface FunctionDeps {
   readonly environmentOptional: boolean;
   readonly inspect: boolean;
   readonly onEvent: (event: FunctionEvent) => void;
+  /** Paths outside the project whose changes are to be told. */
+  readonly watch: (paths: readonly string[]) => void;
+  readonly closed: AbortSignal;
   /** Each may be taken once in a session. */
   readonly names: Names;
 }
@@ -59,6 +64,9 @@ const LIVE = aliasNameSchema.parse('live');
 const VERSIONS_KEPT = 3;
 const JOIN_LOOK_MS = 25;
 const JOINED_MS_MAX = 10_000;
+/** A framework empties its folder and fills it again: what is missing meanwhile is looked for this often, this long. */
+const UNFINISHED_LOOK_MS = 300;
+const UNFINISHED_MS_MAX = 10_000;
 
 export class DevFunction {
   readonly target: string;
@@ -68,13 +76,17 @@ export class DevFunction {
   #root: string | undefined;
   #served: string | undefined;
   #building: Promise<void> | undefined;
-  #again = false;
+  readonly #runner: BuildRunner;
+  /** What changed since the last build began. */
+  #changes: Changes | undefined;
   #hasFailed = false;
+  #isGenerated = false;
   #secrets = new Map<string, string>();
 
   constructor(deps: FunctionDeps) {
     this.#deps = deps;
     this.target = deps.target;
+    this.#runner = new BuildRunner(deps);
   }
 
   /** Undefined before it was served for the first time. */
@@ -96,40 +108,58 @@ export class DevFunction {
   }
 
   /** Builds what is on the disk now, or once more after the build that is under way. */
-  save(): Promise<void> {
-    if (this.#building !== undefined) {
-      this.#again = true;
-      return this.#building;
-    }
-    this.#building = this.#buildAll().finally(() => {
+  save(changes: Changes = 'all'): Promise<void> {
+    this.#changes = joined(this.#changes, changes);
+    this.#building ??= this.#buildAll().finally(() => {
       this.#building = undefined;
     });
     return this.#building;
   }
 
   async #buildAll(): Promise<void> {
-    do {
-      this.#again = false;
+    let unfinishedSinceMs: number | undefined;
+    while (this.#changes !== undefined) {
+      const changes = this.#changes;
+      this.#changes = undefined;
       try {
-        await this.#build();
+        await this.#build(changes);
+        unfinishedSinceMs = undefined;
       } catch (error) {
         this.#hasFailed = true;
         // What is saved meanwhile may be what mends it: only the last failure is of interest.
-        if (!this.#again)
-          this.#deps.onEvent({
-            type: 'failed',
-            label: this.label,
-            serves: this.#served !== undefined,
-            error,
-          });
+        if (this.#changes !== undefined) continue;
+        const nowMs = performance.now();
+        unfinishedSinceMs ??= nowMs;
+        if (this.#isUnfinished(error) && nowMs - unfinishedSinceMs < UNFINISHED_MS_MAX) {
+          await new Promise((resolve) => setTimeout(resolve, UNFINISHED_LOOK_MS));
+          this.#changes = joined(this.#changes, new Set());
+          continue;
+        }
+        this.#deps.onEvent({
+          type: 'failed',
+          label: this.label,
+          serves: this.#served !== undefined,
+          error,
+        });
       }
-    } while (this.#again);
+    }
   }
 
-  async #build(): Promise<void> {
+  /** Somebody else's build may be at it; one of the session itself has ended. */
+  #isUnfinished(error: unknown): boolean {
+    if (this.#served === undefined || this.#deps.closed.aborted) return false;
+    const code = error instanceof CliError || error instanceof PlatformError ? error.code : undefined;
+    if (code === 'build_failed') return false;
+    return this.#isGenerated || code === 'not_built' || code === 'assets_not_found';
+  }
+
+  async #build(changes: Changes): Promise<void> {
     const startedMs = performance.now();
     const { environment, environmentOptional, inspect, onEvent } = this.#deps;
-    const project = await readProject(this.target, { environment, environmentOptional });
+    const named = { environment, environmentOptional };
+    await this.#runner.run(await readBuild(this.target, named), changes);
+    const project = await readProject(this.target, named);
+    this.#isGenerated = project.isGenerated;
     this.#root = project.root;
     this.#deps.names.claim(project.name, this.target);
     this.#claimed = project.name;
@@ -224,6 +254,11 @@ async function untilServed(api: ControlApi, revision: number): Promise<void> {
     if ((gateways.total > 0 && nodes.total > 0) || performance.now() > deadlineMs) return;
     await new Promise((resolve) => setTimeout(resolve, JOIN_LOOK_MS));
   }
+}
+
+function joined(before: Changes | undefined, changes: Changes): Changes {
+  if (before === 'all' || changes === 'all') return 'all';
+  return new Set([...(before ?? []), ...changes]);
 }
 
 function unless(code: string): (thrown: unknown) => undefined {

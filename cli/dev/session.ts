@@ -5,6 +5,7 @@ import { functionViewSchema } from '#shared/contracts/api.ts';
 import { logEntrySchema, type LogEntry } from '#shared/contracts/nodes.ts';
 import type { FunctionName } from '#shared/ids.ts';
 import type { ControlApi } from '../client/api.ts';
+import type { Changes } from './build-runner.ts';
 import { DevFunction, Names, type FunctionEvent } from './function.ts';
 import type { LayerSources } from './layers.ts';
 import { Watcher } from './watcher.ts';
@@ -58,6 +59,8 @@ export class Session {
       inspect,
       names: this.#names,
       onEvent: (event) => this.#onEvent(event),
+      watch: (paths) => this.#watchAlso(paths),
+      closed: this.#closed.signal,
     });
   }
 
@@ -67,7 +70,7 @@ export class Session {
     if (this.#closed.signal.aborted) return;
     this.#watcher = Watcher.open(
       [...folders, ...this.#deps.layers.folders.values()],
-      () => void this.#changed(),
+      (paths) => void this.#changed(paths),
     );
     if (this.#deps.parents.length > 0)
       this.#parentWatcher = Watcher.open(this.#deps.parents, () => void this.#look(), PROJECT_DEPTH);
@@ -75,10 +78,10 @@ export class Session {
     watcher.add([...this.#watchedFiles]);
   }
 
-  async #changed(): Promise<void> {
+  async #changed(paths: ReadonlySet<string>): Promise<void> {
     // First: what is gone cannot be built.
     await this.#look();
-    await this.saveAll();
+    await this.saveAll(paths);
   }
 
   /** Takes projects in that were added beside the others, and lets go of those that were removed. */
@@ -103,8 +106,8 @@ export class Session {
   }
 
   /** What has not changed is recognised by its digest. */
-  async saveAll(): Promise<void> {
-    await Promise.all(this.functions.map((each) => each.save()));
+  async saveAll(changes: Changes = 'all'): Promise<void> {
+    await Promise.all(this.functions.map((each) => each.save(changes)));
   }
 
   async close(): Promise<void> {
@@ -135,13 +138,15 @@ export class Session {
       this.#follow(event.project.name);
       const { assetsFolder } = event.project;
       const read = assetsFolder === undefined ? event.bundle.inputs : [...event.bundle.inputs, assetsFolder];
-      const outside = read.filter(
-        (path) => !path.startsWith(`${event.project.root}/`) && !this.#watchedFiles.has(path),
-      );
-      for (const path of outside) this.#watchedFiles.add(path);
-      void this.#watcher?.then((watcher) => watcher.add(outside));
+      this.#watchAlso(read);
     }
     this.#deps.onEvent(event);
+  }
+
+  #watchAlso(paths: readonly string[]): void {
+    const fresh = paths.filter((path) => !this.#watchedFiles.has(path));
+    for (const path of fresh) this.#watchedFiles.add(path);
+    void this.#watcher?.then((watcher) => watcher.add(fresh));
   }
 
   async #forget(name: FunctionName): Promise<void> {

@@ -1,6 +1,7 @@
 /** Says when something in the folders of the session has changed and is at rest. */
 import { basename, relative, sep } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
+import { REDIRECT } from '../project/sources.ts';
 
 /** Editors write a file in several steps; one build after the last of them is enough. */
 const SETTLE_MS = 40;
@@ -54,9 +55,10 @@ export class Watcher {
     this.#watcher.add(path);
   }
 
-  /** Files outside the folders that the code was built from. */
+  /** What the code was built from; of that, what lies outside the folders. */
   add(paths: readonly string[]): void {
-    if (paths.length > 0) this.#watcher.add([...paths]);
+    const outside = paths.filter((path) => !this.#folders.some((folder) => path.startsWith(folder + sep)));
+    if (outside.length > 0) this.#watcher.add(outside);
   }
 
   async close(): Promise<void> {
@@ -85,5 +87,7 @@ export class Watcher {
 function isIgnored(folder: string, path: string): boolean {
   const below = relative(folder, path);
   if (below.startsWith('..')) return false;
+  // Builds of frameworks write it last.
+  if (`${REDIRECT}/`.startsWith(`${below.split(sep).join('/')}/`)) return false;
   return below.split(sep).some((part) => IGNORED.has(part)) || basename(path).endsWith('~');
 }

@@ -14,9 +14,18 @@ export interface ModuleRule {
   readonly globs: readonly string[];
 }
 
+/** A command of the project's own that makes what is deployed, from what a person wrote. */
+export interface BuildStep {
+  readonly command: string;
+  /** Absolute path of the folder that it runs in. */
+  readonly cwd: string;
+  /** Absolute paths; a change of what they hold runs it again while somebody works. */
+  readonly watch: readonly string[];
+}
+
 export interface Project {
   readonly name: FunctionName;
-  /** Folder of the configuration file; `main` is relative to it. */
+  /** Folder of the configuration file that a person wrote. */
   readonly root: string;
   /** Absolute path of the entry file. Undefined: static assets alone. */
   readonly main: string | undefined;
@@ -26,7 +35,7 @@ export interface Project {
   /** Names of the limits that the configuration sets; the others have their defaults, which the platform may lower. */
   readonly limitsGiven: readonly string[];
   readonly rules: readonly ModuleRule[];
-  /** Import specifier → another one, or a path relative to the root. */
+  /** Import specifier → another one, or an absolute path. */
   readonly alias: Readonly<Record<string, string>>;
   /** Expression → JavaScript text that takes its place. */
   readonly define: Readonly<Record<string, string>>;
@@ -41,11 +50,11 @@ export interface Project {
   readonly tsconfig: string | undefined;
   readonly jsxFactory: string | undefined;
   readonly jsxFragment: string | undefined;
-  /** Run by a shell before bundling. */
-  readonly build: { readonly command: string; readonly cwd: string } | undefined;
   /** What the configuration asks for and the platform does not have; a deploy refuses it unless told to go on. */
   readonly unsupported: readonly Problem[];
   readonly configPath: string;
+  /** A framework's build left the configuration, and with it code and files. */
+  readonly isGenerated: boolean;
   /** What a person should know, each said once. */
   readonly warnings: readonly string[];
 }

@@ -1,6 +1,6 @@
 /** Reads a project's configuration and reports every problem in it at once. */
 import { readFile } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { z } from 'zod';
 import { redundantFlags } from '#shared/compatibility/flags.ts';
 import { corsSchema, originProblems } from '#shared/contracts/cors.ts';
@@ -12,10 +12,10 @@ import { position, problemsOf } from './problems.ts';
 import { COMPATIBILITY_DATE } from './scaffold.ts';
 import { assetsConfigSchema } from '#shared/contracts/assets.ts';
 import { projectFileSchema } from './schema.ts';
-import { invalid, isFile, readSources, type ConfigFile, type Sources } from './sources.ts';
+import { invalid, isCode, isFile, readSources, type ConfigFile, type Sources } from './sources.ts';
 import { asFunctionName, translateWrangler, type Translated } from './wrangler.ts';
 
-const KNOWN_KEYS = [
+export const KNOWN_KEYS = [
   ...Object.keys(projectFileSchema.shape),
   ...Object.keys(projectFileSchema.shape.limits.unwrap().shape),
   ...Object.keys(projectFileSchema.shape.scaling.unwrap().shape),
@@ -42,6 +42,8 @@ export interface ProjectOptions {
   readonly environmentOptional?: boolean;
   readonly auth?: 'public' | 'signed' | undefined;
   readonly name?: string | undefined;
+  /** Default: `built`. */
+  readonly origin?: 'built' | 'written';
 }
 
 /**
@@ -49,12 +51,16 @@ export interface ProjectOptions {
  * @throws {CliError} `project_not_found`, or `config_invalid` with all problems and their positions.
  */
 export async function readProject(target: string, options: ProjectOptions = {}): Promise<Project> {
-  const sources = await readSources(resolve(target));
+  const origin = options.origin ?? 'built';
+  const sources = await readSources(resolve(target), origin);
   const { own, wrangler } = sources;
   const base = await translated(sources, options);
   const warnings = [...sources.warnings, ...base.warnings];
-  const ownRoot = own === undefined ? sources.root : resolve(own.path, '..');
-  const joined = overlay(absolutePaths(base.value, sources.root), absolutePaths(own?.content ?? {}, ownRoot));
+  const wranglerRoot = wrangler === undefined ? sources.root : dirname(wrangler.path);
+  const joined = overlay(
+    absolutePaths(base.value, wranglerRoot),
+    absolutePaths(own?.content ?? {}, sources.root),
+  );
   if (own !== undefined && wrangler !== undefined && joined.overridden.length > 0)
     warnings.push(
       `${basename(own.path)} overrides ${joined.overridden.join(', ')} of ${basename(wrangler.path)}`,
@@ -86,25 +92,31 @@ export async function readProject(target: string, options: ProjectOptions = {}):
     limitsGiven: Object.keys((value as { readonly limits?: object }).limits ?? {}),
     root: sources.root,
     configPath: file?.path ?? resolve(target),
+    isGenerated: sources.isGenerated,
     unsupported: base.unsupported,
     warnings,
   });
   if (project.main === undefined && project.assetsFolder === undefined)
     throw invalid(name, [nothingToDeploy(wrangler)]);
-  if (project.main !== undefined && project.build === undefined && !(await isFile(project.main))) {
-    const given = own?.content['main'] ?? wrangler?.content['main'];
-    const main = typeof given === 'string' ? given : project.main;
-    throw invalid(name, [
-      {
-        at: position(source, ['main']),
-        message: `main: there is no file ${main}`,
-        ...((await hasBuild(sources.root))
-          ? { hint: 'the project has a build that may make it: npm run build' }
-          : {}),
-      },
-    ]);
-  }
-  return project;
+  if (project.main === undefined || (await isFile(project.main))) return project;
+  const given = own?.content['main'] ?? wrangler?.content['main'];
+  const main = typeof given === 'string' ? given : project.main;
+  // Types are written of what a person wrote, also before the first build.
+  if (origin === 'written' && (parsed.data.build !== undefined || sources.isGenerated || !isCode(main)))
+    return { ...project, main: undefined };
+  const problem = { at: position(source, ['main']), message: `main: there is no file ${main}` };
+  throw invalid(
+    name,
+    [{ ...problem, ...(await mainHint(sources, main)) }],
+    sources.isGenerated ? 'not_built' : 'config_invalid',
+  );
+}
+
+/** Who may make the file. */
+async function mainHint({ root }: Sources, main: string): Promise<{ readonly hint?: string }> {
+  if (await hasBuild(root)) return { hint: 'the project has a build that may make it: npm run build' };
+  if (isCode(main)) return {};
+  return { hint: 'its framework makes the code: run its build first, here or as build.command' };
 }
 
 /** Pages projects have functions of their own kind in folders of their own; what they are is told by name. */
@@ -127,23 +139,29 @@ async function hasBuild(root: string): Promise<boolean> {
 }
 
 /** Members that are paths, relative to the file that they stand in. */
-function absolutePaths(value: ConfigFile['content'], root: string): ConfigFile['content'] {
+export function absolutePaths(value: ConfigFile['content'], root: string): ConfigFile['content'] {
   const absolute = (path: unknown): unknown => (typeof path === 'string' ? resolve(root, path) : path);
   const paths = ['main', 'baseDir', 'tsconfig'].filter(
     (key) => typeof value[key] === 'string' && value[key] !== '',
   );
   const renamed = assetNames(value['assets']);
+  const { alias } = value;
+  const aliased = (to: unknown): unknown =>
+    typeof to === 'string' && /^\.\.?\//.test(to) ? resolve(root, to) : to;
   return {
     ...value,
     ...Object.fromEntries(paths.map((key) => [key, absolute(value[key])])),
     ...(renamed === undefined ? {} : { assets: { ...renamed, directory: absolute(renamed['directory']) } }),
+    ...(typeof alias === 'object' && alias !== null
+      ? { alias: Object.fromEntries(Object.entries(alias).map(([from, to]) => [from, aliased(to)])) }
+      : {}),
   };
 }
 
 /** What there is below our own file: a wrangler file, or names for a lone entry file. */
-async function translated(sources: Sources, options: ProjectOptions): Promise<Translated> {
+export async function translated(sources: Sources, options: ProjectOptions): Promise<Translated> {
   const { own, wrangler, root } = sources;
-  const { environment } = options;
+  const environment = sources.isGenerated ? beyondBuild(sources, options) : options.environment;
   const lacks =
     options.environmentOptional === true &&
     environment !== undefined &&
@@ -156,9 +174,9 @@ async function translated(sources: Sources, options: ProjectOptions): Promise<Tr
   }
   const none = { warnings: [], unsupported: [] };
   if (wrangler === undefined) {
-    if (options.environment !== undefined)
+    if (environment !== undefined)
       throw invalid(own?.source.name ?? root, [
-        { message: `env: there is no environment ${options.environment}; wrangler files have them` },
+        { message: `env: there is no environment ${environment}; wrangler files have them` },
       ]);
     if (own !== undefined) return { value: {}, ...none };
     return {
@@ -170,7 +188,7 @@ async function translated(sources: Sources, options: ProjectOptions): Promise<Tr
   const { source, content } = wrangler;
   const outcome = translateWrangler(content, {
     fileName: basename(wrangler.path),
-    environment: options.environment,
+    environment,
     fallbackName: await nameOf(root),
     fallbackDate: COMPATIBILITY_DATE,
     at: (key) => position(source, [key]),
@@ -182,6 +200,25 @@ async function translated(sources: Sources, options: ProjectOptions): Promise<Tr
   );
 }
 
+/** A build makes the configuration of one environment, and says of which. */
+function beyondBuild(
+  { wrangler }: Sources,
+  { environment, environmentOptional }: ProjectOptions,
+): string | undefined {
+  if (wrangler === undefined || environment === undefined) return environment;
+  const { targetEnvironment, env } = wrangler.content;
+  if (targetEnvironment === environment) return undefined;
+  if (environmentOptional === true || Object.hasOwn(env ?? {}, environment)) return environment;
+  const made =
+    typeof targetEnvironment === 'string' ? `the environment ${targetEnvironment}` : 'no environment';
+  throw invalid(wrangler.source.name, [
+    {
+      message: `env: the last build was for ${made}, not for ${environment}`,
+      hint: `build again with CLOUDFLARE_ENV=${environment}; a command in \`build\` is given it`,
+    },
+  ]);
+}
+
 /** Of package.json, else of the folder. */
 async function nameOf(root: string): Promise<string> {
   const text = await readFile(join(root, 'package.json'), 'utf8').catch(() => '{}');
@@ -191,10 +228,19 @@ async function nameOf(root: string): Promise<string> {
 
 function projectOf(
   file: z.output<typeof projectFileSchema>,
-  at: Pick<Project, 'root' | 'configPath' | 'limitsGiven' | 'warnings' | 'unsupported'>,
+  at: Pick<Project, 'root' | 'configPath' | 'isGenerated' | 'limitsGiven' | 'warnings' | 'unsupported'>,
 ): Project {
   const { name, main, rules, alias, define, noBundle, findAdditionalModules, minify, ...further } = file;
-  const { baseDir, tsconfig, jsxFactory, jsxFragment, build, assets, $schema: _, ...config } = further;
+  const {
+    baseDir,
+    tsconfig,
+    jsxFactory,
+    jsxFragment,
+    build: _build,
+    assets,
+    $schema: _,
+    ...config
+  } = further;
   const { directory, ...served } = assets ?? {};
   const redundant = redundantFlags(config.compatibilityDate, config.compatibilityFlags);
   const absolute = (path: string): string => resolve(at.root, path);
@@ -218,7 +264,6 @@ function projectOf(
     tsconfig: tsconfig === undefined ? undefined : absolute(tsconfig),
     jsxFactory,
     jsxFragment,
-    build: build === undefined ? undefined : { command: build.command, cwd: absolute(build.cwd ?? '.') },
     warnings: [
       ...at.warnings,
       ...(redundant.length === 0

@@ -108,7 +108,9 @@ export const projectFileSchema = functionConfigSchema.extend({
    */
   jsxFragment: z.string().min(1).optional(),
   /**
-   * Command that a shell runs before the bundling, and its folder, relative to the configuration file.
+   * Command that a shell runs first, and its folder, relative to the configuration file. What it leaves is read after
+   * it: the entry file, the folder of `assets`, a configuration that a framework makes. Under `--env NAME` it finds
+   * the name in CLOUDFLARE_ENV.
    *
    * @example { "command": "npm run build" }
    */
@@ -122,6 +124,12 @@ export const projectFileSchema = functionConfigSchema.extend({
       command: z.string().min(1),
       /** Where it runs. Default: the project's folder. */
       cwd: z.string().min(1).optional(),
+      /**
+       * Files and folders; `isoplane dev` runs the command again when something in them changes.
+       *
+       * @example ["app", "content"]
+       */
+      watch: z.array(z.string().min(1)).max(50).default(['src']),
     })
     .optional(),
 });

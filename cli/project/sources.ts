@@ -11,9 +11,12 @@ const OWN_NAMES = ['isoplane.jsonc', 'isoplane.json'] as const;
 const WRANGLER_NAMES = ['wrangler.jsonc', 'wrangler.json', 'wrangler.toml'] as const;
 export const FILE_NAMES = [...OWN_NAMES, ...WRANGLER_NAMES] as const;
 /** Where builds of frameworks say which configuration they made. */
-const REDIRECT = '.wrangler/deploy/config.json';
+export const REDIRECT = '.wrangler/deploy/config.json';
 const CONFIG_BYTES_MAX = 1024 * 1024;
 const CODE = /\.(?:[cm]?[jt]s|[jt]sx|py)$/;
+
+/** By its name: the rest are names of packages, which a build resolves. */
+export const isCode = (path: string): boolean => CODE.test(path);
 
 export interface ConfigFile {
   readonly path: string;
@@ -21,26 +24,36 @@ export interface ConfigFile {
   readonly content: Readonly<Record<string, unknown>>;
 }
 
+/**
+ * Which wrangler configuration counts: `built`: the one that a framework's build has left, where there is one;
+ * `written`: the one that a person wrote, and the other only where there is none; `by-hand`: that one alone.
+ */
+export type ConfigOrigin = 'built' | 'written' | 'by-hand';
+
 export interface Sources {
-  /** Folder that the project is in. */
+  /** Folder that the project is in: where a person's configuration lies, never that of a generated one. */
   readonly root: string;
   readonly own: ConfigFile | undefined;
+  /** Its paths are relative to its own folder. */
   readonly wrangler: ConfigFile | undefined;
+  /** `wrangler` was left by a build. */
+  readonly isGenerated: boolean;
   /** Entry file of the command line. */
   readonly main: string | undefined;
   readonly warnings: readonly string[];
 }
 
 /** @param target - a project folder, a configuration file, or the entry file. */
-export async function readSources(target: string): Promise<Sources> {
-  if (!(await isFile(target))) return inFolder(target, undefined);
-  if (CODE.test(target)) return inFolder(await folderOfEntry(target), target);
+export async function readSources(target: string, origin: ConfigOrigin): Promise<Sources> {
+  if (!(await isFile(target))) return inFolder(target, undefined, origin);
+  if (isCode(target)) return inFolder(await folderOfEntry(target), target, 'by-hand');
   const file = await readConfigFile(target);
   const isOwn = basename(target).startsWith('isoplane.') || 'compatibilityDate' in file.content;
   return {
     root: dirname(target),
     own: isOwn ? file : undefined,
     wrangler: isOwn ? undefined : file,
+    isGenerated: false,
     main: undefined,
     warnings: [],
   };
@@ -56,7 +69,7 @@ async function folderOfEntry(entry: string): Promise<string> {
   }
 }
 
-async function inFolder(folder: string, main: string | undefined): Promise<Sources> {
+async function inFolder(folder: string, main: string | undefined, origin: ConfigOrigin): Promise<Sources> {
   const warnings: string[] = [];
   const [ownPath, ...ownHidden] = await allOf(folder, OWN_NAMES);
   const [wranglerPath, ...wranglerHidden] = await allOf(folder, WRANGLER_NAMES);
@@ -65,22 +78,25 @@ async function inFolder(folder: string, main: string | undefined): Promise<Sourc
     [wranglerHidden, wranglerPath],
   ] as const)
     for (const path of hidden) warnings.push(`${basename(path)} is not read: ${basename(by ?? '')} hides it`);
-  const redirect = main === undefined ? await redirected(folder) : undefined;
+  const isLookedFor = origin === 'built' || (origin === 'written' && wranglerPath === undefined);
+  const redirect = isLookedFor ? await redirected(folder) : undefined;
   if (redirect !== undefined)
     warnings.push(
       `${shown(redirect)} is used, which the last build left${wranglerPath === undefined ? '' : ` in place of ${basename(wranglerPath)}`}`,
     );
   const wrangler = redirect ?? wranglerPath;
-  if (ownPath === undefined && wrangler === undefined && main === undefined)
+  const isNothing = ownPath === undefined && wrangler === undefined && main === undefined;
+  if (isNothing && !(await isFile(join(folder, REDIRECT))))
     throw new CliError('project_not_found', `There is no isoplane.jsonc or wrangler.toml in ${folder}.`, {
       advice:
         'Run the command in a project folder, or name one or its entry file; `isoplane init NAME` makes a new project.',
       exitCode: EXIT.usage,
     });
   return {
-    root: wrangler === undefined ? folder : dirname(wrangler),
+    root: folder,
     own: ownPath === undefined ? undefined : await readConfigFile(ownPath),
     wrangler: wrangler === undefined ? undefined : await readConfigFile(wrangler),
+    isGenerated: redirect !== undefined,
     main,
     warnings,
   };
@@ -92,15 +108,14 @@ async function redirected(folder: string): Promise<string | undefined> {
   const { configPath } = (await readConfigFile(path)).content;
   const target = typeof configPath === 'string' ? resolve(dirname(path), configPath) : undefined;
   if (target !== undefined && (await isFile(target))) return target;
-  throw invalid(shown(path), [
-    { message: `configPath: there is no file ${String(configPath)}; build the project again` },
-  ]);
+  const message = `configPath: there is no file ${String(configPath)}; build the project again`;
+  throw invalid(shown(path), [{ message }], 'not_built');
 }
 
 /** Path of the configuration file that a project folder or file stands for. */
 export async function findConfig(target: string): Promise<string> {
   if (await isFile(target)) return target;
-  const found = await firstOf(target, FILE_NAMES);
+  const found = await firstOf(target, [...FILE_NAMES, REDIRECT]);
   if (found !== undefined) return found;
   throw new CliError('project_not_found', `There is no isoplane.jsonc or wrangler.toml in ${target}.`, {
     advice: 'Run the command in a project folder or name one; `isoplane init NAME` makes a new project.',
@@ -138,9 +153,14 @@ async function readConfigFile(path: string): Promise<ConfigFile> {
   return { path, source, content: content as Record<string, unknown> };
 }
 
-export function invalid(name: string, problems: readonly Problem[]): CliError {
+/** @param code - `not_built`: the next build may mend it. */
+export function invalid(
+  name: string,
+  problems: readonly Problem[],
+  code: 'config_invalid' | 'not_built' = 'config_invalid',
+): CliError {
   return new CliError(
-    'config_invalid',
+    code,
     `${name} has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}.`,
     {
       problems: problems.map((problem) => (problem.at === undefined ? { at: name, ...problem } : problem)),

@@ -8,6 +8,13 @@ import { readProject, type ProjectOptions } from './read-project.ts';
 const MAIN = { 'src/index.ts': 'export default {}' };
 const BASE = { name: 'w', main: 'src/index.ts', compatibility_date: '2026-11-17' };
 
+/** What a framework's build leaves. */
+const GENERATED = {
+  '.wrangler/deploy/config.json': { configPath: '../../dist/server/wrangler.json' },
+  'dist/server/wrangler.json': { ...BASE, main: 'index.js', no_bundle: true },
+  'dist/server/index.js': 'export default {}',
+};
+
 async function read(
   files: Readonly<Record<string, string | object>>,
   { target = '.', ...options }: ProjectOptions & { target?: string } = {},
@@ -149,7 +156,6 @@ minify = true
 limits = { cpu_ms = 50 }
 alias = { a = "./b.ts" }
 define = { X = "1" }
-build = { command = "make", cwd = "src" }
 `,
     });
     expect(project).toMatchObject({
@@ -158,25 +164,34 @@ build = { command = "make", cwd = "src" }
       findAdditionalModules: true,
       baseDir: '/p/src',
       minify: true,
-      alias: { a: './b.ts' },
+      alias: { a: '/p/b.ts' },
       define: { X: '1' },
-      build: { command: 'make', cwd: '/p/src' },
       config: { compatibilityDate: '2026-11-17', limits: { cpuMs: 50 } },
       warnings: [expect.stringContaining('the function is my-worker')],
     });
   });
 
-  test('that the build of a framework left is used, with its own paths', async ({ expect }) => {
+  test('that the build of a framework left is used, with its own paths, in the folder of the project', async ({
+    expect,
+  }) => {
     const project = await read({
       'wrangler.jsonc': { ...BASE, main: 'virtual:entry' },
-      '.wrangler/deploy/config.json': { configPath: '../../dist/server/wrangler.json' },
-      'dist/server/wrangler.json': { ...BASE, main: 'index.js', no_bundle: true },
-      'dist/server/index.js': 'export default {}',
+      ...GENERATED,
+      'dist/server/wrangler.json': {
+        ...BASE,
+        main: 'index.js',
+        no_bundle: true,
+        alias: { a: './a.js' },
+        assets: { directory: '../client' },
+      },
     });
     expect(project).toMatchObject({
       main: '/p/dist/server/index.js',
-      root: '/p/dist/server',
+      root: '/p',
+      assetsFolder: '/p/dist/client',
+      alias: { a: '/p/dist/server/a.js' },
       noBundle: true,
+      isGenerated: true,
       warnings: [expect.stringContaining('in place of wrangler.jsonc')],
     });
     await expect(
@@ -217,6 +232,47 @@ kv_namespaces = [{ binding = "KV", id = "one" }]`,
   test('that another one hides is named', async ({ expect }) => {
     const { name, warnings } = await read({ 'wrangler.jsonc': BASE, 'wrangler.toml': 'name = "other"' });
     expect([name, warnings]).toEqual(['w', ['wrangler.toml is not read: wrangler.jsonc hides it']]);
+  });
+});
+
+describe('types', () => {
+  test('are of what a person wrote, before a build and after it; of what a build left where that is all', async ({
+    expect,
+  }) => {
+    const written = { 'wrangler.jsonc': { ...BASE, main: '@framework/entry', vars: { A: '1' } } };
+    const before = await read(written, { origin: 'written' });
+    const after = await read({ ...written, ...GENERATED }, { origin: 'written' });
+    expect(after).toEqual(before);
+    expect(before).toMatchObject({ name: 'w', config: { vars: { A: '1' } }, warnings: [] });
+    expect(before.main).toBeUndefined();
+    const alone = await read(GENERATED, { origin: 'written' });
+    expect(alone).toMatchObject({ root: '/p', main: '/p/dist/server/index.js' });
+  });
+});
+
+describe('an environment', () => {
+  test('that a build was made for is taken, another one is refused with what to do', async ({ expect }) => {
+    const files = {
+      ...GENERATED,
+      'dist/server/wrangler.json': {
+        ...BASE,
+        name: 'w-staging',
+        main: 'index.js',
+        targetEnvironment: 'staging',
+      },
+    };
+    expect(await read(files, { environment: 'staging' })).toMatchObject({
+      name: 'w-staging',
+      warnings: [expect.any(String)],
+    });
+    await expect(read(files, { environment: 'prod' })).rejects.toMatchObject({
+      problems: [
+        {
+          message: expect.stringContaining('for the environment staging, not for prod') as unknown,
+          hint: expect.stringContaining('CLOUDFLARE_ENV=prod') as unknown,
+        },
+      ],
+    });
   });
 });
 

@@ -49,7 +49,13 @@ const wranglerSchema = z.looseObject({
   jsx_factory: maybe(z.string()),
   jsx_fragment: maybe(z.string()),
   limits: maybe(z.looseObject({ cpu_ms: maybe(z.number()) })),
-  build: maybe(z.looseObject({ command: maybe(z.string()), cwd: maybe(z.string()) })),
+  build: maybe(
+    z.looseObject({
+      command: maybe(z.string()),
+      cwd: maybe(z.string()),
+      watch_dir: maybe(z.union([z.string().transform((folder) => [folder]), z.array(z.string())])),
+    }),
+  ),
 });
 type Wrangler = z.output<typeof wranglerSchema>;
 
@@ -166,6 +172,14 @@ function limitsOf({ limits }: Wrangler, warn: (text: string) => void) {
   };
 }
 
+function buildOf({ build }: Wrangler) {
+  if (build === undefined || isEmpty(build.command)) return {};
+  const { command, cwd, watch_dir: watch } = build;
+  return {
+    build: { command, ...(cwd === undefined ? {} : { cwd }), ...(watch === undefined ? {} : { watch }) },
+  };
+}
+
 const SAME: readonly (readonly [string, string])[] = [
   ['main', 'main'],
   ['assets', 'assets'],
@@ -192,7 +206,6 @@ function valueOf(
   if (name !== given) warn(`the name ${JSON.stringify(given)} cannot be an address: the function is ${name}`);
   if (wrangler.compatibility_date === undefined)
     warn(`no compatibility_date: ${fallbackDate} is taken; write it down, a later one may change behaviour`);
-  const { command, cwd } = wrangler.build ?? {};
   return {
     ...Object.fromEntries(
       SAME.flatMap(([from, to]) => (wrangler[from] === undefined ? [] : [[to, wrangler[from]]])),
@@ -201,7 +214,7 @@ function valueOf(
     compatibilityDate: wrangler.compatibility_date ?? fallbackDate,
     rules: rulesOf(wrangler, warn),
     ...limitsOf(wrangler, warn),
-    ...(isEmpty(command) ? {} : { build: { command, ...(cwd === undefined ? {} : { cwd }) } }),
+    ...buildOf(wrangler),
     services: (wrangler.services ?? []).map(({ binding, service, entrypoint, environment }) => ({
       binding,
       function: asFunctionName(environment === undefined ? service : `${service}-${environment}`),
