@@ -110,7 +110,7 @@ function addProjectCommands(program: Command): void {
       ]),
     )
     .option('--allow-missing', 'deploy without bindings that the platform does not have')
-    .option('--alias <alias>', 'alias to move', 'live')
+    .option('--alias <alias>', 'alias to move; another one than live answers at ALIAS--FUNCTION', 'live')
     .option('--no-alias-move', 'publish without moving an alias')
     .option('--message <text>', 'note for the history')
     .option('--secrets-file <file>', 'secrets of the function to set before: NAME=value lines, or JSON')

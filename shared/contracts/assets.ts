@@ -29,7 +29,11 @@ export const assetsConfigSchema = z.strictObject({
   binding: bindingNameSchema.optional(),
   /** Which of `/about`, `/about/` and `/about.html` serves about.html, and which ones redirect to it. */
   htmlHandling: z.enum(HTML_HANDLINGS).default('auto-trailing-slash'),
-  /** What answers where no file is: the nearest 404.html, /index.html with 200, or the code. */
+  /**
+   * What answers where no file is: the nearest 404.html, /index.html with 200, or the code. Beside code that has no paths
+   * in `runWorkerFirst` the first two answer only what a browser opens (`sec-fetch-mode: navigate`); the rest, such as
+   * `fetch()` of a page or curl, is the code's.
+   */
   notFoundHandling: z.enum(NOT_FOUND_HANDLINGS).default('none'),
   /** The code answers first: everywhere, or at these paths. */
   runWorkerFirst: z

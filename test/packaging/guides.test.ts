@@ -79,13 +79,17 @@ describe.skipIf(process.env['ISOPLANE_SKIP_SLOW'] === '1')('a stranger who follo
     { timeout: SLOW_MS },
     async ({ expect }) => {
       const said = await follow(await guide('guide-site'), await readerIn('sites'));
-      expect(said).toHaveLength(4);
+      expect(said).toHaveLength(7);
       expect(said[1]).toContain('site version 1 is live');
       expect(said[1]).toContain('<h1>Words</h1>');
       expect(said[1]).toContain('{"words":7}');
       expect(said[1]).toContain('There is no such page.');
-      expect(said[3]).toContain('shop version 1 is live');
-      expect(said[3]).toContain('There are 7 words.');
+      expect(said[2]).toContain('is beta  http://beta--site.localhost');
+      expect(said[2]).toContain('\n200\n');
+      expect(said[4]).toContain('clock version 1 is live');
+      expect(said[4]).toContain('Hello, curl.');
+      expect(said[6]).toContain('shop version 1 is live');
+      expect(said[6]).toContain('There are 7 words.');
     },
   );
 });
