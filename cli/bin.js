@@ -24,11 +24,16 @@ function mainFile() {
   return existsSync(source) ? source : join(here, '..', 'dist', 'cli', 'main.js');
 }
 
+/** Set for the Node that is handed over to: which of its descriptors ends with the launcher. */
+const LIFELINE = 'ISOPLANE_LAUNCHER_DESCRIPTOR';
+const LIFELINE_DESCRIPTOR = 3;
+
 /** @param {string} binary */
 function handOver(binary) {
   const itself = fileURLToPath(import.meta.url);
   const child = spawn(binary, ['--disable-warning=ExperimentalWarning', itself, ...process.argv.slice(2)], {
-    stdio: 'inherit',
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+    env: { ...process.env, [LIFELINE]: String(LIFELINE_DESCRIPTOR) },
   });
   let isTold = false;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2']) {
@@ -55,6 +60,19 @@ function handOver(binary) {
   });
 }
 
+/** Whoever kills the launcher means the command: it ends as if it had been told to. Children of it know nothing of this. */
+async function endWithLauncher() {
+  const descriptor = Number(process.env[LIFELINE]);
+  delete process.env[LIFELINE];
+  if (descriptor !== LIFELINE_DESCRIPTOR) return;
+  const { Socket } = await import('node:net');
+  new Socket({ fd: descriptor, readable: true, writable: false })
+    .once('close', () => process.kill(process.pid, 'SIGTERM'))
+    .on('error', () => undefined)
+    .resume()
+    .unref();
+}
+
 /**
  * What the command imports may be missing, and then it cannot say so itself.
  *
@@ -77,6 +95,7 @@ async function run(main) {
 
 const main = mainFile();
 if (isNewEnough(process.versions.node)) {
+  await endWithLauncher();
   await run(main);
 } else {
   const { fetchedNode, packagedNode } = await import('./own-node.js');

@@ -1,11 +1,14 @@
 /** The launcher on the Node that a shell may have, and its ways of failing. */
 import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, test } from 'vitest';
+import { waitFor } from '#shared/testing/fakes.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { isoplane } from './testing/run-command.ts';
 
@@ -77,6 +80,25 @@ mkdir -p "$bin" && ln -s '${process.execPath}' "$bin/node"
       expect(await readdir(join(folder.path, '.cache', 'isoplane'))).toHaveLength(1);
     },
   );
+
+  test.skipIf(old === undefined)('does not outlive a launcher that is killed', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const bin = await installed(folder.path);
+    const ended = join(folder.path, 'ended');
+    await writeFile(
+      join(folder.path, 'cli', 'main.ts'),
+      `import { writeFileSync } from 'node:fs';
+process.on('SIGTERM', () => { writeFileSync(${JSON.stringify(ended)}, ''); process.exit(0); });
+setInterval(() => {}, 1_000);
+console.log(Object.keys(process.env).filter((name) => name.startsWith('ISOPLANE_LAUNCHER')).join() || 'started');`,
+    );
+    const env = await withNpm(folder.path);
+    const launcher = spawn(old ?? 'node', [bin], { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    const [said] = (await once(launcher.stdout, 'data')) as [Buffer];
+    expect(said.toString('utf8')).toBe('started\n');
+    launcher.kill('SIGKILL');
+    await waitFor('the command to end in order', () => existsSync(ended));
+  });
 
   test.skipIf(old === undefined)('says what to do when no newer Node can be had', async ({ expect }) => {
     await using folder = await tempFolder();
