@@ -66,6 +66,13 @@ export function matchedTag(
   return undefined;
 }
 
+/** Whether `If-Match` lets a request go on. Tags are compared strongly: a weak one names no bytes. */
+export function isMatched(file: AssetFile, ifMatch: string | undefined): boolean {
+  if (ifMatch === undefined || ifMatch.trim() === '*') return true;
+  const own = (['identity', 'br', 'gzip'] as const).map((coding) => tagOf(file, coding));
+  return ifMatch.split(',').some((tag) => own.includes(tag.trim()));
+}
+
 export type Range =
   | { readonly kind: 'whole' }
   | { readonly kind: 'part'; readonly from: number; readonly to: number }

@@ -13,6 +13,7 @@ import {
   codingOf,
   contentTypeOf,
   isCompressible,
+  isMatched,
   matchedTag,
   merged,
   rangeOf,
@@ -115,10 +116,18 @@ export function sendFile(library: AssetLibrary, options: SendOptions): number | 
   const vary =
     mayCompress && file.bytes <= MEMORY_FILE_BYTES_MAX && isCompressible(file) && !isOwnCoding(decision);
   const coding = vary && asked === undefined ? codingOf(request.header('accept-encoding')) : 'identity';
-  const tag = matchedTag(file, coding, request.header('if-none-match'));
-  if (tag !== undefined) {
-    begin(options, 304, withoutBody(headOf(decision, coding, options, vary), tag)).end();
-    return 0;
+  // Conditions are for what would be answered with 2xx: not for a page that stands in (RFC 9110, section 13.2.1).
+  if (status === 200) {
+    if (!isMatched(file, request.header('if-match'))) {
+      const head = withoutBody(headOf(decision, 'identity', options, vary), tagOf(file, 'identity'));
+      begin(options, 412, [...head, 'content-length', '0']).end();
+      return 0;
+    }
+    const tag = matchedTag(file, coding, request.header('if-none-match'));
+    if (tag !== undefined) {
+      begin(options, 304, withoutBody(headOf(decision, coding, options, vary), tag)).end();
+      return 0;
+    }
   }
   if (asked !== undefined) {
     const range = rangeOf(file, asked, request.header('if-range'));

@@ -86,6 +86,33 @@ describe('a file', () => {
     expect((await get('site', '/', { 'if-none-match': '"other"' })).status).toBe(200);
   });
 
+  test('is sent only to whoever means it, when that is asked', async ({ expect }) => {
+    const tag = String((await get('site', '/')).headers['etag']);
+    for (const [condition, status] of [
+      [tag, 200],
+      [`"other", ${tag}`, 200],
+      ['*', 200],
+      ['"other"', 412],
+      [`W/${tag}`, 412],
+    ] as const) {
+      const answer = await get('site', '/', { 'if-match': condition });
+      expect([condition, answer.status, answer.headers['etag']]).toEqual([condition, status, tag]);
+    }
+    // It comes before the other condition.
+    expect((await get('site', '/', { 'if-match': '"other"', 'if-none-match': tag })).status).toBe(412);
+  });
+
+  test('that stands in for a missing one is sent to whoever has it, too: nothing was found again', async ({
+    expect,
+  }) => {
+    const missing = await get('site', '/nowhere');
+    const tag = String(missing.headers['etag']);
+    for (const name of ['if-none-match', 'if-match']) {
+      const again = await get('site', '/nowhere', { [name]: name === 'if-match' ? '"other"' : tag });
+      expect([name, again.status, again.text]).toEqual([name, 404, missing.text]);
+    }
+  });
+
   test('is sent in parts, from memory and from disk', async ({ expect }) => {
     for (const [path, whole] of [
       ['/picture.png', PICTURE],

@@ -84,6 +84,11 @@ describe('an entry answers', () => {
     expect(answer.headers).toEqual(expect.arrayContaining(['age', '5', 'cf-cache-status', 'HIT']));
     expect(answer.headers.includes('content-type')).toBe(status !== 304);
   });
+
+  test('of a page that was not found is that page again, whatever the asker has', ({ expect }) => {
+    const missing = { ...stored, status: 404 };
+    expect(answerOf(missing, { 'if-none-match': '"v1"' }, NOW).status).toBe(404);
+  });
 });
 
 interface Reply {

@@ -129,11 +129,12 @@ export function answerOf(
   };
 }
 
-/** RFC 9110 section 13.2.2: an entity tag that was sent decides alone. */
+/** RFC 9110 section 13.2: of what is a success, and an entity tag that was sent decides alone. */
 function isUnchanged(
-  { headers }: Stored,
+  { headers, status }: Stored,
   request: Readonly<Record<string, string | string[] | undefined>>,
 ): boolean {
+  if (status < 200 || status > 299) return false;
   const tags = request['if-none-match'];
   if (typeof tags === 'string') {
     const own = valueOf(headers, 'etag');
