@@ -18,8 +18,12 @@ export interface Output {
   /** One line for people on stderr; silent with `--json`. */
   note(text: string): void;
   warn(text: string): void;
-  /** Runs `work` with a spinner on a terminal; elsewhere it is silent. */
-  step<T>(label: string, work: () => Promise<T>, done: (value: T) => string): Promise<T>;
+  /** Runs `work` with a spinner on a terminal, where it may tell how far it is; elsewhere it is silent. */
+  step<T>(
+    label: string,
+    work: (tell: (progress: string) => void) => Promise<T>,
+    done: (value: T) => string,
+  ): Promise<T>;
   fail(thrown: unknown): ExitCode;
 }
 
@@ -41,13 +45,15 @@ export function createOutput(options: { readonly json: boolean; readonly verbose
     warn: (text) => errorLine(`${colors.yellow('warning')} ${text}`),
     async step(label, work, done) {
       if (!interactive) {
-        const value = await work();
+        const value = await work(() => undefined);
         note(done(value));
         return value;
       }
       // The work first: who sees the label and interrupts it, interrupts what takes note of that.
-      const working = work();
+      let tell: (progress: string) => void = () => undefined;
+      const working = work((text) => tell(text));
       const progress = spin(label, process.stderr);
+      tell = progress.at;
       try {
         const value = await working;
         progress.done(done(value));

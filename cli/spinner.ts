@@ -9,14 +9,17 @@ const FRAME_MS = 80;
 const CLEAR_LINE = '\r\u001b[K';
 
 export interface Spinner {
+  /** How far it is, after the label. */
+  at(progress: string): void;
   done(text: string): void;
   failed(): void;
 }
 
 export function spin(label: string, terminal: { write(text: string): unknown }): Spinner {
   let frame = 0;
+  let shown = label;
   const draw = (): void => {
-    terminal.write(`${CLEAR_LINE}${colors.magenta(FRAMES[frame % FRAMES.length] ?? '')}  ${label}`);
+    terminal.write(`${CLEAR_LINE}${colors.magenta(FRAMES[frame % FRAMES.length] ?? '')}  ${shown}`);
     frame += 1;
   };
   draw();
@@ -27,6 +30,9 @@ export function spin(label: string, terminal: { write(text: string): unknown }):
     terminal.write(`${CLEAR_LINE}${mark}  ${text}\n`);
   };
   return {
+    at: (progress) => {
+      shown = `${label}: ${progress}`;
+    },
     done: (text) => end(colors.green('\u25c7'), text),
     failed: () => end(colors.red('\u25b2'), label),
   };

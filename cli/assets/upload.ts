@@ -13,6 +13,8 @@ export interface UploadedAssets {
 }
 
 const UPLOADS_AT_ONCE = 3;
+/** Few enough that several are under way, and that one can see how far it is. */
+const FILES_PER_UPLOAD_MAX = Math.min(200, LIMITS.assetsPerUploadMax);
 /** Room for what frames the parts. */
 const UPLOAD_BYTES_MAX = LIMITS.assetUploadBytesMax - 1024 * 1024;
 
@@ -43,11 +45,7 @@ function bundlesOf(files: readonly LocalAsset[]): readonly (readonly LocalAsset[
   let bytes = 0;
   for (const file of files) {
     const open = bundles.at(-1);
-    if (
-      open === undefined ||
-      open.length >= LIMITS.assetsPerUploadMax ||
-      bytes + file.bytes > UPLOAD_BYTES_MAX
-    ) {
+    if (open === undefined || open.length >= FILES_PER_UPLOAD_MAX || bytes + file.bytes > UPLOAD_BYTES_MAX) {
       bundles.push([file]);
       bytes = file.bytes;
     } else {
@@ -62,11 +60,13 @@ export async function uploadAssets(
   api: ControlApi,
   name: string,
   { files }: CollectedAssets,
+  onProgress: (sent: number, of: number) => void = () => undefined,
 ): Promise<UploadedAssets> {
   const distinct = [...new Map(files.map((file) => [file.digest, file])).values()];
   const missing = await missingOf(api, name, distinct);
   const wanted = distinct.filter(({ digest }) => missing.has(digest));
   const bundles = [...bundlesOf(wanted)];
+  let sent = 0;
   const worker = async (): Promise<void> => {
     for (let bundle = bundles.shift(); bundle !== undefined; bundle = bundles.shift()) {
       const form = new FormData();
@@ -74,6 +74,8 @@ export async function uploadAssets(
       for (const { digest, source } of bundle)
         form.set(`asset:${digest}`, new Blob([await readFile(source)]), digest);
       await api.send(api.path(`/functions/${name}/assets`), { method: 'POST', form });
+      sent += bundle.length;
+      onProgress(sent, wanted.length);
     }
   };
   await Promise.all(Array.from({ length: UPLOADS_AT_ONCE }, worker));

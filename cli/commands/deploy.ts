@@ -239,7 +239,7 @@ function upload(
 ): Promise<UploadedAssets> {
   return output.step(
     'uploading static assets',
-    () => uploadAssets(api, project.name, assets),
+    (tell) => uploadAssets(api, project.name, assets, (files, of) => tell(`${files} of ${filesText(of)}`)),
     (sent) => uploadedText(assets, sent),
   );
 }

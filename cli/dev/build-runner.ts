@@ -18,8 +18,8 @@ export class BuildRunner {
   readonly #environment: string | undefined;
   readonly #watch: (paths: readonly string[]) => void;
   readonly #closed: AbortSignal;
-  /** The build that is done, and what it read. */
-  #done: { readonly step: string; readonly digest: string } | undefined;
+  /** The last one, with what it read. */
+  #last: { readonly step: string; readonly digest: string; readonly failure?: unknown } | undefined;
 
   constructor(options: {
     readonly environment: string | undefined;
@@ -32,26 +32,35 @@ export class BuildRunner {
     this.#closed = options.closed;
   }
 
-  /** @throws {CliError} `build_failed`; then any change runs it again. */
+  /** @throws {CliError} `build_failed`; the same one again while nothing that the build reads has changed. */
   async run(step: BuildStep | undefined, changes: Changes): Promise<void> {
     if (step === undefined) {
-      this.#done = undefined;
+      this.#last = undefined;
       return;
     }
     this.#watch(step.watch);
     const key = JSON.stringify(step);
-    const isSame = this.#done?.step === key;
-    if (isSame && changes !== 'all' && !isWithin(step.watch, changes)) return;
+    const last = this.#last?.step === key && changes !== 'all' ? this.#last : undefined;
+    if (last !== undefined && !isWithin(step.watch, changes)) return settled(last);
     const digest = await digestOf(step.watch);
     // A build that writes where it reads would otherwise start itself again without end.
-    if (isSame && changes !== 'all' && this.#done?.digest === digest) return;
-    this.#done = undefined;
-    await runBuild(step, { environment: this.#environment, signal: this.#closed });
-    this.#done = { step: key, digest };
+    if (last?.digest === digest) return settled(last);
+    try {
+      await runBuild(step, { environment: this.#environment, signal: this.#closed });
+      this.#last = { step: key, digest };
+    } catch (failure) {
+      this.#last = { step: key, digest, failure };
+      throw failure;
+    }
   }
 }
 
-function isWithin(folders: readonly string[], changes: ReadonlySet<string>): boolean {
+function settled({ failure }: { readonly failure?: unknown }): void {
+  if (failure !== undefined) throw failure;
+}
+
+function isWithin(folders: readonly string[], changes: Changes): boolean {
+  if (changes === 'all') return true;
   return [...changes].some((path) =>
     folders.some((folder) => path === folder || path.startsWith(folder + sep)),
   );

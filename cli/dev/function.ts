@@ -80,6 +80,7 @@ export class DevFunction {
   /** What changed since the last build began. */
   #changes: Changes | undefined;
   #hasFailed = false;
+  #told: unknown;
   #isGenerated = false;
   #secrets = new Map<string, string>();
 
@@ -135,12 +136,10 @@ export class DevFunction {
           this.#changes = joined(this.#changes, new Set());
           continue;
         }
-        this.#deps.onEvent({
-          type: 'failed',
-          label: this.label,
-          serves: this.#served !== undefined,
-          error,
-        });
+        // A build that has failed fails in the same way until something that it reads changes.
+        if (error === this.#told) continue;
+        this.#told = error;
+        this.#deps.onEvent({ type: 'failed', label: this.label, serves: this.#served !== undefined, error });
       }
     }
   }

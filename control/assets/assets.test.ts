@@ -1,13 +1,16 @@
 /** Files of static assets as accounts have them: apart from one another, within bounds, and removed when unused. */
-import { writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import type { PublishReply } from '#shared/contracts/api.ts';
 import type { Problem } from '#shared/errors.ts';
 import { accountNameSchema, type Digest } from '#shared/ids.ts';
 import { FakeClock } from '#shared/testing/fakes.ts';
+import { tempFolder } from '#shared/testing/temp.node.ts';
+import { realDisk } from '../blobs/files.ts';
 import { sha256 } from '../blobs/store.ts';
 import { assetBytesOf, manifestsOf } from '../db/assets.ts';
+import { AssetStore } from './store.ts';
 import { multipart, world, type Reply, type World } from '../testing/world.ts';
 
 const HOUR_MS = 3_600_000;
@@ -217,5 +220,51 @@ describe('files that no version uses', () => {
     expect((await upload(w, [fresh])).status).toBe(204);
     expect(await stored(w, before)).toBe('blob_not_found');
     expect(await stored(w, now)).toBe(now);
+  });
+});
+
+describe('many files of one upload', () => {
+  test('wait for the disk together, a few at a time, and leave nothing when one of them finds no room', async ({
+    expect,
+  }) => {
+    await using w = await world();
+    await using folder = await tempFolder();
+    const account = accountNameSchema.parse('default');
+    const all = Array.from({ length: 40 }, (_, index) => text.encode(`file ${index}`));
+    const blobs = all.map((bytes) => ({
+      digest: sha256(bytes),
+      bytes: bytes.byteLength,
+      read: () => Promise.resolve(bytes),
+    }));
+    const seen = { writing: 0, most: 0, written: 0 };
+    const storeOn = (fullAfter: number): AssetStore =>
+      new AssetStore({
+        folder: folder.path,
+        db: w.deps.db,
+        clock: new FakeClock(),
+        log: w.deps.log,
+        disk: {
+          ...realDisk,
+          async write(path, bytes) {
+            seen.writing += 1;
+            seen.most = Math.max(seen.most, seen.writing);
+            try {
+              seen.written += 1;
+              if (seen.written > fullAfter) throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+              await realDisk.write(path, bytes);
+            } finally {
+              seen.writing -= 1;
+            }
+          },
+        },
+      });
+    const files = async (): Promise<number> =>
+      (await readdir(folder.path, { recursive: true })).filter((path) => /[0-9a-f]{62}$/.test(path)).length;
+    await expect(storeOn(10).put(account, blobs)).rejects.toMatchObject({ code: 'storage_full' });
+    expect([seen.writing, await files()]).toEqual([0, 0]);
+    await storeOn(Infinity).put(account, blobs);
+    expect(await files()).toBe(40);
+    expect(seen.most).toBeGreaterThan(1);
+    expect(seen.most).toBeLessThanOrEqual(8);
   });
 });

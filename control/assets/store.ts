@@ -11,7 +11,7 @@ import type { Clock } from '#shared/runtime/clock.ts';
 import type { Log } from '#shared/runtime/log.ts';
 import type { Disk } from '../blobs/files.ts';
 import type { BlobMedium } from '../blobs/medium.ts';
-import { BlobStore } from '../blobs/store.ts';
+import { BlobStore, type BlobLease } from '../blobs/store.ts';
 import { ceilingsOf } from '../db/accounts.ts';
 import {
   assetBytesOf,
@@ -42,6 +42,23 @@ export interface AssetBlob {
 
 /** A deployment that is under way has used its files for the last time within this. */
 const UNUSED_MS = 3_600_000;
+
+/** A small file is a matter of waiting for the disk: these many wait together, of at most so many bytes each. */
+const SMALL_AT_ONCE = 8;
+const SMALL_BYTES_MAX = 256 * 1024;
+
+/** Of larger files memory holds one. What fails is told when nothing is written any more. */
+async function storeAll(lease: BlobLease, blobs: readonly AssetBlob[]): Promise<void> {
+  const put = async (blob: AssetBlob): Promise<void> => lease.put(blob.digest, await blob.read());
+  const small = blobs.filter(({ bytes }) => bytes <= SMALL_BYTES_MAX);
+  const left = small.values();
+  const worker = async (): Promise<void> => {
+    for (const blob of left) await put(blob);
+  };
+  const ended = await Promise.allSettled(Array.from({ length: SMALL_AT_ONCE }, worker));
+  for (const each of ended) if (each.status === 'rejected') throw each.reason;
+  for (const blob of blobs) if (blob.bytes > SMALL_BYTES_MAX) await put(blob);
+}
 
 export class AssetStore {
   readonly #options: AssetStoreOptions;
@@ -75,7 +92,7 @@ export class AssetStore {
     const added = await db.read((orm) => bytesAdded(orm, account, blobs));
     if (added > 0) await this.#makeRoom(account, added);
     await using lease = (await this.#of(account)).lease();
-    for (const blob of blobs) await lease.put(blob.digest, await blob.read());
+    await storeAll(lease, blobs);
     const committed = db.write(async (tx) => {
       const more = await bytesAdded(tx.orm, account, blobs);
       const room = await roomOf(tx.orm, account);
