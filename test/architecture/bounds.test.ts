@@ -48,6 +48,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/validation.ts': 'one',
   'gateway/auth/jwt.ts': 'text',
   'gateway/server.node.ts': 'one',
+  'shared/http/head.ts': 'text',
   'shared/http/plain/head.ts': 'one',
   'shared/http/plain/response.node.ts': 'one',
   'gateway/routing/router.ts': 'process: what a Host means, found again by a look-up in a map',

@@ -57,6 +57,7 @@ const COVERED: readonly (readonly [item: string, attack: string])[] = [
   ['answers after the deadline', 'time: answering after the deadline'],
   ['throws non-errors', 'throws a symbol'],
   ['throws from timers', 'throws from a timer'],
+  ['answers what is slow to read', 'sets a cookie whose domain is 90,000 spaces long'],
   ['throws after the response', 'throws after the answer'],
   ['returns non-Response', 'returns an object like a response'],
   ['poisons prototypes', 'poisons Object.prototype'],

@@ -287,4 +287,20 @@ const SOCKETS: readonly Attack[] = [
   socket('never accepts its end', ``, /^(?:nothing|closed 1006|answered 500)$/, 1_500),
 ];
 
-export const MISBEHAVIOURS: readonly Attack[] = [...THROWS, ...RETURNS, ...FORGERIES, ...POISONS, ...SOCKETS];
+/** What a gateway that goes back for each character reads for half a minute: longer than one may be silent. */
+const TEXTS: readonly Attack[] = [
+  handler(
+    'sets a cookie whose domain is 90,000 spaces long',
+    `return new Response('fine', { headers: { 'set-cookie': 'a=b; domain=x' + ' '.repeat(90_000) + 'y' } });`,
+    FINE,
+  ),
+];
+
+export const MISBEHAVIOURS: readonly Attack[] = [
+  ...THROWS,
+  ...RETURNS,
+  ...FORGERIES,
+  ...POISONS,
+  ...SOCKETS,
+  ...TEXTS,
+];
