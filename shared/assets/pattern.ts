@@ -182,8 +182,7 @@ function segmentsMatch(
   });
 }
 
-/** @param parts - the path, or `https://host` + path, split at slashes. */
-function matchParts(pattern: RulePattern, parts: readonly string[]): Captures | undefined {
+function matchParts(pattern: RulePattern, { whole, parts }: SplitText): Captures | undefined {
   const { before, splat, withHost } = pattern;
   if (splat === undefined && parts.length !== before.length) return undefined;
   const captures: Record<string, string> = {};
@@ -193,7 +192,7 @@ function matchParts(pattern: RulePattern, parts: readonly string[]): Captures | 
   const afterAt = parts.length - after.length;
   if (afterAt <= before.length) return undefined;
   if (!segmentsMatch(after, parts, afterAt, { captures, withHost: false })) return undefined;
-  const middle = parts.slice(before.length, afterAt).join('/');
+  const middle = whole.slice(lengthOf(parts, 0, before.length), whole.length - lengthOf(parts, afterAt));
   if (middle.length < head.length + tail.length || !middle.startsWith(head) || !middle.endsWith(tail))
     return undefined;
   captures['splat'] = middle.slice(head.length, middle.length - tail.length);
@@ -206,12 +205,45 @@ export interface MatchedUrl {
   readonly path: string;
 }
 
+interface SplitText {
+  readonly whole: string;
+  /** Split at slashes. */
+  readonly parts: readonly string[];
+}
+
+/** Of the parts from one to before another, each with a slash. */
+function lengthOf(parts: readonly string[], from: number, to = parts.length): number {
+  let length = 0;
+  for (let index = from; index < to; index += 1) length += 1 + (parts[index]?.length ?? 0);
+  return length;
+}
+
+/** A URL that many rules are asked about: it is split once, however many segments a caller gives it. */
+export class SplitUrl {
+  readonly hostname: string;
+  readonly path: string;
+  #alone: SplitText | undefined;
+  #withHost: SplitText | undefined;
+
+  constructor({ hostname, path }: MatchedUrl) {
+    this.hostname = hostname;
+    this.path = path;
+  }
+
+  get alone(): SplitText {
+    return (this.#alone ??= splitText(this.path));
+  }
+
+  get withHost(): SplitText {
+    return (this.#withHost ??= splitText(`https://${this.hostname}${this.path}`));
+  }
+}
+
+const splitText = (whole: string): SplitText => ({ whole, parts: whole.split('/') });
+
 /** What the pattern's wildcard and placeholders stand for; undefined when it does not match. */
-export function matchRule(pattern: RulePattern, { hostname, path }: MatchedUrl): Captures | undefined {
-  return matchParts(
-    pattern,
-    pattern.withHost ? ['https:', '', hostname, ...path.split('/').slice(1)] : path.split('/'),
-  );
+export function matchRule(pattern: RulePattern, url: SplitUrl): Captures | undefined {
+  return matchParts(pattern, pattern.withHost ? url.withHost : url.alone);
 }
 
 /** Replaces `:name`; the longest names first, so that `:id` does not take the begin of `:idea`. */

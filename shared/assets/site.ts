@@ -13,7 +13,7 @@ import {
   isDynamic,
   matchGlob,
   matchRule,
-  type MatchedUrl,
+  SplitUrl,
   type RulePattern,
 } from './pattern.ts';
 import type { HeaderRule, Redirect } from './rule-files.ts';
@@ -141,9 +141,10 @@ export class Site {
   }
 
   #decide(question: AssetQuestion, reads: boolean): Decision {
-    const changes = this.#changesFor(question);
+    const url = new SplitUrl(question);
+    const changes = this.#changesFor(url);
     const { path, query } = question;
-    const redirect = this.#redirectFor(question);
+    const redirect = this.#redirectFor(url);
     if (redirect !== undefined && redirect.status !== 200)
       return {
         kind: 'redirect',
@@ -166,12 +167,13 @@ export class Site {
     return { ...found, address: decoded, changes };
   }
 
-  #redirectFor({ path, hostname }: MatchedUrl): Redirect | undefined {
+  #redirectFor(url: SplitUrl): Redirect | undefined {
+    const { path } = url;
     const fixed = this.#fixed.get(path);
     if (fixed !== undefined) return fixed;
     if (path.length > MATCHED_PATH_LENGTH_MAX) return undefined;
     for (const { pattern, redirect } of this.#dynamic) {
-      const captures = matchRule(pattern, { hostname, path });
+      const captures = matchRule(pattern, url);
       if (captures === undefined) continue;
       const to = fillIn(redirect.to, captures).trim();
       return { ...redirect, to: /^\w+:\/\//.test(to) ? to : to.replaceAll(/[/\\]+/g, '/') };
@@ -179,7 +181,7 @@ export class Site {
     return undefined;
   }
 
-  #changesFor(url: MatchedUrl): readonly HeaderChange[] {
+  #changesFor(url: SplitUrl): readonly HeaderChange[] {
     if (this.#headers.length === 0) return NO_CHANGES;
     const changes: HeaderChange[] = [];
     for (const { pattern, rule } of this.#headers) {
