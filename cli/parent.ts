@@ -1,7 +1,7 @@
 /**
- * npm, npx and their like put a shell between themselves and a command, and that passes no signal on: a platform that
- * was started by `npm start` would outlive an npm that was told to end, and hold its ports. Whoever runs until he is
- * told to end takes the end of his parent for the word.
+ * npm, npx and their like put a shell between themselves and a command. SIGTERM they pass on to it, and it ends without
+ * passing it further: a platform that was started by `npm start` would outlive it, and hold its ports. Whoever runs until
+ * he is told to end takes the end of his parent for the word.
  */
 import process from 'node:process';
 

@@ -49,6 +49,7 @@ export async function up(
   const dataDir = resolve(context.options.data ?? process.env['ISOPLANE_DATA_DIR'] ?? '.isoplane');
   const abort = new AbortController();
   let isUp = false;
+  let isStopping = false;
   const endStart = (): void => {
     abort.abort();
     setTimeout(() => (isUp ? undefined : process.exit(EXIT.interrupted)), ABORT_MS_MAX).unref();
@@ -71,11 +72,13 @@ export async function up(
         ...(options.slots === undefined ? {} : { slots: options.slots }),
         settings: process.env,
         signal: abort.signal,
-        onEvent: (event) => report(event, output.json),
+        // What a plane misses of one that has stopped before it is in its log alone.
+        onEvent: (event) => (isStopping && event.type === 'line' ? undefined : report(event, output.json)),
       }),
     () => `the platform is up after ${millisecondsText(performance.now() - startedMs)}`,
   );
   isUp = true;
+  void stop.requested.then(() => (isStopping = true));
   const node = await platform.nodeStatus().catch(() => undefined);
   output.result(
     {

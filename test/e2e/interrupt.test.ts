@@ -56,40 +56,39 @@ describe('Ctrl-C', () => {
   });
 });
 
-describe('npm that is told to end', () => {
+describe('npm that is told to end', { timeout: 150_000 }, () => {
   /** Its shell passes no signal on: without a word of ours the platform would go on and hold its ports. */
-  test.for([
-    ['SIGTERM', 'start'],
-    ['SIGKILL', 'start'],
-    ['SIGTERM', 'isoplane'],
-  ] as const)('with %s takes what npm run %s started with it', async ([signal, script], { expect }) => {
-    await using folder = await tempFolder();
-    const dataDir = join(folder.path, 'data');
-    const command = script === 'start' ? [] : ['up'];
-    const npm = spawn(
-      'npm',
-      ['run', script, '--', ...command, '--data', dataDir, '--port', '0', '--control-port', '0'],
-      // A group of its own, which the end of the test ends in any case.
-      { cwd: repositoryRoot, env: cliEnvironment(), stdio: 'ignore', detached: true },
-    );
-    const platformFile = join(dataDir, 'platform.json');
-    try {
-      await waitFor('the platform', () => existsSync(platformFile), 60_000);
-      const { pid, gatewayUrl } = z
-        .object({ pid: z.number(), gatewayUrl: z.string() })
-        .parse(JSON.parse(await readFile(platformFile, 'utf8')));
-      expect((await fetch(gatewayUrl)).status).toBeGreaterThan(0);
-      npm.kill(signal);
-      await waitFor('the platform to end', () => !existsSync(platformFile) && !isAlive(pid), 60_000);
-      await expect(fetch(gatewayUrl)).rejects.toThrow();
-    } finally {
+  test.for(['start', 'isoplane'] as const)(
+    'takes what npm run %s started with it',
+    async (script, { expect }) => {
+      await using folder = await tempFolder();
+      const dataDir = join(folder.path, 'data');
+      const command = script === 'start' ? [] : ['up'];
+      const npm = spawn(
+        'npm',
+        ['run', script, '--', ...command, '--data', dataDir, '--port', '0', '--control-port', '0'],
+        // A group of its own, which the end of the test ends in any case.
+        { cwd: repositoryRoot, env: cliEnvironment(), stdio: 'ignore', detached: true },
+      );
+      const platformFile = join(dataDir, 'platform.json');
       try {
-        if (npm.pid !== undefined) process.kill(-npm.pid, 'SIGKILL');
-      } catch {
-        // All of it has ended.
+        await waitFor('the platform', () => existsSync(platformFile), 60_000);
+        const { pid, gatewayUrl } = z
+          .object({ pid: z.number(), gatewayUrl: z.string() })
+          .parse(JSON.parse(await readFile(platformFile, 'utf8')));
+        expect((await fetch(gatewayUrl)).status).toBeGreaterThan(0);
+        npm.kill('SIGTERM');
+        await waitFor('the platform to end', () => !existsSync(platformFile) && !isAlive(pid), 60_000);
+        await expect(fetch(gatewayUrl)).rejects.toThrow();
+      } finally {
+        try {
+          if (npm.pid !== undefined) process.kill(-npm.pid, 'SIGKILL');
+        } catch {
+          // All of it has ended.
+        }
       }
-    }
-  });
+    },
+  );
 });
 
 describe('a folder that a platform has left', () => {
