@@ -144,7 +144,7 @@ function unreachableAdvice(endpoint: Endpoint, thrown: unknown): string {
     const { cause } = thrown as { cause?: unknown };
     return `Check the URL and the network${cause instanceof Error ? ` (${cause.message})` : ''}; \`isoplane whoami\` tries again.`;
   }
-  return `Start the platform with \`npm start\`; ${process.env['ISOPLANE_DATA_DIR'] === undefined ? 'with several platforms, name the folder with --data DIR' : 'ISOPLANE_DATA_DIR names its folder'}.`;
+  return `Start the platform with \`npx isoplane up\` (in the repository: \`npm start\`); ${process.env['ISOPLANE_DATA_DIR'] === undefined ? 'with several platforms, name the folder with --data DIR' : 'ISOPLANE_DATA_DIR names its folder'}.`;
 }
 
 /** The whole body as bytes: it is signed by its digest, so it cannot be streamed. */

@@ -145,7 +145,7 @@ async function findPlatform(
   if (current !== undefined) return profile(current);
   throw new CliError('platform_not_found', `No ${STATE_FOLDER}/ folder here or in a folder above.`, {
     advice:
-      'Start a platform with `npm start` (or `isoplane up`), name its folder with --data DIR, or log in to one elsewhere: `isoplane login URL` (in CI: ISOPLANE_URL and ISOPLANE_KEY).',
+      'Start a platform with `npx isoplane up` (in the repository: `npm start`), name its folder with --data DIR, or log in to one elsewhere: `isoplane login URL` (in CI: ISOPLANE_URL and ISOPLANE_KEY).',
     exitCode: EXIT.unreachable,
   });
 }
@@ -251,7 +251,7 @@ async function connectLocally(dataDir: string, wanted: AccountName | undefined):
   const platform = await readJson(platformFile, platformFileSchema);
   const notRunning = (): CliError =>
     new CliError('platform_not_running', `No platform is running on ${dataDir}.`, {
-      advice: `Start it with \`npm start\` (or \`isoplane up --data ${dataDir}\`).`,
+      advice: `Start it with \`npx isoplane up --data ${dataDir}\` (in the repository: \`npm start\`).`,
       exitCode: EXIT.unreachable,
     });
   if (platform === undefined) throw notRunning();

@@ -40,7 +40,7 @@ export function sendToGateway(
         new CliError('gateway_unreachable', `The gateway at ${gateway.protocol}//${host} does not answer.`, {
           advice: remote
             ? `${error.message}. Is that where functions answer? ISOPLANE_GATEWAY_URL or \`isoplane login --gateway URL\` says another address.`
-            : 'Start the platform with `npm start`.',
+            : 'Start the platform with `npx isoplane up` (in the repository: `npm start`).',
           exitCode: EXIT.unreachable,
           cause: error,
         }),

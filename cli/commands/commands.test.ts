@@ -87,6 +87,19 @@ describe('isoplane deploy', () => {
     expect(polls).toBe(2);
   });
 
+  test('without an alias says no address, but how the version gets one', async ({ expect }) => {
+    await using control = await fakeControl(() => ({
+      status: 201,
+      body: { version: version(3), created: true },
+    }));
+    await using folder = await project();
+    const result = await isoplane(['deploy', '--no-alias-move', '--data', control.dataDir], {
+      cwd: folder.path,
+    });
+    expect(result.stdout).not.toContain('http://');
+    expect(result.stdout).toContain('isoplane aliases set hello preview 3');
+  });
+
   test('a refused start shows the stack in the sources and ends with 1', async ({ expect }) => {
     await using control = await fakeControl(() => ({
       status: 422,

@@ -13,13 +13,14 @@ export interface Address {
   readonly url: URL | undefined;
 }
 
-/** Where the alias that was moved answers; without one, where `live` does. */
+/** Where the alias that was moved answers; without one the version answers nowhere. */
 export async function addressOf(
   connection: Connection,
   api: ControlApi,
   { name, config }: Project,
-  alias = 'live',
+  alias: string | undefined,
 ): Promise<Address> {
+  if (alias === undefined) return { alias: 'live', url: undefined };
   if (config.defaultHost) return { alias, url: hostUrl(connection, { name, alias }) };
   const [route] = (await routesTo(api, { name, alias })) ?? [];
   return { alias, url: route === undefined ? undefined : routeUrl(connection, route) };
@@ -37,11 +38,14 @@ export function summary(
     `${colors.bold(project.name)} version ${version.number}${moved}${at}`,
     colors.dim(`took ${millisecondsText(totalMs)}; ${whoText(project, url)}`),
   ];
-  if (deployment === undefined) return lines.join('\n');
+  if (deployment === undefined) return [...lines, howToServe(project.name, version.number)].join('\n');
   return [...lines, url === undefined ? noAddress(project.name, alias) : howToCall(project, alias, url)].join(
     '\n',
   );
 }
+
+const howToServe = (name: string, version: number): string =>
+  `nothing serves it yet: isoplane aliases set ${name} preview ${version} gives it an address, isoplane rollback ${name} --to ${version} makes it live`;
 
 const noAddress = (name: string, alias: string): string =>
   `it answers at its routes alone ("defaultHost": false): \`isoplane routes list\` shows them, isoplane routes add HOST '/*' ${name}${alias === 'live' ? '' : ` --alias ${alias}`} makes one`;
