@@ -25,6 +25,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/blobs/clean.ts': 'process: rows of one query',
   'control/assets/plan.ts': 'one',
   'control/assets/publish.ts': 'one',
+  'control/assets/store.ts': 'one',
   'control/db/aliases.ts': 'one',
   'control/db/blobs.ts': 'process: rows of one statement',
   'control/db/database.ts': 'process: whoever waits was let in by control.requests, or is a plane',
