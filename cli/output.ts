@@ -53,7 +53,7 @@ export function createOutput(options: { readonly json: boolean; readonly verbose
       let tell: (progress: string) => void = () => undefined;
       const working = work((text) => tell(text));
       const progress = spin(label, process.stderr);
-      tell = progress.at;
+      tell = (text) => progress.at(text);
       try {
         const value = await working;
         progress.done(done(value));

@@ -19,7 +19,7 @@ export class BuildRunner {
   readonly #watch: (paths: readonly string[]) => void;
   readonly #closed: AbortSignal;
   /** The last one, with what it read. */
-  #last: { readonly step: string; readonly digest: string; readonly failure?: unknown } | undefined;
+  #last: { readonly step: string; readonly digest: string; readonly failure?: Error } | undefined;
 
   constructor(options: {
     readonly environment: string | undefined;
@@ -48,14 +48,15 @@ export class BuildRunner {
     try {
       await runBuild(step, { environment: this.#environment, signal: this.#closed });
       this.#last = { step: key, digest };
-    } catch (failure) {
+    } catch (thrown) {
+      const failure = thrown instanceof Error ? thrown : new Error('the build failed', { cause: thrown });
       this.#last = { step: key, digest, failure };
       throw failure;
     }
   }
 }
 
-function settled({ failure }: { readonly failure?: unknown }): void {
+function settled({ failure }: { readonly failure?: Error }): void {
   if (failure !== undefined) throw failure;
 }
 
