@@ -153,6 +153,17 @@ describe('isoplane login', () => {
     expect((await run(['functions', 'list'])).code).toBe(3);
   });
 
+  test('says so when the address is that of a gateway', async ({ expect }) => {
+    await using control = await fakeControl(() => ({ status: 404, body: { code: 'function_not_found' } }));
+    await using home = await tempFolder();
+    const options = { env: { HOME: home.path }, stdin: KEY };
+    const result = await isoplane(['login', control.origin, '--json'], options);
+    expect(result.code).toBe(1);
+    expect(result.json()).toMatchObject({
+      error: { code: 'not_control', message: expect.stringContaining('is a gateway') as unknown },
+    });
+  });
+
   test('keeps nothing when the platform refuses the key', async ({ expect }) => {
     await using control = await fakeControl(() => ({ status: 401, body: { code: 'signature_invalid' } }));
     await using home = await tempFolder();

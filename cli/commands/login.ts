@@ -3,6 +3,7 @@ import process from 'node:process';
 import { cancel, isCancel, password, text } from '@clack/prompts';
 import colors from 'picocolors';
 import type { Whoami } from '#shared/contracts/access.ts';
+import { PlatformError } from '#shared/errors.ts';
 import { nameSchema } from '#shared/ids.ts';
 import { checkedUrl, gatewayOf, isLoopback, readKeyFile, whoami as askWhoami } from '../client/connection.ts';
 import { keyText, parseKey, type AccessKey } from '../client/key.ts';
@@ -30,7 +31,10 @@ export async function login(context: Context, args: Args, options: Options): Pro
   if (key === undefined) return cancelled();
   if (key.kind === 'token' && url.startsWith('http:') && !isLoopback(new URL(url).hostname))
     context.output.warn('the token travels in the clear over http://; use https:// or a key that signs');
-  const me = await askWhoami({ controlUrl: url, key, remote: true });
+  const me = await askWhoami({ controlUrl: url, key, remote: true }).catch((thrown: unknown) => {
+    if (isGatewaysAnswer(thrown)) throw gatewayInstead(url, thrown);
+    throw thrown;
+  });
   const before = await readProfiles();
   await writeProfiles({
     current: name,
@@ -52,6 +56,22 @@ export async function login(context: Context, args: Args, options: Options): Pro
     ].join('\n'),
   );
   return EXIT.done;
+}
+
+/** Only a gateway looks for a function at an address. */
+const isGatewaysAnswer = (thrown: unknown): boolean =>
+  thrown instanceof PlatformError && thrown.code === 'function_not_found';
+
+function gatewayInstead(url: string, cause: unknown): CliError {
+  return new CliError(
+    'not_control',
+    `${url} is a gateway, where functions answer; keys are for the control API.`,
+    {
+      advice:
+        'Give the address of the control API: on the machine of the platform that is port 8788 (`isoplane status` says it), elsewhere what its operator named, like https://control.example.com.',
+      cause,
+    },
+  );
 }
 
 /** From a file, the environment, a person, or stdin; never from an argument, which every process list shows. */
