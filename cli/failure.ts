@@ -81,7 +81,8 @@ const ADVICE: Partial<Record<string, string>> = {
   alias_not_found: '`isoplane aliases list NAME` shows what exists.',
   layer_not_found:
     '`isoplane layers list` shows what exists; publish one with `isoplane layers publish NAME FOLDER`.',
-  no_previous_version: 'Name the version: `isoplane rollback NAME --to N`.',
+  no_previous_version:
+    'Name the version: `isoplane rollback NAME --to N`; `isoplane versions NAME` shows what exists.',
   in_use: 'Point the alias elsewhere, or delete what refers to it.',
   forbidden:
     '`isoplane whoami` shows the key in use, its role and the functions that it is limited to; owners make others: `isoplane keys create NAME --role ROLE`.',
@@ -118,7 +119,7 @@ export function withAdvice<T extends Error>(error: T, advice: string): T {
 
 export function describePlatformError(error: PlatformError): Described {
   const { problems, stack, logs, requestId } = error.extensions;
-  const advice = advices.get(error) ?? ADVICE[error.code]?.replace('NAME', subjects.get(error) ?? 'NAME');
+  const advice = advices.get(error) ?? ADVICE[error.code]?.replaceAll('NAME', subjects.get(error) ?? 'NAME');
   return {
     code: error.code,
     message: MESSAGES[error.code] ?? ERRORS[error.code].message,

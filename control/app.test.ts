@@ -25,7 +25,11 @@ describe('publishing', () => {
     expect(back.body.weights).toEqual([{ version: 1, weight: 100 }]);
     expect(back.body.revision).toBe(w.deps.db.revision);
     const again = await w.call<Problem>('POST', `${F}/hello/aliases/live/rollback`);
-    expect(again.body.code).toBe('no_previous_version');
+    expect(again.body).toMatchObject({
+      code: 'no_previous_version',
+      detail:
+        'live serves version 1, before which it served nothing that still exists; these versions exist too: 2.',
+    });
     const history = await w.call<List<DeploymentView>>('GET', `${F}/hello/deployments?alias=live`);
     expect(history.body.items.map((entry) => [entry.reason, entry.weights[0]?.version])).toEqual([
       ['rollback', 1],
@@ -57,6 +61,9 @@ describe('publishing', () => {
     const anew = await w.publish('hello', { 'main.js': '1' });
     expect(anew.body.version.number).toBe(3);
     const back = await w.call<Problem>('POST', `${F}/hello/aliases/live/rollback`);
-    expect(back.body.code).toBe('no_previous_version');
+    expect(back.body).toMatchObject({
+      code: 'no_previous_version',
+      detail: expect.stringMatching(/live serves version 3,.* there is no other version\.$/) as unknown,
+    });
   });
 });

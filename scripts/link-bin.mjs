@@ -1,6 +1,7 @@
 // Makes `npx isoplane` work inside the repository and in folders below it: npm links the commands of
-// dependencies, never the package's own. Runs as the `prepare` script, that is after `npm ci` here, not
-// where the package is installed from a registry or a tarball. A failure must never fail an installation.
+// dependencies, never the package's own. Runs as the `postprepare` script, that is after `npm ci` here, not where
+// the package is installed from a registry or a tarball (`prepare` would run as seldom, but npm warns of it
+// whoever installs a tarball). A failure must never fail an installation.
 import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import process from 'node:process';

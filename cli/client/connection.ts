@@ -113,6 +113,9 @@ export async function connect(named: Named, from: string = process.cwd()): Promi
     : connectRemotely(place.remote, account);
 }
 
+/** `isoplane profiles list` shows all. */
+const PROFILES_SHOWN = 10;
+
 interface Remote {
   readonly url: string;
   readonly gatewayUrl?: string | undefined;
@@ -141,8 +144,18 @@ async function findPlatform(
   if (chosen !== undefined) return profile(chosen);
   const dataDir = await findDataDir(undefined, from);
   if (dataDir !== undefined) return local(dataDir);
-  const { current } = await readProfiles();
+  const { current, profiles } = await readProfiles();
   if (current !== undefined) return profile(current);
+  const known = Object.keys(profiles);
+  if (known.length > 0)
+    throw new CliError(
+      'platform_not_found',
+      `No profile is chosen, and there is no ${STATE_FOLDER}/ folder here or in a folder above.`,
+      {
+        advice: `Choose one with \`isoplane profiles use NAME\`, or with --profile NAME for one command; there is ${known.slice(0, PROFILES_SHOWN).join(', ')}.`,
+        exitCode: EXIT.unreachable,
+      },
+    );
   throw new CliError('platform_not_found', `No ${STATE_FOLDER}/ folder here or in a folder above.`, {
     advice:
       'Start a platform with `npx isoplane up` (in the repository: `npm start`), name its folder with --data DIR, or log in to one elsewhere: `isoplane login URL` (in CI: ISOPLANE_URL and ISOPLANE_KEY).',

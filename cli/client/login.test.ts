@@ -148,9 +148,16 @@ describe('isoplane login', () => {
       stderr: expect.stringContaining('chmod 600') as unknown,
     });
     await chmod(path, 0o600);
-    expect((await run(['logout'])).code).toBe(0);
+    expect((await run(['logout'])).stdout).toContain('`isoplane profiles use second`');
     expect(await readFile(path, 'utf8')).not.toContain(SECRET);
-    expect((await run(['functions', 'list'])).code).toBe(3);
+    expect(await run(['whoami'])).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(
+        /No profile is chosen[\s\S]*isoplane profiles use NAME.* second\./,
+      ) as unknown,
+    });
+    expect((await run(['logout', '--profile', 'second'])).code).toBe(0);
+    expect((await run(['whoami'])).stderr).toContain('isoplane login URL');
   });
 
   test('says so when the address is that of a gateway', async ({ expect }) => {

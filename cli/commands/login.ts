@@ -137,9 +137,17 @@ export async function logout(context: Context): Promise<void> {
     profiles,
     ...(current === undefined || current === name ? {} : { current }),
   });
-  context.output.result(
-    { removed: name },
-    () => `forgot profile ${name}; the key itself still works until it is revoked`,
+  const chosen = current === name ? undefined : current;
+  const left = Object.keys(profiles);
+  context.output.result({ removed: name }, () =>
+    [
+      `forgot profile ${name}; the key itself still works until it is revoked`,
+      ...(chosen === undefined && left.length > 0
+        ? [
+            `no profile is chosen now: \`isoplane profiles use ${left.length === 1 ? left[0] : 'NAME'}\` chooses one`,
+          ]
+        : []),
+    ].join('\n'),
   );
 }
 

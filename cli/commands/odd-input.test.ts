@@ -37,7 +37,7 @@ const REMOTE: readonly (readonly [string, Case])[] = [
   ['account_not_found', [['logs', 'nope', '--account', 'nobody'], 1, /There is no account nobody/]],
   ['account_not_found', [['accounts', 'ceilings', 'nope'], 1, /There is no account nope/]],
   ['function_not_found', [['rollback', 'nope'], 1, /There is no such function[\s\S]*no function nope/]],
-  ['no_previous_version', [['rollback', 'hello'], 1, /isoplane rollback hello --to N/]],
+  ['no_previous_version', [['rollback', 'hello'], 1, /rollback hello --to N.*isoplane versions hello/]],
   ['version_not_found', [['rollback', 'hello', '--to', '9'], 1, /isoplane versions hello/]],
   ['alias_not_found', [['aliases', 'delete', 'hello', 'beta'], 1, /no alias beta[\s\S]*aliases list hello/]],
   ['token_missing', [['invoke', 'hello'], 1, /-H "authorization: Bearer TOKEN"/]],

@@ -167,6 +167,19 @@ function sameWeights(left: Weights, right: Weights): boolean {
   return text(left) === text(right);
 }
 
+const VERSIONS_NAMED_MAX = 10;
+
+/** After rollbacks the newer versions are still there, and only their numbers lead to them. */
+function noWayBack(alias: AliasName, present: Weights, existing: ReadonlySet<number>): string {
+  const served = new Set(present.map((entry) => entry.version));
+  const others = [...existing].filter((number) => !served.has(number)).sort((a, b) => b - a);
+  const named = others.slice(0, VERSIONS_NAMED_MAX).join(', ');
+  const more = others.length > VERSIONS_NAMED_MAX ? ' and older ones' : '';
+  return `${alias} serves version ${[...served].join(', ')}, before which it served nothing that still exists; ${
+    others.length === 0 ? 'there is no other version.' : `these versions exist too: ${named}${more}.`
+  }`;
+}
+
 const HISTORY_SEARCHED_MAX = 1_000;
 
 /**
@@ -195,7 +208,9 @@ export async function previousWeights(orm: Orm, ref: FunctionRef, alias: AliasNa
     present,
   );
   if (found === undefined)
-    throw new PlatformError('no_previous_version', `${ref.functionName}@${alias} has no earlier deployment`);
+    throw new PlatformError('no_previous_version', `${ref.functionName}@${alias} has no earlier deployment`, {
+      publicDetail: noWayBack(alias, present, numbers),
+    });
   return found;
 }
 

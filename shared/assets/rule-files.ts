@@ -76,13 +76,18 @@ function readUrl(token: string, kind: 'from' | 'to' | 'header'): ReadUrl {
 
 interface Lines {
   readonly problems: RuleProblem[];
-  readonly lines: readonly { readonly text: string; readonly number: number }[];
+  readonly lines: readonly {
+    readonly text: string;
+    readonly number: number;
+    /** Spaces came before the text. */
+    readonly indented: boolean;
+  }[];
 }
 
 function linesOf(text: string): Lines {
   const problems: RuleProblem[] = [];
   const lines = text.split('\n').flatMap((raw, index) => {
-    const line = { text: raw.trim(), number: index + 1 };
+    const line = { text: raw.trim(), number: index + 1, indented: /^\s/.test(raw) };
     if (line.text === '' || line.text.startsWith('#')) return [];
     if (line.text.length <= LIMITS.assetRuleLineBytesMax) return [line];
     const message = `The line is longer than ${LIMITS.assetRuleLineBytesMax} characters.`;
@@ -123,6 +128,9 @@ function readRedirect(text: string, htmlHandling: boolean): Redirect | { readonl
     (from.url.endsWith('/*') || (from.url.endsWith('/') && htmlHandling))
   )
     return { problem: 'This rule would lead to itself: html handling drops /index and .html.' };
+  // A rewrite to itself serves the file; search and hash of the target do not keep it from being matched again.
+  if (status !== 200 && to.url.replace(/[?#].*$/, '').replace(/:splat$/, '*') === from.url)
+    return { problem: `This rule would lead from ${from.url} to itself, without end.` };
   if (status === 200 && toHost)
     return { problem: 'A rewrite (200) leads to a path of the same site, not to another host.' };
   return { from: from.url, to: to.url, status };
@@ -226,8 +234,18 @@ class HeaderRules {
     const read = readUrl(text, 'header');
     const compiled = 'problem' in read ? read : compileRule(read.url);
     this.#skipping = 'problem' in compiled;
-    if ('problem' in compiled) return this.#say(line, compiled.problem);
+    if ('problem' in compiled) return this.#say(line, `${compiled.problem} ${WITH_ITS_HEADERS}`);
     this.#open = { path: 'url' in read ? read.url : '', line, set: new Map(), unset: [] };
+  }
+
+  /** A word at the beginning of a line is meant as a path: the headers below it are none of the rule before. */
+  beginWord(text: string, line: number): void {
+    this.finish();
+    this.#skipping = true;
+    this.#say(
+      line,
+      `A path begins with a slash or with https://, not as ${text} does (a header is \`name: value\`, or \`! name\` to remove one). ${WITH_ITS_HEADERS}`,
+    );
   }
 
   header(text: string, line: number): void {
@@ -259,13 +277,16 @@ class HeaderRules {
   }
 }
 
+const WITH_ITS_HEADERS = 'The headers below it are skipped too.';
 const LOOKS_LIKE_A_PATH = /^(?:[^\s]+:\/\/|\/)/;
+const IS_A_WORD = /^[^\s:!]+$/;
 
 export function readHeaderRules(text: string): ReadRules<HeaderRule> {
   const { lines, problems } = linesOf(text);
   const reader = new HeaderRules(problems);
   for (const line of lines)
     if (LOOKS_LIKE_A_PATH.test(line.text)) reader.begin(line.text, line.number);
+    else if (!line.indented && IS_A_WORD.test(line.text)) reader.beginWord(line.text, line.number);
     else reader.header(line.text, line.number);
   reader.finish();
   return { rules: reader.rules, problems };

@@ -166,6 +166,12 @@ async function checkContents(app: string, expect: ExpectStatic): Promise<void> {
   // `npm run` of the project would find it before the user's own.
   expect(await readdir(join(modules, '.bin'))).not.toContain('node');
   const root = await realpath(join(modules, 'isoplane'));
+  // npm asks whoever installs a tarball to allow these.
+  const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
+    scripts: Record<string, string>;
+  };
+  for (const event of ['preinstall', 'install', 'postinstall', 'prepare'])
+    expect(scripts).not.toHaveProperty(event);
   const files = await readdir(root, { recursive: true });
   expect(files.filter((name) => /\.test\.[tj]s$/.test(name))).toEqual([]);
   for (const file of ['LICENSE', 'README.md', 'docs/config.md', 'isoplane.schema.json'])
