@@ -1,6 +1,6 @@
 import { describe, test } from 'vitest';
 import { whenText } from './output.ts';
-import { table, tableWithSpare } from './table.ts';
+import { table, tableWithSpare, tableWithSpareColumns } from './table.ts';
 
 describe('table', () => {
   const rows = [
@@ -33,6 +33,21 @@ describe('tableWithSpare', () => {
   test('shows the last column where there is room, and leaves it out elsewhere', ({ expect }) => {
     expect(tableWithSpare(['NAME', 'ID'], rows, 60)).toContain('key-0123');
     expect(tableWithSpare(['NAME', 'ID'], rows, 40)).toBe(table(['NAME'], [['production-deployer']], 40));
+  });
+});
+
+describe('tableWithSpareColumns', () => {
+  const head = ['FUNCTION', 'SINCE', 'IN', 'OUT'];
+  const rows = [['hello-of-the-shop', '2026-11-28 10:00', '1023.9 KiB', '1.0 KiB']];
+  test('wraps before it leaves columns out, and leaves out no more than may go', ({ expect }) => {
+    expect(tableWithSpareColumns(head, rows, 2, 60)).toContain('2026-11-28 10:00');
+    const wrapped = tableWithSpareColumns(head, rows, 2, 52);
+    expect(wrapped).toMatch(/OUT$/m);
+    expect(wrapped).not.toContain('2026-11-28 10:00');
+    const narrow = tableWithSpareColumns(head, rows, 2, 42);
+    expect(narrow).not.toContain('OUT');
+    expect(narrow).toMatch(/IN$/m);
+    expect(tableWithSpareColumns(head, rows, 2, 1)).toMatch(/^FUNCTION +SINCE$/m);
   });
 });
 

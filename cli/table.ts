@@ -10,9 +10,25 @@ const WIDTH_DEFAULT = 80;
 /** A wrapped column keeps at least this much. */
 const CELL_MIN = 10;
 
-function terminalWidth(): number {
+export function terminalWidth(): number {
   const told = process.stdout.isTTY ? process.stdout.columns : Number(process.env['COLUMNS']);
   return told > 0 ? told : WIDTH_DEFAULT;
+}
+
+const fitsInto = (text: string, width: number): boolean =>
+  text.split('\n').every((line) => stripVTControlCharacters(line).length <= width);
+
+/** Like {@link table}, but where its rows cannot be wrapped into the width the last columns go, `spare` of them at most. */
+export function tableWithSpareColumns(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  spare: number,
+  width: number = terminalWidth(),
+): string {
+  const whole = table(head, rows, width);
+  if (spare === 0 || fitsInto(whole, width)) return whole;
+  const without = <T>(cells: readonly T[]): readonly T[] => cells.slice(0, -1);
+  return tableWithSpareColumns(without(head), rows.map(without), spare - 1, width);
 }
 
 /** Like {@link table}, but the last column, which `--json` has as well, goes where there is no room for it. */
@@ -22,8 +38,7 @@ export function tableWithSpare(
   width: number = terminalWidth(),
 ): string {
   const whole = table(head, rows, Number.MAX_SAFE_INTEGER);
-  const fits = whole.split('\n').every((line) => stripVTControlCharacters(line).length <= width);
-  return fits
+  return fitsInto(whole, width)
     ? whole
     : table(
         head.slice(0, -1),
@@ -75,7 +90,8 @@ function wrapRow(row: readonly string[], widths: readonly number[]): string[][] 
   return Array.from({ length: height }, (_, index) => cells.map((lines) => lines[index] ?? ''));
 }
 
-function wrap(text: string, width: number): string[] {
+/** At spaces; words are never broken. */
+export function wrap(text: string, width: number): string[] {
   if (text.length <= width) return [text];
   const lines: string[] = [];
   let line = '';

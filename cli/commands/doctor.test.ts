@@ -3,9 +3,11 @@ import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import process from 'node:process';
+import { stripVTControlCharacters } from 'node:util';
 import { describe, test } from 'vitest';
 import { tempFolder } from '#shared/testing/temp.node.ts';
 import { isoplane } from '../testing/run-command.ts';
+import { checkLines } from './doctor.ts';
 
 interface Report {
   readonly healthy: boolean;
@@ -52,6 +54,21 @@ describe('isoplane doctor', () => {
       fix: expect.stringContaining('chmod 700') as unknown,
     });
     expect({ healthy, code: result.code }).toEqual({ healthy: false, code: 1 });
+  });
+
+  test('wraps what it says into the terminal', ({ expect }) => {
+    const check = {
+      name: 'names',
+      status: 'warn',
+      found: 'not found',
+      means: 'curl and browsers resolve it by themselves, `isoplane invoke` does not need it; others may.',
+      fix: 'send the Host header to 127.0.0.1, or install libnss-myhostname, which resolves it for all programs',
+    } as const;
+    const lines = checkLines(check, 80).map(stripVTControlCharacters);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+    expect(lines[0]).toBe(`warn names            not found`);
+    expect(lines.slice(1).map((line) => line.slice(0, 22).trim())).toEqual(['', '', '', '']);
+    expect(lines.join(' ').replaceAll(/ +/g, ' ')).toContain(`${check.means} → ${check.fix}`);
   });
 
   test('looks at the ports of the platform that runs on the folder, and at those of the settings else', async ({

@@ -4,6 +4,7 @@ import type { Context } from '../context.ts';
 import { allChecks, type Check } from '../doctor/checks.ts';
 import { EXIT } from '../failure.ts';
 import { plain } from '../output.ts';
+import { terminalWidth, wrap } from '../table.ts';
 
 const MARK: Record<Check['status'], string> = {
   ok: colors.green('ok  '),
@@ -22,10 +23,17 @@ export async function doctor(context: Context): Promise<number> {
   return healthy ? EXIT.done : EXIT.failed;
 }
 
-function checkLines(check: Check): string[] {
-  const lines = [`${MARK[check.status]} ${check.name.padEnd(16)} ${plain(check.found)}`];
-  const indent = ' '.repeat(22);
-  if (check.means !== undefined) lines.push(`${indent}${check.means}`);
-  if (check.fix !== undefined) lines.push(`${indent}${colors.bold('→')} ${check.fix}`);
+/** Of the mark and the name, with a space behind each. */
+const INDENT = 22;
+
+export function checkLines(check: Check, width: number = terminalWidth()): string[] {
+  const room = width - INDENT;
+  const indented = (text: string): string[] =>
+    wrap(plain(text), room).map((line) => ' '.repeat(INDENT) + line);
+  const [found = '', ...more] = indented(check.found);
+  const lines = [`${MARK[check.status]} ${check.name.padEnd(16)} ${found.trimStart()}`, ...more];
+  if (check.means !== undefined) lines.push(...indented(check.means));
+  if (check.fix !== undefined)
+    lines.push(...indented(`→ ${check.fix}`).map((line) => line.replace('→', colors.bold('→'))));
   return lines;
 }

@@ -2,8 +2,8 @@
 import colors from 'picocolors';
 import { platformStatusSchema, type PlatformStatus } from '#shared/contracts/api.ts';
 import type { Context } from '../context.ts';
-import { bytesText } from '../output.ts';
-import { table } from '../table.ts';
+import { bytesText, plain } from '../output.ts';
+import { table, terminalWidth, wrap } from '../table.ts';
 import { heldLines } from './held.ts';
 
 export async function status(context: Context): Promise<void> {
@@ -11,7 +11,7 @@ export async function status(context: Context): Promise<void> {
   const state = await api.call('/v1/status', platformStatusSchema);
   context.output.result({ ...connection.platform, dataDir: connection.dataDir, ...state }, () =>
     [
-      `gateway ${colors.cyan(connection.platform.gatewayUrl)}  control ${colors.cyan(connection.platform.controlUrl)}  revision ${state.revision}`,
+      ...platformLines(connection.platform, state.revision),
       '',
       table(
         ['CONSUMER', 'ROLE', 'REVISION', 'CONNECTED'],
@@ -24,7 +24,7 @@ export async function status(context: Context): Promise<void> {
       ),
       ...state.consumers.flatMap(({ consumer, skipped }) =>
         skipped.map(({ kind, key, reason }) =>
-          colors.red(`${consumer} cannot read ${kind} ${key} and goes without it: ${reason}`),
+          wrapped(`${consumer} cannot read ${kind} ${key} and goes without it: ${reason}`, colors.red),
         ),
       ),
       '',
@@ -46,6 +46,23 @@ export async function status(context: Context): Promise<void> {
   );
 }
 
+type Place = { readonly gatewayUrl: string; readonly controlUrl: string };
+
+function platformLines({ gatewayUrl, controlUrl }: Place, revision: number): readonly string[] {
+  const parts = [
+    ['gateway', gatewayUrl],
+    ['control', controlUrl],
+    ['revision', String(revision)],
+  ] as const;
+  const width = parts.map((part) => part.join(' ')).join('  ').length;
+  const shown = parts.map(([name, value]) => `${name} ${name === 'revision' ? value : colors.cyan(value)}`);
+  return width <= terminalWidth() ? [shown.join('  ')] : shown;
+}
+
+function wrapped(text: string, paint: (text: string) => string): string {
+  return wrap(plain(text), terminalWidth()).map(paint).join('\n');
+}
+
 /** Nothing while there is room. */
 function storageLines({ storage, nodes }: PlatformStatus): readonly string[] {
   const lost = nodes.reduce((sum, node) => sum + (node.logEntriesLost ?? 0), 0);
@@ -53,8 +70,9 @@ function storageLines({ storage, nodes }: PlatformStatus): readonly string[] {
     ...(storage?.full === true
       ? [
           '',
-          colors.red(
+          wrapped(
             `storage_full: the disk of the data folder has ${bytesText(storage.freeBytes)} left. Functions are served; deploys, KV puts and logs are not kept until there is room.`,
+            colors.red,
           ),
         ]
       : []),

@@ -4,7 +4,7 @@ import { USAGE_GRANULARITIES, usageViewSchema, type UsageView } from '#shared/co
 import { functionNameSchema } from '#shared/ids.ts';
 import type { Context } from '../context.ts';
 import { bytesText } from '../output.ts';
-import { table } from '../table.ts';
+import { tableWithSpareColumns } from '../table.ts';
 import { argument, usage as usageError } from './arguments.ts';
 
 const optionsSchema = z.object({
@@ -15,6 +15,8 @@ const optionsSchema = z.object({
 });
 
 const MB_MS_PER_GB_S = 1_000_000;
+/** What was sent, which a narrow terminal has no room for. */
+const SPARE = 3;
 
 /** A day or an instant, as RFC 3339 without or with its time. */
 function instantOf(option: string, text: string): string {
@@ -38,9 +40,10 @@ export async function usage(
   const { api } = await context.platform();
   const items = await api.list(api.path(`/usage?${search.toString()}`), usageViewSchema);
   context.output.result(items, () =>
-    table(
-      ['FUNCTION', 'SINCE', 'REQUESTS', 'ERRORS', 'CPU', 'MEMORY', 'IN', 'OUT', 'EGRESS'],
+    tableWithSpareColumns(
+      ['FUNCTION', 'SINCE', 'REQUESTS', 'ERRORS', 'CPU-S', 'GB-S', 'IN', 'OUT', 'EGRESS'],
       items.map(rowOf),
+      SPARE,
     ),
   );
 }
@@ -51,8 +54,8 @@ function rowOf(item: UsageView): string[] {
     item.start.slice(0, 16).replace('T', ' '),
     String(item.requests),
     String(item.errors),
-    `${(item.cpuMs / 1_000).toFixed(2)} s`,
-    `${(item.memoryMbMs / MB_MS_PER_GB_S).toFixed(2)} GB-s`,
+    (item.cpuMs / 1_000).toFixed(2),
+    (item.memoryMbMs / MB_MS_PER_GB_S).toFixed(2),
     bytesText(item.requestBytes),
     bytesText(item.responseBytes),
     `${item.egressRequests} (${bytesText(item.egressBytes)})`,

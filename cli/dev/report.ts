@@ -2,6 +2,7 @@
 import { relative } from 'node:path';
 import process from 'node:process';
 import colors from 'picocolors';
+import type { Cors } from '#shared/contracts/cors.ts';
 import type { LogEntry, NodeStatus } from '#shared/contracts/nodes.ts';
 import { functionUrl } from '../client/connection.ts';
 import type { Context } from '../context.ts';
@@ -10,7 +11,7 @@ import type { PlaneEvent } from '../up/plane-process.ts';
 import type { DevFunction, FunctionEvent } from './function.ts';
 import type { DevPlatform } from './platform.ts';
 import type { AuthMode, Exchange } from './planes/settings.ts';
-import { exchangeText, logText } from './screen.ts';
+import { corsText, exchangeText, functionOf, logText } from './screen.ts';
 
 /** Clients of a session before may ask all the time while this one starts. */
 const EARLY_MAX = 100;
@@ -41,6 +42,7 @@ export class Report {
   readonly #warned = new Map<string, string>();
   /** Function → those that it is bound to. */
   readonly #bound = new Map<string, readonly string[]>();
+  readonly #cors = new Map<string, Cors>();
   #mainUrl: string | undefined;
   #dev: DevPlatform | undefined;
   #isReady = false;
@@ -69,12 +71,14 @@ export class Report {
     const { output } = this.#context;
     switch (event.type) {
       case 'served': {
-        const { name, warnings } = event.project;
+        const { name, warnings, config } = event.project;
         this.#warnOnce(name, [...warnings, ...event.bundle.warnings]);
         this.#bound.set(
           name,
-          event.project.config.services.map((service) => service.function),
+          config.services.map((service) => service.function),
         );
+        if (config.cors === undefined) this.#cors.delete(name);
+        else this.#cors.set(name, config.cors);
         if (!this.#isReady) return;
         this.#warnOfAbsent();
         const url =
@@ -101,6 +105,7 @@ export class Report {
         return;
       case 'renamed':
         this.#bound.delete(event.from);
+        this.#cors.delete(event.from);
         output.note(colors.dim(`${event.from} is gone: its project was renamed or removed`));
         return;
     }
@@ -115,11 +120,17 @@ export class Report {
   }
 
   exchange(exchange: Exchange): void {
-    const { event: _, ...fields } = exchange;
+    const { event: _, preflight, ...fields } = exchange;
     this.#whenReady(() => {
       this.#context.output.result({ type: 'request', ...fields }, () =>
         exchangeText(exchange, this.#terms.several),
       );
+      const name = preflight === undefined ? undefined : functionOf(preflight.host);
+      const refusal =
+        preflight === undefined || name === undefined
+          ? undefined
+          : corsText(this.#cors.get(name), preflight.origin);
+      if (refusal !== undefined) this.#context.output.warn(refusal);
       if (this.#hint !== 'due') return;
       this.#hint = 'given';
       this.note(

@@ -1,20 +1,30 @@
 /** What a session shows, one line each. Pure. */
 import colors from 'picocolors';
+import { coversOrigin, type Cors } from '#shared/contracts/cors.ts';
 import type { LogEntry } from '#shared/contracts/nodes.ts';
 import { plain } from '../output.ts';
 import { millisecondsText } from '../output.ts';
 import type { Exchange } from './planes/settings.ts';
 
 const PATH_LENGTH_MAX = 200;
+const ORIGIN_LENGTH_MAX = 300;
 const FUNCTION_LABEL = /^[a-z0-9-]+$/i;
 
 /** `hello` of `next--hello.localhost`; undefined when the host is none of a function's. */
-function functionOf(host: string): string | undefined {
+export function functionOf(host: string): string | undefined {
   const dot = host.indexOf('.');
   const label = host.slice(0, Math.max(0, dot));
   if (!FUNCTION_LABEL.test(label)) return undefined;
   const mark = label.lastIndexOf('--', label.length - 3);
   return mark > 0 ? label.slice(mark + 2) : label;
+}
+
+/** Browsers say of it only that the call failed. Undefined: pages of the origin may call, or the function answers itself. */
+export function corsText(cors: Cors | undefined, origin: string): string | undefined {
+  if (cors === undefined || cors.origins.some((entry) => entry === '*' || coversOrigin(entry, origin)))
+    return undefined;
+  const shown = origin.length > ORIGIN_LENGTH_MAX ? `${origin.slice(0, ORIGIN_LENGTH_MAX)}…` : origin;
+  return `cors: origin ${plain(shown)} is not listed in cors.origins`;
 }
 
 /** @param several - whether it must be said which function. */

@@ -229,6 +229,29 @@ describe('isoplane dev', { timeout: 180_000 }, () => {
     }
   });
 
+  test('says which origin a preflight of a browser came from in vain', async ({ expect }) => {
+    await using folder = await tempProject({
+      'isoplane.jsonc': config('a', { ...PUBLIC, cors: { origins: ['https://*.example.com'] } }),
+      'index.ts': 'export default { fetch: () => new Response("ok") };',
+    });
+    await using dev = await DevProcess.start(folder.path);
+    const ask = async (origin: string, method: string, path: string): Promise<void> => {
+      const headers = { origin, 'access-control-request-method': 'PUT' };
+      await (await dev.fetch(path, { method, headers })).arrayBuffer();
+      await dev.event('request', (event) => event['path'] === path);
+    };
+    await ask('https://app.example.com', 'OPTIONS', '/listed');
+    await ask('https://read.example.org', 'GET', '/no-preflight');
+    await ask('https://app.example.org', 'OPTIONS', '/not-listed');
+    await waitFor('the line', () => dev.errors.includes('https://app.example.org'));
+    expect(dev.errors.match(/cors: .*/g)).toEqual([
+      'cors: origin https://app.example.org is not listed in cors.origins',
+    ]);
+    const headers = { origin: 'https://b.example.org', 'access-control-request-method': 'GET' };
+    await dev.call('a', { method: 'OPTIONS', headers });
+    await waitFor('the line', () => dev.errors.includes('cors: origin https://b.example.org is not listed'));
+  });
+
   test('reads .dev.vars, and says which secret has no value there', async ({ expect }) => {
     await using folder = await tempProject({
       'isoplane.jsonc': config('a', {

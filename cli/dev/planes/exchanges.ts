@@ -33,11 +33,12 @@ export function watchExchanges(server: Server, deps: ExchangeDeps): void {
 }
 
 function begun(
-  { method = '', url = '', headers }: IncomingMessage,
+  incoming: IncomingMessage,
   { nowMs, tell }: ExchangeDeps,
 ): (status: number | undefined, complete: boolean) => void {
   const startedMs = nowMs();
-  const { host = '' } = headers;
+  const { method = '', url = '' } = incoming;
+  const { host = '' } = incoming.headers;
   return (status, complete) =>
     tell({
       event: 'dev-request',
@@ -47,7 +48,15 @@ function begun(
       ...(status === undefined ? {} : { status }),
       complete,
       tookMs: nowMs() - startedMs,
+      ...preflightOf(incoming),
     });
+}
+
+/** Read when the host is that of a function, also for what was asked at the bare host. */
+function preflightOf({ method, headers }: IncomingMessage): Pick<Exchange, 'preflight'> {
+  const { host, origin } = headers;
+  const asks = method === 'OPTIONS' && headers['access-control-request-method'] !== undefined;
+  return asks && host !== undefined && origin !== undefined ? { preflight: { host, origin } } : {};
 }
 
 function sendToMain(incoming: IncomingMessage, mainHost: string | undefined): void {

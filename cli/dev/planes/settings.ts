@@ -28,6 +28,8 @@ const exchangeSchema = z.object({
   /** False: the answer was cut off, or the client went. */
   complete: z.boolean(),
   tookMs: z.number(),
+  /** A browser asked whether a page of that origin may call the function at that host. */
+  preflight: z.object({ host: z.string(), origin: z.string() }).optional(),
 });
 export type Exchange = z.infer<typeof exchangeSchema>;
 
