@@ -102,4 +102,14 @@ describe('isoplane kv', () => {
     expect((await isoplane(args)).stdout).toBe('kept');
     expect(await onTerminal(args)).toBe('kept\r\n');
   });
+
+  test('lays out the documentation for a terminal, and gives it to a pipe as it is', async ({ expect }) => {
+    const args = ['docs', 'config', 'assets'];
+    const piped = (await isoplane(args)).stdout;
+    expect(piped).toContain('| field | type | default | meaning |');
+    expect(Math.max(...piped.split('\n').map((line) => line.length))).toBeGreaterThan(80);
+    const shown = await onTerminal(args);
+    expect(shown).not.toContain('|');
+    expect(Math.max(...shown.split('\r\n').map((line) => line.length))).toBeLessThanOrEqual(80);
+  });
 });

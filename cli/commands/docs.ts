@@ -1,11 +1,13 @@
 /** `isoplane docs [TOPIC [SECTION]]`: the documentation that the package brings. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../failure.ts';
 import { didYouMean } from '../guess.ts';
+import { forTerminal } from '../markdown.ts';
 import { packageFolder } from '../package-folder.ts';
-import { table } from '../table.ts';
+import { table, terminalWidth } from '../table.ts';
 
 interface Topic {
   readonly name: string;
@@ -46,12 +48,34 @@ export async function docs(context: Context, args: readonly string[]): Promise<v
         wanted,
         all.map((each) => each.name),
       )}`,
-      '`isoplane docs` lists them.',
+      await adviceFor(wanted, all),
     );
   const text = await readFile(topic.path, 'utf8');
   const shown = section === undefined ? text : sectionOf(text, section, topic.name);
-  context.output.result({ topic: topic.name, text: shown }, () => shown.trimEnd());
+  context.output.result({ topic: topic.name, text: shown }, () =>
+    process.stdout.isTTY ? forTerminal(shown.trimEnd(), terminalWidth()) : shown.trimEnd(),
+  );
 }
+
+const SECTIONS_SUGGESTED_MAX = 3;
+
+/** What is asked for as a topic may be a section of one: `assets` of the page `config`. */
+async function adviceFor(wanted: string, all: readonly Topic[]): Promise<string> {
+  const found = await Promise.all(
+    all.map(async ({ name, path }) => {
+      const headings = (await readFile(path, 'utf8')).matchAll(/^#{2,3} (.*)$/gm);
+      return [...headings].some(([, heading = '']) => bare(heading) === wanted.toLowerCase()) ? [name] : [];
+    }),
+  );
+  const commands = found
+    .flat()
+    .slice(0, SECTIONS_SUGGESTED_MAX)
+    .map((name) => `\`isoplane docs ${name} ${wanted}\``);
+  const sections = commands.length === 0 ? '' : `${commands.join(' or ')} shows the section; `;
+  return `${sections}\`isoplane docs\` lists the topics.`;
+}
+
+const bare = (heading: string): string => heading.replaceAll('`', '').toLowerCase();
 
 function unknown(message: string, advice: string): CliError {
   return new CliError('topic_not_found', message, { exitCode: EXIT.usage, advice });
@@ -61,7 +85,6 @@ const titleOf = (text: string): string => /^# (.*)$/m.exec(text)?.[1] ?? '';
 
 /** From the heading to the next one of the same level or above. */
 function sectionOf(text: string, wanted: string, topic: string): string {
-  const bare = (heading: string): string => heading.replaceAll('`', '').toLowerCase();
   const parts = text.split(/^(?=#{2,3} )/m);
   const headings = parts.map((part) => /^(#{2,3}) (.*)/.exec(part));
   const matches = (test: (heading: string) => boolean): number =>

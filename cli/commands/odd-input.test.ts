@@ -29,6 +29,7 @@ const LOCAL: readonly Case[] = [
   [['kv', 'put', 'links', 'key', 'value', '--file', 'x'], 2, /not both/],
   [['kv', 'put', 'links', 'key', '--file', '/nowhere'], 1, /\/nowhere cannot be used: there is no such file/],
   [['accept-data-loss', '--yes', '--data', '/nowhere'], 2, /there is no such folder/],
+  [['docs', 'assets'], 2, /There is no topic assets[\s\S]*`isoplane docs config assets` shows the section/],
   [['docs', 'config', 'nothing'], 2, /compatibilityDate/],
   [['init', '/proc/isoplane'], 1, /\/proc\/isoplane cannot be used/],
 ];
