@@ -148,6 +148,7 @@ describe('request hygiene', () => {
       'content-length': '1',
       'cf-connecting-ip': '127.0.0.1',
       'isoplane-client-address': '127.0.0.1',
+      'isoplane-cf': '{}',
     });
   });
 

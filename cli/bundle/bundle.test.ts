@@ -40,11 +40,16 @@ describe('bundleProject()', () => {
     expect(made.bytes).toBe(made.modules[0]?.content.byteLength);
   });
 
-  test('is the main module to its own code', async ({ expect }) => {
+  test('leaves import.meta.main to the runtime: no file of it may take itself for the program', async ({
+    expect,
+  }) => {
     const made = await bundle({
-      'src/index.ts': 'export default { fetch: () => new Response(`main: ${import.meta.main}`) };',
+      'src/index.ts':
+        "import { add } from './library.ts'; export default { fetch: () => new Response(String(add(1, 2))) };",
+      'src/library.ts':
+        'export const add = (a: number, b: number) => a + b; if (import.meta.main) console.log(add(1, 1));',
     });
-    expect(textOf(made)).not.toContain('import.meta');
+    expect(textOf(made)).toContain('if (import.meta.main)');
   });
 
   test('uploads wasm, text and data files beside the code, each once, under its content hash', async ({

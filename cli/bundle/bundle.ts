@@ -89,7 +89,7 @@ function esbuildOptions(
     keepNames: true,
     // A `process.env.NODE_ENV` that is not there makes many packages ship their development half.
     // The bundle is the main module to its author, though the platform's entry module stands in front of it.
-    define: { 'process.env.NODE_ENV': '"production"', 'import.meta.main': 'true', ...project.define },
+    define: { 'process.env.NODE_ENV': '"production"', ...project.define },
     // As wrangler does: JSX stands in plain .js files of many programs.
     loader: { '.js': 'jsx', '.mjs': 'jsx', '.cjs': 'jsx' },
     ...(project.tsconfig === undefined ? {} : { tsconfig: project.tsconfig }),

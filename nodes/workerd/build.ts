@@ -1,5 +1,5 @@
 /** From a runnable version to the workerd config of its instance. Pure. */
-import { SCHEME } from '#shared/contracts/invoke.ts';
+import { CF, SCHEME } from '#shared/contracts/invoke.ts';
 import type { Runnable } from '#shared/contracts/feed.ts';
 import { PlatformError } from '#shared/errors.ts';
 import { parseVersionId } from '#shared/ids.ts';
@@ -22,9 +22,6 @@ import type {
   WorkerdService,
   WorkerdSocket,
 } from './config.ts';
-
-/** The gateway deletes every `isoplane-` header from outside, so `request.cf` is always undefined. */
-const CF_HEADER = 'isoplane-cf';
 
 /** Young generation of the smallest and the largest instances, in MB. */
 const SEMI_SPACE_MB_MIN = 1;
@@ -109,7 +106,7 @@ function values(runnable: Runnable, secrets: readonly OpenBinding[]): readonly W
 }
 
 function sockets({ entrypoints, hooks }: Runnable, rpcHost: string): readonly WorkerdSocket[] {
-  const socket = { service: 'main', cfBlobHeader: CF_HEADER, schemeHeader: SCHEME };
+  const socket = { service: 'main', cfBlobHeader: CF, schemeHeader: SCHEME };
   const rpc = { ...socket, capnpConnectHost: rpcHost };
   return [
     { ...socket, name: INSTANCE_SOCKET },

@@ -16,6 +16,10 @@ export const SCHEME = 'isoplane-scheme';
 /** To the instance: address of the client, under our name and under the one that Workers read. */
 export const CLIENT_ADDRESS = 'isoplane-client-address';
 export const CF_CONNECTING_IP = 'cf-connecting-ip';
+/** To the instance: what workerd makes `request.cf` of, as JSON; without it, workerd puts in what it knows of its peer. */
+export const CF = 'isoplane-cf';
+/** Nothing of it is known. An object, since programs read members of it without a question. */
+export const CF_UNKNOWN = '{}';
 /** To the instance, after authentication: who calls (shared/principal.ts). */
 export const PRINCIPAL = 'isoplane-principal';
 /** To the instance: JSON of the verified token's claims, base64url. */

@@ -12,6 +12,8 @@ import { tunnel } from '#shared/carry/tunnel.node.ts';
 import { WholeBody } from '#shared/carry/whole-body.ts';
 import {
   BINDING_ERROR,
+  CF,
+  CF_UNKNOWN,
   DEADLINE_MS,
   FORWARDED_PROTO,
   PRINCIPAL,
@@ -162,6 +164,8 @@ function send(
   const added = [
     REQUEST_ID,
     requestId,
+    CF,
+    CF_UNKNOWN,
     DEADLINE_MS,
     String(version.limits.timeoutMs),
     PRINCIPAL,
