@@ -28,6 +28,7 @@ import { LogStore } from '../logs/store.ts';
 import { openCgroups, type Cgroups } from '../sandbox/cgroup.ts';
 import { detectSandbox, type DetectOptions, type Sandbox } from '../sandbox/detect.ts';
 import type { UidRange } from '../sandbox/identities.ts';
+import { keepLevel } from '../sandbox/kept-level.ts';
 import { killOrphans } from '../sandbox/orphans.ts';
 import { SlotPool } from '../slots/pool.ts';
 import { Slot } from '../slots/slot.ts';
@@ -87,6 +88,7 @@ async function prepareSandbox(options: AgentOptions): Promise<Sandbox> {
   const { level, missing } = sandbox.status;
   if (options.sandbox === 'required' && level !== 'full')
     throw new PlatformError('internal', `the sandbox is required but not complete: ${missing.join('; ')}`);
+  if (options.sandbox === 'auto') await keepLevel(boxFolder(options.layout, options.nodeId), sandbox.status);
   if (level === 'full') options.log.info('sandbox', { contained: level });
   else
     options.log.error('sandbox_incomplete', {

@@ -7,6 +7,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Tier } from '#shared/contracts/config.ts';
 import type { NodeStatus } from '#shared/contracts/nodes.ts';
 import { systemTimers } from '#shared/runtime/clock.ts';
@@ -28,6 +29,9 @@ import { TIER_LIMITS } from './tiers.ts';
 /** The unprivileged user of Debian and most others; it owns nothing. */
 const NOBODY = 65_534;
 const TRIAL_MS_MAX = 10_000;
+/** Of each profile: a machine that is short of memory, processes or files for a moment contains no less for it. */
+const TRIALS = 3;
+const TRIAL_PAUSE_MS = 250;
 
 export interface Sandbox {
   readonly status: NodeStatus['sandbox'];
@@ -123,14 +127,28 @@ export async function detectSandbox(options: DetectOptions): Promise<Sandbox> {
     const rootfs = profile.bwrap === undefined ? '' : await buildRootfs(options.folder, workerd);
     const inspect = options.inspect === true;
     const parts: SandboxParts = { profile, rootfs, workerd, seccompFile, slotsDir, priority, inspect };
-    const failure = await tryProfile(parts, 'standard', sharedIdentity(profile.dropTo));
+    const failure = await tryOften(parts, 'standard', sharedIdentity(profile.dropTo));
     if (failure === undefined) return withStrict(parts, { level, missing }, options.strictUids);
     failures.push(failure);
     if (profile.bwrap !== undefined && !profile.disableUserns)
-      missing.push(`bwrap does not work here: ${failure}. Are unprivileged user namespaces allowed?`);
+      missing.push(`bwrap does not work here: ${failure}. ${adviceOn(failure)}`);
     else if (profile.bwrap === undefined) missing.push(`limits do not work here: ${failure}`);
   }
   throw new Error(`workerd does not start on this machine: ${failures.join(' | ')}`);
+}
+
+const adviceOn = (failure: string): string =>
+  /prlimit|NOFILE/.test(failure)
+    ? 'Is the limit of open files lower than a sandbox asks for (ulimit -n)?'
+    : 'Are unprivileged user namespaces allowed?';
+
+/** The last reason, when none of the trials came up. */
+async function tryOften(...trial: Parameters<typeof tryProfile>): Promise<string | undefined> {
+  for (let count = 1; ; count += 1) {
+    const failure = await tryProfile(...trial);
+    if (failure === undefined || count === TRIALS) return failure;
+    await pause(TRIAL_PAUSE_MS);
+  }
 }
 
 type SandboxParts = Pick<Sandbox, 'profile' | 'rootfs' | 'workerd' | 'seccompFile' | 'slotsDir'> & {
@@ -150,7 +168,7 @@ async function withStrict(
   let strictUids = profile.dropTo !== undefined;
   if (!strictUids && status.level !== 'none')
     missing.push('own user ids of strict instances: they need an agent that runs as root');
-  const failure = strictUids ? await tryProfile(parts, 'strict', own) : undefined;
+  const failure = strictUids ? await tryOften(parts, 'strict', own) : undefined;
   if (failure !== undefined) {
     strictUids = false;
     missing.push(`own user ids of strict instances: ids from ${range.first} do not work here: ${failure}`);
