@@ -22,7 +22,7 @@ describe('afterExit()', () => {
   });
 
   test('starts again at the minimum after a healthy run', ({ expect }) => {
-    const tired: PlaneHistory = { shortRuns: 9, failedStarts: 0, readyAtMs: 0 };
+    const tired: PlaneHistory = { shortRuns: 9, failedStarts: 0, readyAtMs: 0, served: true };
     expect(afterExit(tired, SUPERVISION.healthyAfterMs)).toMatchObject({ delayMs: SUPERVISION.backoffMsMin });
     expect(afterExit(tired, SUPERVISION.healthyAfterMs - 1)).toMatchObject({
       delayMs: SUPERVISION.backoffMsMax,
@@ -33,23 +33,38 @@ describe('afterExit()', () => {
     const seen = delays(SUPERVISION.failedStartsMax, (history) => history);
     expect(seen).toHaveLength(SUPERVISION.failedStartsMax - 1);
     expect(
-      afterExit({ shortRuns: 4, failedStarts: SUPERVISION.failedStartsMax - 1, readyAtMs: undefined }, 0)
-        .kind,
+      afterExit(
+        { shortRuns: 4, failedStarts: SUPERVISION.failedStartsMax - 1, readyAtMs: undefined, served: false },
+        0,
+      ).kind,
     ).toBe('give_up');
   });
 
   test('never gives up for what passes by itself: the other planes go on meanwhile', ({ expect }) => {
-    const tired: PlaneHistory = { shortRuns: 90, failedStarts: 90, readyAtMs: undefined };
+    const tired: PlaneHistory = { shortRuns: 90, failedStarts: 90, readyAtMs: undefined, served: false };
     for (const code of ['storage_full', 'database_busy'])
       expect(afterExit(tired, 0, code)).toMatchObject({ kind: 'restart', delayMs: SUPERVISION.backoffMsMax });
     expect(afterExit(tired, 0, 'port_in_use').kind).toBe('give_up');
   });
 
+  test('never gives up on a plane that has served, however often it cannot start: the others serve meanwhile', ({
+    expect,
+  }) => {
+    let history = afterReady(FRESH, 0);
+    for (let count = 0; count < 50; count += 1) {
+      const verdict = afterExit(history, 60_000, 'port_in_use');
+      expect(verdict.kind).toBe('restart');
+      history = verdict.history;
+    }
+    expect(afterExit(history, 60_000)).toMatchObject({ delayMs: SUPERVISION.backoffMsMax });
+  });
+
   test('a start that became ready clears the count of failed ones', ({ expect }) => {
-    expect(afterReady({ shortRuns: 4, failedStarts: 4, readyAtMs: undefined }, 5)).toEqual({
+    expect(afterReady({ shortRuns: 4, failedStarts: 4, readyAtMs: undefined, served: false }, 5)).toEqual({
       shortRuns: 4,
       failedStarts: 0,
       readyAtMs: 5,
+      served: true,
     });
   });
 });

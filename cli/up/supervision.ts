@@ -3,7 +3,8 @@
  *
  * Pure: time is an argument. A plane that ran well for a while earns a fresh start; one that dies soon
  * after each start waits twice as long every time; one that cannot even become ready several times in a
- * row stops the platform, because a hidden crash loop helps nobody.
+ * row, and never was, stops the platform, because a hidden crash loop helps nobody. One that has served is started
+ * again for as long as it takes: the others serve without it, and what is in its way may go.
  */
 
 export const SUPERVISION = {
@@ -11,7 +12,7 @@ export const SUPERVISION = {
   backoffMsMax: 5_000,
   /** A plane that lived this long after `ready` is healthy: its back-off starts again at the minimum. */
   healthyAfterMs: 30_000,
-  /** Starts in a row that never reached `ready`; with this one the supervisor gives up. */
+  /** Starts in a row of a plane that was never `ready`; with this one the supervisor gives up. */
   failedStartsMax: 5,
 } as const;
 
@@ -22,16 +23,18 @@ export interface PlaneHistory {
   readonly failedStarts: number;
   /** Set while the plane serves. */
   readonly readyAtMs: number | undefined;
+  /** It was ready at some time since the platform began. */
+  readonly served: boolean;
 }
 
-export const FRESH: PlaneHistory = { shortRuns: 0, failedStarts: 0, readyAtMs: undefined };
+export const FRESH: PlaneHistory = { shortRuns: 0, failedStarts: 0, readyAtMs: undefined, served: false };
 
 export type Verdict =
   | { readonly kind: 'restart'; readonly delayMs: number; readonly history: PlaneHistory }
   | { readonly kind: 'give_up'; readonly history: PlaneHistory };
 
 export function afterReady(history: PlaneHistory, nowMs: number): PlaneHistory {
-  return { ...history, failedStarts: 0, readyAtMs: nowMs };
+  return { ...history, failedStarts: 0, readyAtMs: nowMs, served: true };
 }
 
 /** What passes by itself, and ends nothing meanwhile: the other planes go on with what they have. */
@@ -46,8 +49,8 @@ export function afterExit(history: PlaneHistory, nowMs: number, code?: string): 
   const healthy = wasReady && nowMs - (history.readyAtMs ?? nowMs) >= SUPERVISION.healthyAfterMs;
   const shortRuns = healthy ? 0 : history.shortRuns + 1;
   const failedStarts = wasReady ? 0 : history.failedStarts + 1;
-  const next: PlaneHistory = { shortRuns, failedStarts, readyAtMs: undefined };
-  if (failedStarts >= SUPERVISION.failedStartsMax && !PASSING.has(code ?? ''))
+  const next: PlaneHistory = { ...history, shortRuns, failedStarts, readyAtMs: undefined };
+  if (!next.served && failedStarts >= SUPERVISION.failedStartsMax && !PASSING.has(code ?? ''))
     return { kind: 'give_up', history: next };
   const doublings = Math.min(Math.max(0, shortRuns - 1), 16);
   const delayMs = Math.min(SUPERVISION.backoffMsMax, SUPERVISION.backoffMsMin * 2 ** doublings);
