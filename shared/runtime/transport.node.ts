@@ -2,7 +2,7 @@
  * The one place that opens an {@link Address} or listens at one, and that knows what it is made of: Unix sockets in a
  * folder that only the platform's user can enter, which is what authenticates the peer.
  */
-import { chmod, unlink } from 'node:fs/promises';
+import { chmod, stat, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -49,8 +49,23 @@ export function listens(address: Address): Promise<boolean> {
 
 type FetchHandler = (request: Request) => Response | Promise<Response>;
 
-/** Serves `handler` on a Unix socket with mode 0600. A stale socket file is replaced; a live one is refused. */
-export async function serveAt(address: Address, handler: FetchHandler): Promise<Server> {
+/** What removes old files may remove a socket that is in use. */
+const SOCKET_CHECK_MS = 5_000;
+
+export interface ServeOptions {
+  /** Default {@link SOCKET_CHECK_MS}. */
+  readonly checkMs?: number;
+}
+
+/**
+ * Serves `handler` on a Unix socket with mode 0600. A stale socket file is replaced; a live one is refused; one that
+ * somebody removes is made anew, and connections go on meanwhile.
+ */
+export async function serveAt(
+  address: Address,
+  handler: FetchHandler,
+  { checkMs = SOCKET_CHECK_MS }: ServeOptions = {},
+): Promise<Server> {
   const { path } = address;
   if (await listens(address))
     throw new PlatformError('data_folder_in_use', `another process listens on ${path}`);
@@ -61,6 +76,28 @@ export async function serveAt(address: Address, handler: FetchHandler): Promise<
   const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));
   // Long-lived streams (feed, logs) are normal between planes.
   server.requestTimeout = 0;
+  await listenAt(server, path);
+  let isLost = false;
+  const check = setInterval(() => {
+    // Closed by its owner.
+    if (!server.listening && !isLost) return clearInterval(check);
+    stat(path).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT' || (!server.listening && !isLost)) return;
+      // What it has accepted stays: only the name that leads here is gone.
+      if (server.listening) server.close();
+      isLost = true;
+      // Where the folder is gone too, the next check tries again.
+      await listenAt(server, path).then(
+        () => (isLost = false),
+        () => undefined,
+      );
+    });
+  }, checkMs);
+  check.unref();
+  return server;
+}
+
+async function listenAt(server: Server, path: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(path, () => {
@@ -69,7 +106,6 @@ export async function serveAt(address: Address, handler: FetchHandler): Promise<
     });
   });
   await chmod(path, 0o600);
-  return server;
 }
 
 export async function closeServer(server: Server, graceMs: number): Promise<void> {
