@@ -165,7 +165,6 @@ export class Report {
         return this.note(colors.yellow(`${event.plane} hangs (${event.how}); it is replaced`));
       case 'storage_full':
         return this.note(colors.red(`${event.plane}: the disk is full`));
-      case 'gave_up':
       case 'ready':
         return;
     }

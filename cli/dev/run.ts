@@ -129,7 +129,6 @@ class Run {
       throw forOperator(thrown);
     });
     this.#dev = dev;
-    void dev.platform.gaveUp.then((error) => this.#end.resolve(error));
     this.#opened.resolve(dev);
     await Promise.race([built, aborted(signal)]);
     await this.#configure();

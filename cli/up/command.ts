@@ -90,14 +90,10 @@ export async function up(
     },
     () => banner(platform, node, options.baseDomain),
   );
-  const reason = await Promise.race([stop.requested, platform.gaveUp]);
-  output.note(reason === 'signal' ? 'stopping…' : 'a plane cannot be kept running; stopping…');
+  await stop.requested;
+  output.note('stopping…');
   await platform.close();
-  if (reason === 'signal') return EXIT.done;
-  throw new CliError(reason.code, `The platform stopped: ${reason.message}`, {
-    cause: reason,
-    advice: `The logs are in ${dataDir}/logs.`,
-  });
+  return EXIT.done;
 }
 
 async function start(options: PlatformOptions): Promise<Platform> {
@@ -188,11 +184,6 @@ function report(event: PlaneEvent, json: boolean): void {
         colors.red(
           'storage_full: the disk of the data folder is full. What is there is served; changes are refused.',
         ),
-      );
-      return;
-    case 'gave_up':
-      write(
-        colors.red(`${event.plane} cannot be kept running [${event.error.code}]: ${event.error.message}`),
       );
       return;
   }

@@ -49,8 +49,7 @@ export type PlaneEvent =
   | { readonly type: 'ready'; readonly plane: string; readonly restarted: boolean; readonly pid: number }
   | { readonly type: 'ended'; readonly plane: string; readonly how: string; readonly restartInMs: number }
   | { readonly type: 'hung'; readonly plane: string; readonly how: string }
-  | { readonly type: 'storage_full'; readonly plane: string }
-  | { readonly type: 'gave_up'; readonly plane: string; readonly error: PlatformError };
+  | { readonly type: 'storage_full'; readonly plane: string };
 
 export interface PlaneDeps {
   readonly clock: Clock;
@@ -239,15 +238,11 @@ export class SupervisedPlane {
 
   #ended(how: string, failure?: PlatformError): void {
     if (this.#stopping || this.#replacing) return;
-    const verdict = afterExit(this.#history, this.#deps.clock.monotonicMs(), failure?.code);
-    this.#history = verdict.history;
-    if (verdict.kind === 'give_up') {
-      const error = failure ?? new PlatformError('internal', `${this.name} keeps ending: ${how}`);
-      this.#deps.onEvent({ type: 'gave_up', plane: this.name, error });
-      return;
-    }
-    this.#deps.onEvent({ type: 'ended', plane: this.name, how, restartInMs: verdict.delayMs });
-    this.#restart = this.#deps.timers.after(verdict.delayMs, () => {
+    const { delayMs, history } = afterExit(this.#history, this.#deps.clock.monotonicMs());
+    this.#history = history;
+    const why = failure === undefined ? how : `${how} [${failure.code}]`;
+    this.#deps.onEvent({ type: 'ended', plane: this.name, how: why, restartInMs: delayMs });
+    this.#restart = this.#deps.timers.after(delayMs, () => {
       this.#launch().then(
         () => this.#becameReady(true),
         (error: PlatformError) => this.#ended(error.message, error),

@@ -134,12 +134,24 @@ describe('startPlatform()', () => {
     expect(started.events.filter(({ type }) => type === 'hung')).toMatchObject([{ plane: 'gateway' }]);
   });
 
-  test('gives up with the code of a plane that cannot be restarted', async ({ expect }) => {
+  test('goes on without a plane that cannot be restarted, says why, and takes it back when it can', async ({
+    expect,
+  }) => {
     await using folder = await tempFolder();
     await using started = await start(folder.path);
-    await writeFile(join(folder.path, 'script-scheduler.json'), '{"fail":"database_corrupt"}');
+    const script = join(folder.path, 'script-scheduler.json');
+    await writeFile(script, '{"fail":"database_corrupt"}');
     process.kill(started.platform.pids()['scheduler'] ?? 0, 'SIGKILL');
-    expect(await started.platform.gaveUp).toMatchObject({ code: 'database_corrupt' });
+    const failed = () =>
+      started.events.filter((event) => event.type === 'ended' && event.how.endsWith('[database_corrupt]'));
+    await waitFor('it to have failed to start six times', () => failed().length >= 6);
+    expect(await (await fetch(started.platform.gatewayUrl)).text()).toContain('gateway');
+    await rm(script);
+    await waitFor('it to serve again', () =>
+      started.events.some(
+        ({ type, ...event }) => type === 'ready' && 'restarted' in event && event.restarted,
+      ),
+    );
   });
 
   test('fails at once with the code of a plane that cannot start, and leaves nothing behind', async ({

@@ -5,7 +5,6 @@
 import { rm } from 'node:fs/promises';
 import process from 'node:process';
 import { nodeStatusSchema, type NodeStatus } from '#shared/contracts/nodes.ts';
-import type { PlatformError } from '#shared/errors.ts';
 import { ensurePrivateFolder, layoutOf, type Layout } from '#shared/runtime/layout.node.ts';
 import { peerOf } from '#shared/runtime/transport.node.ts';
 import { releaseBallast } from './ballast.ts';
@@ -31,8 +30,6 @@ export interface Platform {
   tell(plane: PlaneName, message: object): void;
   /** Gives a plane a new process. */
   replace(plane: PlaneName): Promise<void>;
-  /** Resolves when a plane cannot be kept running; the caller closes. */
-  readonly gaveUp: Promise<PlatformError>;
   close(): Promise<void>;
 }
 
@@ -86,7 +83,6 @@ async function startLocked(layout: Layout, options: PlatformOptions, lock: DataL
       nodeStatus: () => readNodeStatus(layout),
       tell: (plane, message) => starting.tell(plane, message),
       replace: (plane) => starting.replace(plane),
-      gaveUp: starting.gaveUp,
       close() {
         closing ??= (async () => {
           clearInterval(keepNoted);

@@ -29,16 +29,11 @@ export class Starting {
   readonly #layout: Layout;
   readonly #options: PlatformOptions;
   readonly #planes: SupervisedPlane[] = [];
-  readonly #gaveUp = Promise.withResolvers<PlatformError>();
   #stopped: Promise<void> | undefined;
 
   constructor(layout: Layout, options: PlatformOptions) {
     this.#layout = layout;
     this.#options = options;
-  }
-
-  get gaveUp(): Promise<PlatformError> {
-    return this.#gaveUp.promise;
   }
 
   async run(): Promise<{ controlUrl: string; gatewayUrl: string }> {
@@ -151,10 +146,7 @@ export class Starting {
       {
         clock: systemClock,
         timers: systemTimers,
-        onEvent: (event) => {
-          this.#options.onEvent?.(event);
-          if (event.type === 'gave_up') this.#gaveUp.resolve(event.error);
-        },
+        onEvent: (event) => this.#options.onEvent?.(event),
       },
     );
     this.#planes.push(supervised);
