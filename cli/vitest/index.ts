@@ -130,7 +130,10 @@ async function workerOf(project: Project, options: FunctionOptions): Promise<Wor
     },
     kvNamespaces: Object.fromEntries(kv.map(({ binding, namespace }) => [binding, namespace])),
     ratelimits: Object.fromEntries(
-      rateLimits.map(({ binding, limit, periodSeconds: period }) => [binding, { simple: { limit, period } }]),
+      rateLimits.map(({ binding, namespace, limit, periodSeconds: period }) => [
+        binding,
+        { namespace_id: namespace ?? `${name}/${binding}`, simple: { limit, period } },
+      ]),
     ),
     serviceBindings: Object.fromEntries(
       services.map(({ binding }) => [binding, bindingWorkerName({ caller: name, binding })]),

@@ -92,6 +92,24 @@ describe('startFunction()', () => {
     ]);
   });
 
+  test('counts rate limits, those of each binding and those of a namespace', async ({ expect }) => {
+    await using folder = await tempProject({
+      'limited/isoplane.jsonc': config('limited', {
+        rateLimits: [
+          { binding: 'ONE', limit: 1, periodSeconds: 60 },
+          { binding: 'NAMED', namespace: 'shared', limit: 2, periodSeconds: 60 },
+        ],
+      }),
+      'limited/index.ts': `export default { async fetch(_request: Request, env: any) {
+        const answers = [];
+        for (const binding of ['ONE', 'ONE', 'NAMED', 'NAMED', 'NAMED']) answers.push((await env[binding].limit({ key: 'k' })).success);
+        return Response.json(answers);
+      } };`,
+    });
+    await using limited = await startFunction(join(folder.path, 'limited'));
+    expect(await (await limited.fetch('/')).json()).toEqual([true, false, true, true, false]);
+  });
+
   test('takes the miniflare of the project, also where it is not one of its own packages', async ({
     expect,
   }) => {

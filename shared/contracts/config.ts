@@ -270,7 +270,8 @@ export const functionConfigSchema = z.strictObject({
   /** Static assets: how the files are served. Absent: there are none. */
   assets: assetsConfigSchema.optional(),
   /**
-   * Exported classes that service bindings of the account may reach beside the default export.
+   * Exported classes that service bindings of the account may reach beside the default export. `deploy` adds every
+   * exported class that extends WorkerEntrypoint, as Workers do: what is not to be reached is not exported.
    *
    * @example ["Admin"]
    */
