@@ -21,6 +21,13 @@ interface Report {
 }
 
 describe('isoplane doctor', () => {
+  test('uses the width that there is for each of its checks', async ({ expect }) => {
+    await using folder = await tempFolder();
+    const { stdout } = await isoplane(['doctor', '--data', join(folder.path, 'data')]);
+    const lines = stripVTControlCharacters(stdout).split('\n');
+    expect(lines).toContainEqual(expect.stringMatching(/^ok +workerd +workerd \d{4}-\d\d-\d\d$/));
+  });
+
   test('names every part; each lack has a meaning and a remedy; a data folder open to others fails it', async ({
     expect,
   }) => {

@@ -19,7 +19,7 @@ export async function doctor(context: Context): Promise<number> {
     (found) => `${found.length} checks`,
   );
   const healthy = checks.every((check) => check.status !== 'fail');
-  context.output.result({ healthy, checks }, () => checks.flatMap(checkLines).join('\n'));
+  context.output.result({ healthy, checks }, () => checks.flatMap((check) => checkLines(check)).join('\n'));
   return healthy ? EXIT.done : EXIT.failed;
 }
 
