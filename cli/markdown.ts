@@ -4,7 +4,7 @@ import colors from 'picocolors';
 import { table, wrap } from './table.ts';
 
 const FENCE = /^(?<indent> *)(?<fence>```+|~~~+)(?<language>\S*)/;
-const LIST_ITEM = /^(?<marker> *(?:[-*+]|\d+\.) +)(?<text>.*)$/;
+const LIST_ITEM = /^(?<marker> *(?:[-*+]|\d+\.) +)(?<text>[^ ].*|)$/;
 const QUOTE = /^(?<marker>> ?)(?<text>.*)$/;
 /** Stands alone: heading, rule, comment, the end of a paragraph. */
 const ALONE = /^(?:#{1,6} |---+$|<!--|$)/;

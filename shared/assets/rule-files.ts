@@ -109,6 +109,12 @@ function withoutComment(text: string): string {
   return text;
 }
 
+/** Without search and hash. */
+function pathIn(url: string): string {
+  const end = url.search(/[?#]/);
+  return end < 0 ? url : url.slice(0, end);
+}
+
 function readRedirect(text: string, htmlHandling: boolean): Redirect | { readonly problem: string } {
   const tokens = withoutComment(text).split(/\s+/);
   const [fromToken = '', toToken = '', statusToken = '302'] = tokens;
@@ -129,7 +135,7 @@ function readRedirect(text: string, htmlHandling: boolean): Redirect | { readonl
   )
     return { problem: 'This rule would lead to itself: html handling drops /index and .html.' };
   // A rewrite to itself serves the file; search and hash of the target do not keep it from being matched again.
-  if (status !== 200 && to.url.replace(/[?#].*$/, '').replace(/:splat$/, '*') === from.url)
+  if (status !== 200 && pathIn(to.url).replace(/:splat$/, '*') === from.url)
     return { problem: `This rule would lead from ${from.url} to itself, without end.` };
   if (status === 200 && toHost)
     return { problem: 'A rewrite (200) leads to a path of the same site, not to another host.' };
