@@ -15,6 +15,13 @@ import { Report } from './report.ts';
 import { Session } from './session.ts';
 import { findWorkspace, stateFolder, type Workspace } from './workspace.ts';
 
+const ADVICE = {
+  port_in_use: 'Stop what uses the port, or choose another with --port.',
+  data_folder_in_use:
+    'Stop the other `isoplane dev` of this folder; one that was just stopped takes some seconds to end.',
+  address_unusable: 'Choose another address or port: --host and --port.',
+};
+
 export interface RunOptions {
   readonly projects: readonly string[];
   /** `env.NAME` of wrangler files. */
@@ -126,7 +133,7 @@ class Run {
       onInspectable: (instance) => this.#inspector?.attach(instance),
       onEvent: (event) => this.#report.planeEvent(event),
     }).catch((thrown: unknown) => {
-      throw forOperator(thrown);
+      throw forOperator(thrown, ADVICE);
     });
     this.#dev = dev;
     this.#opened.resolve(dev);

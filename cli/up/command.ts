@@ -104,10 +104,17 @@ async function start(options: PlatformOptions): Promise<Platform> {
   }
 }
 
-/** The operator is the one who reads: the detail that callers of the platform never see belongs here. */
-export function forOperator(thrown: unknown): unknown {
+/**
+ * The operator is the one who reads: the detail that callers of the platform never see belongs here.
+ *
+ * @param advices - by code, of a command that has other options than `up`.
+ */
+export function forOperator(
+  thrown: unknown,
+  advices: Readonly<Partial<Record<string, string>>> = {},
+): unknown {
   if (!(thrown instanceof PlatformError)) return thrown;
-  const { advice } = describePlatformError(thrown);
+  const advice = advices[thrown.code] ?? describePlatformError(thrown).advice;
   return new CliError(thrown.code, `${ERRORS[thrown.code].message} ${capitalised(thrown.message)}.`, {
     cause: thrown,
     ...(advice === undefined ? {} : { advice }),

@@ -364,7 +364,10 @@ describe('isoplane dev', { timeout: 180_000 }, () => {
     const { port } = taken.address() as AddressInfo;
     const refused = await runCli(['--json', 'dev', '--port', String(port)], { cwd: folder.path });
     taken.close();
-    expect([refused.code, refused.json()]).toMatchObject([1, { error: { code: 'port_in_use' } }]);
+    expect([refused.code, refused.json()]).toMatchObject([
+      1,
+      { error: { code: 'port_in_use', advice: 'Stop what uses the port, or choose another with --port.' } },
+    ]);
     const dev = await DevProcess.start(folder.path);
     await rm(dev.ready.dataDir, { recursive: true, force: true });
     expect(await dev.exited).toBe(1);
