@@ -178,6 +178,7 @@ function planOf(
   const { target, caller, requestId, call } = invocation;
   const { version } = target;
   // Each header costs the instance about 1.3 µs: those that say nothing new are left out.
+  // That for request.cf is not: workerd would tell code the process and user of this gateway instead.
   const requestHeaders = [REQUEST_ID, requestId, CF, CF_UNKNOWN];
   if (version.style === 'event') requestHeaders.push(DEADLINE_MS, String(version.limits.timeoutMs));
   if (call.scheme !== 'http') requestHeaders.push(SCHEME, call.scheme, FORWARDED_PROTO, call.scheme);

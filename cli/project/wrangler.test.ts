@@ -197,6 +197,8 @@ define = { X = "1" }
     await expect(
       read({ 'wrangler.json': BASE, '.wrangler/deploy/config.json': { configPath: 'gone.json' } }),
     ).rejects.toMatchObject({
+      // Until its next build: dev waits for that instead of telling.
+      code: 'not_built',
       problems: [{ message: expect.stringContaining('build the project again') as unknown }],
     });
   });

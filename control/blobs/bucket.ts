@@ -8,6 +8,7 @@
 import { createHash } from 'node:crypto';
 import { AwsClient } from 'aws4fetch';
 import { PlatformError } from '#shared/errors.ts';
+import { transportReason } from '#shared/http/fetch-failure.ts';
 import { Semaphore } from '../db/semaphore.ts';
 import type { BucketPlace } from './url.ts';
 
@@ -184,7 +185,7 @@ async function received(request: Request, signal: AbortSignal, timeoutMs: number
     return { status: response.status, headers: response.headers, bytes: await whole(response) };
   } catch (thrown) {
     if (thrown instanceof PlatformError) throw thrown;
-    throw new Transient(reasonOf(thrown));
+    throw new Transient(transportReason(thrown));
   }
 }
 
@@ -198,13 +199,6 @@ async function whole(response: Response): Promise<Uint8Array> {
     parts.push(part);
   }
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
-}
-
-function reasonOf(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return 'unknown failure';
-  const { cause } = thrown;
-  if (cause instanceof Error && 'code' in cause && typeof cause.code === 'string') return cause.code;
-  return thrown.message;
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };

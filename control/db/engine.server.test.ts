@@ -159,7 +159,10 @@ for (const scheme of SCHEMES)
       await db.close();
     });
 
-    test('whose answer to a commit is lost has made the change once', async ({ expect }) => {
+    test.for([
+      ['whose answer to a commit is lost has made the change once', 'loseNextAnswer', 1],
+      ['that never gets a commit is given the change again', 'loseNextRequest', 2],
+    ] as const)('%s', async ([, lose, tries], { expect }) => {
       await using folder = await tempFolder();
       await using sqld = await Sqld.start(join(folder.path, 'sqld'));
       await using lossy = await Lossy.start(sqld.port);
@@ -168,27 +171,10 @@ for (const scheme of SCHEMES)
       const revision = await db.write(async (tx) => {
         runs += 1;
         const made = await tx.change('account', 'once');
-        if (runs === 1) lossy.loseNextAnswer();
+        if (runs === 1) lossy[lose]();
         return made;
       });
-      expect([revision, runs, lossy.lost, db.revision]).toEqual([1, 1, 1, 1]);
-      expect([await keysOf(db), await bump(db, 'next')]).toEqual([['once'], 2]);
-      await db.close();
-    });
-
-    test('that never gets a commit is given the change again', async ({ expect }) => {
-      await using folder = await tempFolder();
-      await using sqld = await Sqld.start(join(folder.path, 'sqld'));
-      await using lossy = await Lossy.start(sqld.port);
-      const db = await open(folder, `${scheme}://127.0.0.1:${lossy.port}`, { clock: patient });
-      let runs = 0;
-      const revision = await db.write(async (tx) => {
-        runs += 1;
-        const made = await tx.change('account', 'once');
-        if (runs === 1) lossy.loseNextRequest();
-        return made;
-      });
-      expect([revision, runs, lossy.lost]).toEqual([1, 2, 1]);
+      expect([revision, runs, lossy.lost, db.revision]).toEqual([1, tries, 1, 1]);
       expect([await keysOf(db), await bump(db, 'next')]).toEqual([['once'], 2]);
       await db.close();
     });

@@ -1,27 +1,26 @@
-/** A real S3 server for tests: started, killed, stopped, started again at the same address. */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+/** A real S3 server for tests. */
 import process from 'node:process';
-import { waitFor } from '#shared/testing/fakes.ts';
 import { freePort } from '#shared/testing/ports.node.ts';
+import {
+  engineBinary,
+  ServerProcess,
+  whyAbsent,
+  type ServerCommand,
+} from '#shared/testing/server-process.node.ts';
 
-const BINARY = join(import.meta.dirname, '..', '..', 'test', 'engines', 'node_modules', '.bin', 's3rver');
+const BINARY = engineBinary('s3rver');
 
-/** Why tests that need it are skipped here. */
-export const noS3: string | undefined = existsSync(BINARY)
-  ? undefined
-  : 'SKIPPED: no S3 server here; `npm ci --prefix test/engines --ignore-scripts` installs one';
+export const noS3: string | undefined = whyAbsent(BINARY, 'S3 server');
 
 /** The keys that it knows. */
 export const S3_KEYS = { accessKeyId: 'S3RVER', secretAccessKey: 'S3RVER' } as const;
 
-export class S3 implements AsyncDisposable {
+export class S3 extends ServerProcess {
   readonly port: number;
   readonly folder: string;
-  #child: ChildProcess | undefined;
 
   private constructor(folder: string, port: number) {
+    super();
     this.folder = folder;
     this.port = port;
   }
@@ -37,11 +36,11 @@ export class S3 implements AsyncDisposable {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  async start(): Promise<void> {
-    const child = spawn(
-      process.execPath,
-      // It encrypts where a list goes on with a cipher that is no longer offered.
-      [
+  protected command(): ServerCommand {
+    return {
+      program: process.execPath,
+      args: [
+        // It encrypts where a list goes on with a cipher that is no longer offered.
         '--openssl-legacy-provider',
         BINARY,
         '-d',
@@ -53,36 +52,7 @@ export class S3 implements AsyncDisposable {
         '--configure-bucket',
         'blobs',
       ],
-      { stdio: 'ignore' },
-    );
-    this.#child = child;
-    await waitFor('s3rver to listen', async () => {
-      if (child.exitCode !== null) throw new Error(`s3rver ended with ${child.exitCode}`);
-      return fetch(this.endpoint).then(
-        () => true,
-        () => false,
-      );
-    });
-  }
-
-  async kill(): Promise<void> {
-    const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
-  }
-
-  /** It listens on and answers nothing until {@link resume}. */
-  pause(): void {
-    this.#child?.kill('SIGSTOP');
-  }
-
-  resume(): void {
-    this.#child?.kill('SIGCONT');
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
+      answers: () => fetch(this.endpoint).then(() => true),
+    };
   }
 }

@@ -14,6 +14,7 @@ import {
   type ConnectionOwner,
   type PlainRequest,
 } from '#shared/http/plain/connection.node.ts';
+import { HttpDate } from '#shared/http/plain/http-date.ts';
 import type { PlainResponse } from '#shared/http/plain/response.node.ts';
 
 const SWEEP_MS = 1_000;
@@ -32,14 +33,14 @@ class PlainFront implements Front, ConnectionOwner {
   /** Since when those are here that have not asked for anything yet, plain or given over. */
   readonly #silent = new Map<Socket, number>();
   readonly #sweep: Timer;
-  #dateMs = Number.NEGATIVE_INFINITY;
-  #date = '';
+  readonly #date: HttpDate;
   closing = false;
   coarseMs: number;
 
   constructor(options: PlainFrontOptions, http: HttpSide) {
     this.#options = options;
     this.#http = http;
+    this.#date = new HttpDate(options.clock);
     this.coarseMs = options.clock.monotonicMs();
     this.#sweep = options.timers.every(Math.min(SWEEP_MS, http.headMsMax), () => this.#look());
     for (const event of ['request', 'checkContinue', 'checkExpectation', 'upgrade', 'connect'])
@@ -51,13 +52,7 @@ class PlainFront implements Front, ConnectionOwner {
   }
 
   get date(): string {
-    const nowMs = this.#options.clock.wallMs();
-    const secondMs = nowMs - (nowMs % 1_000);
-    if (secondMs !== this.#dateMs) {
-      this.#dateMs = secondMs;
-      this.#date = new Date(secondMs).toUTCString();
-    }
-    return this.#date;
+    return this.#date.text;
   }
 
   accept(socket: Socket): void {

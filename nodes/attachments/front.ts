@@ -9,6 +9,7 @@ import {
   type ConnectionOwner,
   type PlainRequest,
 } from '#shared/http/plain/connection.node.ts';
+import { HttpDate } from '#shared/http/plain/http-date.ts';
 import type { Clock, Timer, Timers } from '#shared/runtime/clock.ts';
 import { mayKeep } from './listen.ts';
 
@@ -25,25 +26,19 @@ export class BindingFronts {
   readonly #clock: Clock;
   readonly #plain = new Map<PlainConnection, Server>();
   readonly #timer: Timer;
-  #dateMs = Number.NEGATIVE_INFINITY;
-  #date = '';
+  readonly #date: HttpDate;
   /** Monotonic time of the last look. */
   coarseMs: number;
 
   constructor({ clock, timers }: { readonly clock: Clock; readonly timers: Timers }) {
     this.#clock = clock;
+    this.#date = new HttpDate(clock);
     this.coarseMs = clock.monotonicMs();
     this.#timer = timers.every(LOOK_MS, () => this.#look());
   }
 
   get date(): string {
-    const nowMs = this.#clock.wallMs();
-    const secondMs = nowMs - (nowMs % 1_000);
-    if (secondMs !== this.#dateMs) {
-      this.#dateMs = secondMs;
-      this.#date = new Date(secondMs).toUTCString();
-    }
-    return this.#date;
+    return this.#date.text;
   }
 
   /** @param serve - gets what is plain; all else comes to the server as ever. */

@@ -81,4 +81,12 @@ describe('a full node', () => {
     expect(all(effects, 'stop')).toHaveLength(1);
     expect(talk.nowMs - from).toBeLessThan(60_000);
   });
+
+  test('counts no room on a node that drains: nobody could have a part of it', () => {
+    const { talk, beat } = full(4);
+    talk.node('n2', { capacity: 40, draining: true });
+    for (let index = 0; index < 4; index += 1) talk.acquire(`good/f${index}`, { deadlineMs: 60_000 });
+    talk.pass(1_000, beat);
+    expect(talk.state.hunger).toEqual({ accounts: new Set(['good']), part: 2 });
+  });
 });

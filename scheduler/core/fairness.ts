@@ -5,7 +5,7 @@
  * do may end within `yieldMsMax`.
  */
 import { drainInstance } from './lifecycle.ts';
-import { NO_HUNGER, type Hunger, type Instance, type Machine, type Version } from './state.ts';
+import { isAlive, NO_HUNGER, type Hunger, type Instance, type Machine, type Version } from './state.ts';
 
 /** @param starving - versions that wait for room, when the nodes are full. */
 export function hungerOf(m: Machine, starving: readonly Version[]): Hunger {
@@ -13,7 +13,8 @@ export function hungerOf(m: Machine, starving: readonly Version[]): Hunger {
   const accounts = new Set(m.state.accountInstances.keys());
   for (const { account } of starving) accounts.add(account);
   let capacity = 0;
-  for (const node of m.state.nodes.values()) capacity += node.capacity;
+  for (const node of m.state.nodes.values())
+    if (isAlive(m, node) && !node.draining) capacity += node.capacity;
   const part = Math.max(1, Math.floor(capacity / accounts.size));
   const hungry = starving.filter((version) => sizeOf(m, version.account) < part);
   return { part, accounts: new Set(hungry.map(({ account }) => account)) };

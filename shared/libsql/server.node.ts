@@ -5,6 +5,7 @@
  * The client itself waits for ever for a server that has stopped answering, and throws whatever its transport threw.
  */
 import { createClient, LibsqlError, type Client, type InStatement, type ResultSet } from '@libsql/client';
+import { transportReason } from '../http/fetch-failure.ts';
 
 /**
  * `sql`: the database refused the statement. `stolen`: the transaction was rolled back by the server, because it was
@@ -50,15 +51,7 @@ export function failureOf(thrown: unknown): ServerFailure {
   if (/^SQL(?:ITE)?_/.test(code)) return new ServerFailure('sql', code, `the database refused (${code})`);
   if (/(?:status|response:?) (?:401|403)\b/.test(message) || code.startsWith('AUTH_'))
     return new ServerFailure('refused', code, 'the server does not accept the token');
-  return new ServerFailure('unreachable', code, reasonOf(thrown));
-}
-
-/** Of the transport: an errno or a status, which say more than `fetch failed`. */
-function reasonOf(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return 'unknown failure';
-  const { cause } = thrown;
-  if (cause instanceof Error && 'code' in cause && typeof cause.code === 'string') return cause.code;
-  return (cause instanceof Error ? cause.message : thrown.message).slice(0, 200);
+  return new ServerFailure('unreachable', code, transportReason(thrown));
 }
 
 export interface LibsqlServerOptions {

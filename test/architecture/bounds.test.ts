@@ -49,6 +49,7 @@ const CLASSES: Readonly<Record<string, BoundClass | Readonly<Record<string, Boun
   'control/validation.ts': 'one',
   'gateway/auth/jwt.ts': 'text',
   'gateway/server.node.ts': 'one',
+  'shared/http/fetch-failure.ts': 'text',
   'shared/http/head.ts': 'text',
   'shared/http/plain/head.ts': 'one',
   'shared/http/plain/response.node.ts': 'one',

@@ -7,14 +7,11 @@ import { join } from 'node:path';
 import { beforeEach, describe, test } from 'vitest';
 import { noS3, S3, S3_KEYS } from '#control/testing/s3.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
+import { says } from '../support/api.ts';
 import { runCli } from '../support/cli.ts';
 import { callGateway } from '../support/platform.ts';
 import { UpProcess } from '../support/up.ts';
 
-const says = (text: string) => ({
-  modules: { 'index.js': `export default { fetch: () => new Response('${text}') };` },
-  config: { auth: { mode: 'public' as const } },
-});
 const KEYS = {
   ISOPLANE_BLOBS_ACCESS_KEY_ID: S3_KEYS.accessKeyId,
   ISOPLANE_BLOBS_SECRET_ACCESS_KEY: S3_KEYS.secretAccessKey,

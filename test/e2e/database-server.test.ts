@@ -9,14 +9,10 @@ import { beforeEach, describe, test } from 'vitest';
 import { waitFor } from '#shared/testing/fakes.ts';
 import { noSqld, Sqld } from '#shared/testing/sqld.node.ts';
 import { tempFolder } from '#shared/testing/temp.node.ts';
+import { says } from '../support/api.ts';
 import { runCli } from '../support/cli.ts';
 import { callGateway } from '../support/platform.ts';
 import { UpProcess } from '../support/up.ts';
-
-const says = (text: string) => ({
-  modules: { 'index.js': `export default { fetch: () => new Response('${text}') };` },
-  config: { auth: { mode: 'public' as const } },
-});
 
 const codeOf = async (up: UpProcess): Promise<unknown> =>
   ((await up.api.call('GET', 'functions')).body as { code?: unknown }).code;

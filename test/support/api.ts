@@ -34,6 +34,12 @@ export interface ApiAnswer {
   readonly body: unknown;
 }
 
+/** A public function that answers with this text. */
+export const says = (text: string) => ({
+  modules: { 'index.js': `export default { fetch: () => new Response('${text}') };` },
+  config: { auth: { mode: 'public' as const } },
+});
+
 export type Source = string | Uint8Array<ArrayBuffer>;
 
 export interface Upload {
